@@ -1,0 +1,85 @@
+"""``parsl-optuna run``: tune every (problem, method) of a configuration."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from workflow.cli import options, session
+from workflow.store.atomic import write_bytes, write_json
+from workflow.store.layout import Results
+from workflow.store.store import ArtifactStore
+from workflow.study.plan import load_run, plan_run
+
+
+@click.command("run")
+@options.config
+@options.backend
+@options.budgets
+@options.artifacts_dir
+@options.results_dir
+def command(
+    config: Path,
+    local: bool,
+    parsl_config: str | None,
+    inline: bool,
+    artifacts_dir: str | None,
+    results_dir: str | None,
+    **budgets: Any,
+) -> int:
+    """Tune every (problem, method) of a configuration.
+
+    Values on the command line win over the file's. Running the same command again goes on where the
+    last one stopped, and repeats nothing.
+    """
+    spec = options.with_budgets(load_run(config), **budgets)
+    spec = options.with_folders(spec, artifacts_dir, results_dir, parsl_config)
+    plan = plan_run(spec, str(config))
+    results, store = Results(Path(spec.results_dir)), ArtifactStore(Path(spec.artifacts_dir))
+    executor = session.choose_executor(
+        local=local, inline=inline, parsl_config=spec.parsl_config, results=results.root
+    )
+    store.check_writable()
+    session.write_config(asdict(spec), results)
+    result = session.run_plan(plan, store, executor)
+    session.save(plan, result, results)
+    _report(plan, result, results)
+    if result.interrupted:
+        return 130
+    return 1 if result.failures or any(not t.successes for t in result.studies) else 0
+
+
+def _report(plan: Any, result: Any, results: Results) -> None:
+    from workflow import aggregate  # noqa: PLC0415
+    from workflow.report.best import best_points, best_table  # noqa: PLC0415
+
+    points = best_points(result)
+    write_json(results.best, {"studies": points})
+    rows = aggregate.read(results.table).to_pandas()
+    if result.n_started or not results.picture.exists():
+        from workflow.report.plots import convergence  # noqa: PLC0415
+
+        convergence(rows, results.picture)
+        for trials in result.studies:
+            path = results.study(plan.task.name, trials.study.pid, trials.study.method)
+            write_bytes(path, trials.search.pickled())
+    console = Console()
+    console.print(best_table(points))
+    for problem in plan.problems:
+        trusted = result.references.get(problem.pid)
+        if problem.pid in result.failures:
+            session.warn(f"{problem.label} ({problem.pid}): {result.failures[problem.pid]}")
+        elif trusted is not None and not trusted.is_trusted:
+            reason = f"{trusted.status}: {trusted.status_reason}"
+            session.warn(f"{problem.label} ({problem.pid}): its reference is not to be trusted, {reason}")
+    for trials in result.studies:
+        if trials.stopped or not trials.successes:
+            reason = trials.stopped or "no trial succeeded; see the column 'reason'"
+            session.warn(f"{trials.study.label}, {trials.study.method}: {reason}")
+    console.print(f"{len(rows)} trials, {result.n_started} references and trials run by this command")
+    console.print(f"table    {results.table}", soft_wrap=True)
+    console.print(f"picture  {results.picture}", soft_wrap=True)

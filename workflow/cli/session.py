@@ -1,0 +1,96 @@
+"""One run from plan to files, for the commands that run something."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+
+from workflow.errors import SpecError
+from workflow.execution.base import Executor
+from workflow.load import dump_yaml
+from workflow.report.live import Progress
+from workflow.store.atomic import write_bytes
+from workflow.store.layout import Results
+from workflow.store.store import ArtifactStore
+
+if TYPE_CHECKING:
+    from workflow.study.driver import Driver, RunResult
+    from workflow.study.plan import RunPlan
+
+
+def choose_executor(*, local: bool, inline: bool, parsl_config: str | None, results: Path) -> Executor:
+    """Return the backend that the options ask for; nothing is started yet.
+
+    Raises:
+        SpecError: None or several are asked for, or the Parsl file is no good.
+    """
+    if local + inline + (parsl_config is not None and not (local or inline)) != 1:
+        raise SpecError("where should trials run? give one of --local, --parsl-config FILE, --inline")
+    if inline:
+        from workflow.execution.inline import InlineExecutor  # noqa: PLC0415
+
+        return InlineExecutor()
+    from workflow.execution import apps  # noqa: PLC0415
+
+    if local:
+        return apps.ParslExecutor(lambda: apps.local_config(results / "runinfo"))
+    loaded = apps.file_config(Path(str(parsl_config)))
+    return apps.ParslExecutor(lambda: loaded)
+
+
+def run_plan(plan: RunPlan, store: ArtifactStore, executor: Executor) -> RunResult:
+    """Drive a plan to its end, with progress on stderr.
+
+    The first Ctrl-C lets what runs finish, the second one leaves at once.
+    """
+    from workflow.study.driver import Driver  # noqa: PLC0415  Optuna is not needed for --help
+
+    with Progress(Console(stderr=True)) as progress:
+        driver = Driver(plan, store, executor, progress.show)
+        restore = _on_interrupt(driver)
+        try:
+            return driver.run()
+        finally:
+            restore()
+            executor.close()
+
+
+def save(plan: RunPlan, result: RunResult, results: Results) -> None:
+    """Write the table of all ended trials."""
+    from workflow import aggregate  # noqa: PLC0415
+
+    entries = [
+        aggregate.Entry(e.manifest, e.asked, e.outcome, e.objectives, trials.trusted, trials.study.label)
+        for trials in result.studies
+        for e in trials.ended.values()
+    ]
+    aggregate.write(aggregate.table(entries, plan.task), results.table)
+
+
+def write_config(data: Mapping[str, Any], results: Results) -> None:
+    """Write the resolved configuration beside the results."""
+    write_bytes(results.config, dump_yaml(data).encode())
+
+
+def warn(text: str) -> None:
+    """Print a warning on stderr."""
+    click.echo(f"warning: {text}", err=True)
+
+
+def _on_interrupt(driver: Driver) -> Callable[[], None]:
+    """Stop the driver on Ctrl-C; return a function that restores the former handler."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        driver.stop()
+        click.echo("stopping: what runs is finished; Ctrl-C again leaves at once", err=True)
+
+    former = signal.signal(signal.SIGINT, handle)
+    return lambda: (signal.signal(signal.SIGINT, former), None)[1]

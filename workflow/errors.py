@@ -1,0 +1,42 @@
+"""Every error that a user can meet. One line each: what happened, where, what would be right.
+
+Each class also inherits the builtin it refines, so callers outside this package can catch that.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class WorkflowError(Exception):
+    """The base of all errors that the command line prints as one line with exit code 2."""
+
+
+class SpecError(WorkflowError, ValueError):
+    """Something the user wrote is wrong: a key, a value, a range, a preset, a file name."""
+
+
+class TaskError(WorkflowError, RuntimeError):
+    """A task cannot do what its manifest asks for."""
+
+
+class CorruptArtifact(WorkflowError, ValueError):
+    """A file in the artifacts is unreadable, or disagrees with the id it is stored under."""
+
+
+class StoreError(WorkflowError, OSError):
+    """The artifacts or results folder cannot be read or written."""
+
+
+class ExecutorError(WorkflowError, RuntimeError):
+    """The workers cannot be started or have gone for good."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say which of *known* the user may have meant, or list them all."""
+    options = sorted(str(option) for option in known)
+    match = difflib.get_close_matches(str(name), options, n=1, cutoff=0.5)
+    if match:
+        return f"did you mean '{match[0]}'?"
+    return f"known: {', '.join(options)}" if options else "nothing is allowed here"

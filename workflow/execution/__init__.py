@@ -1,0 +1,1 @@
+"""Where functions run. Only apps imports Parsl."""

@@ -1,0 +1,23 @@
+"""The backend without workers: runs at once, in this process. For debugging and ``trial``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+
+class InlineExecutor:
+    """Runs every function during its submission."""
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
+        """Run ``function(*args)`` now and return its resolved future."""
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*args))
+        except Exception as error:  # the future carries it, as for any backend
+            future.set_exception(error)
+        return future
+
+    def close(self) -> None:
+        """Do nothing."""

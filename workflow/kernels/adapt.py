@@ -1,0 +1,232 @@
+"""Warm-up: step size and scales from what all chains did together.
+
+Dual averaging: Hoffman & Gelman (2014), section 3.2, arXiv:1111.4246. Windows: Stan reference manual,
+"HMC algorithm parameters". Energy-error rule: Robnik et al. (2023), arXiv:2212.08549, section 4.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+import torch
+from torch import Generator, Tensor
+
+from workflow.clock import Deadline
+from workflow.kernels.types import Info, Kernel
+
+
+class _HasPosition(Protocol):
+    @property
+    def position(self) -> Tensor: ...
+
+
+S = TypeVar("S", bound=_HasPosition)
+
+
+class StepRule(Protocol):
+    """Moves a step size by what the last step told."""
+
+    def restart(self, step_size: float) -> None:
+        """Forget the past and begin at *step_size*."""
+
+    def update(self, info: Info) -> float:
+        """Return the step size to try next."""
+
+    def final(self) -> float:
+        """Return the step size to keep."""
+
+
+class DualAveraging:
+    """Drive the mean acceptance of all chains to a target.
+
+    Args:
+        target: Wanted acceptance probability, in (0, 1).
+    """
+
+    def __init__(self, target: float) -> None:
+        self._target = target
+        self.restart(1.0)
+
+    def restart(self, step_size: float) -> None:
+        """Forget the past and begin at *step_size*."""
+        self._mu = math.log(10.0 * step_size)
+        self._log_average = math.log(step_size)
+        self._error = 0.0
+        self._count = 0
+
+    def update(self, info: Info) -> float:
+        """Return the step size to try next (gamma 0.05, t0 10, kappa 0.75)."""
+        self._count += 1
+        weight = 1.0 / (self._count + 10.0)
+        shortfall = self._target - float(info.acceptance.mean())
+        self._error = (1 - weight) * self._error + weight * shortfall
+        log_step = self._mu - math.sqrt(self._count) / 0.05 * self._error
+        fade = self._count**-0.75
+        self._log_average = fade * log_step + (1 - fade) * self._log_average
+        return math.exp(log_step)
+
+    def final(self) -> float:
+        """Return the averaged step size."""
+        return math.exp(self._log_average)
+
+
+class EnergyVariance:
+    """Drive the variance of the energy error per dimension to a target, using Var ~ step^6.
+
+    Args:
+        target: Wanted E[dE^2] / dim per step.
+        dim: Number of parameters.
+    """
+
+    _MEMORY = 150.0
+
+    def __init__(self, target: float, dim: int) -> None:
+        self._target, self._dim = target, dim
+        self.restart(1.0)
+
+    def restart(self, step_size: float) -> None:
+        """Forget the past and begin at *step_size*."""
+        self._step, self._sum, self._weight = step_size, 0.0, 0.0
+
+    def update(self, info: Info) -> float:
+        """Return the step size to try next; it halves when a chain diverges."""
+        if bool(info.diverged.any()):
+            self.restart(0.5 * self._step)
+            return self._step
+        fade = (self._MEMORY - 1) / (self._MEMORY + 1)
+        error = float(info.energy_change.square().mean()) / self._dim
+        self._sum = fade * self._sum + error / self._step**6
+        self._weight = fade * self._weight + 1.0
+        wanted = (self._target / max(self._sum / self._weight, 1e-300)) ** (1 / 6)
+        self._step = min(max(wanted, 0.8 * self._step), 1.25 * self._step)
+        return self._step
+
+    def final(self) -> float:
+        """Return the step size reached."""
+        return self._step
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to warm up, and from where.
+
+    Args:
+        n_steps: Steps in all; 0 keeps the initial values.
+        step_size: First step size.
+        variances: ``(dim,)`` first guess of the posterior variances, also the prior that every
+            later estimate is shrunk towards.
+        bounds: Smallest and largest step size to try.
+    """
+
+    n_steps: int
+    step_size: float
+    variances: Tensor
+    bounds: tuple[float, float] = (1e-12, 1e12)
+
+    def clamp(self, step_size: float) -> float:
+        """Return the allowed step size nearest to *step_size*."""
+        return min(max(step_size, self.bounds[0]), self.bounds[1])
+
+
+class WarmedUp(NamedTuple, Generic[S]):
+    """What warm-up leaves behind; ``grad_evals`` are those of one chain."""
+
+    state: S
+    step_size: float
+    variances: Tensor
+    grad_evals: int
+    n_steps: int
+
+
+def warm_up(
+    make: Callable[[float, Tensor], Kernel[S]],
+    rule: StepRule,
+    plan: Plan,
+    position: Tensor,
+    generator: Generator,
+    deadline: Deadline,
+) -> WarmedUp[S]:
+    """Run a kernel while its step size and scales are learned, pooled over chains.
+
+    Args:
+        make: Builds the kernel from a step size and the variances ``(dim,)``.
+        rule: Moves the step size.
+        plan: Lengths and first guesses.
+        position: ``(chains, dim)`` start.
+        generator: Source of randomness.
+        deadline: Warm-up ends early, with what it has, when this expires.
+    """
+    step_size, variances = plan.clamp(plan.step_size), plan.variances
+    rule.restart(step_size)
+    kernel = make(step_size, variances)
+    state = kernel.init(position, generator)
+    ends = set(window_ends(plan.n_steps))
+    window = _Moments(plan.variances)
+    grad_evals, done = 1, 0
+    for done in range(1, plan.n_steps + 1):
+        state, info = kernel.step(state, generator)
+        grad_evals += info.grad_evals
+        step_size = plan.clamp(rule.update(info))
+        window.add(state.position)
+        if done in ends:
+            variances = window.shrunk(plan.variances)
+            step_size = plan.clamp(rule.final())
+            rule.restart(step_size)
+            window = _Moments(plan.variances)
+        elif done == min(ends, default=0) // 4:
+            window = _Moments(plan.variances)  # the way in from the start tells nothing of the scales
+        kernel = make(step_size, variances)
+        if deadline.expired:
+            break
+    if done:
+        step_size = plan.clamp(rule.final())
+    return WarmedUp(state, step_size, variances, grad_evals, done)
+
+
+def window_ends(n_steps: int) -> list[int]:
+    """Return the steps after which scales are re-estimated: doubling windows, then a final buffer."""
+    start, final = int(0.15 * n_steps), int(0.1 * n_steps)
+    ends, width, at = [], max(25, start // 3), start
+    while at + width <= n_steps - final:
+        at += width
+        width *= 2
+        if at + width > n_steps - final:
+            at = n_steps - final  # the last window takes what is left
+        ends.append(at)
+    return ends
+
+
+class _Moments:
+    """Running mean and variance over draws and chains; memory does not grow with steps."""
+
+    def __init__(self, dim: Tensor) -> None:
+        self.n_draws = 0
+        self._count = 0
+        self._mean = torch.zeros_like(dim)
+        self._squares = torch.zeros_like(dim)
+
+    def add(self, position: Tensor) -> None:
+        chains = position.shape[0]
+        mean = position.mean(0)
+        total = self._count + chains
+        shift = mean - self._mean
+        self._squares = (
+            self._squares
+            + (position - mean).square().sum(0)
+            + shift.square() * (self._count * chains / total)
+        )
+        self._mean = self._mean + shift * (chains / total)
+        self._count = total
+        self.n_draws += 1
+
+    def shrunk(self, prior: Tensor) -> Tensor:
+        """Return variances ``(dim,)`` shrunk towards *prior*.
+
+        The weight is the number of steps, not steps times chains: draws of a chain are correlated.
+        """
+        variances = self._squares / max(self._count - 1, 1)
+        variances = torch.where(torch.isfinite(variances), variances, prior)
+        return (self.n_draws * variances + 5.0 * prior) / (self.n_draws + 5.0)

@@ -1,0 +1,120 @@
+"""The one loop that runs every Markov kernel, under a deadline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Generator, Tensor
+
+from workflow.clock import Deadline
+from workflow.kernels.types import Info, Kernel
+
+S = TypeVar("S")
+
+
+class Trace(NamedTuple):
+    """What a run recorded; each tensor is ``(draws, chains)``.
+
+    Attributes:
+        values: The observables, by name.
+        acceptance: Acceptance probability of every recorded draw.
+        energy_change: Energy error of every recorded draw.
+        diverged: Whether a step since the last record diverged.
+        grad_evals: Gradient evaluations of one chain.
+        n_steps: Steps done.
+        truncated: Whether the deadline ended the run.
+    """
+
+    values: dict[str, Tensor]
+    acceptance: Tensor
+    energy_change: Tensor
+    diverged: Tensor
+    grad_evals: int
+    n_steps: int
+    truncated: bool
+
+    @property
+    def n_draws(self) -> int:
+        """Recorded draws per chain."""
+        return self.acceptance.shape[0]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How many steps to run and which to record.
+
+    Args:
+        n_steps: Steps in all.
+        every: Record each ``every``-th step.
+    """
+
+    n_steps: int
+    every: int = 1
+
+
+def run(
+    kernel: Kernel[S],
+    state: S,
+    generator: Generator,
+    schedule: Schedule,
+    observe: Callable[[S, S], dict[str, Tensor]],
+    deadline: Deadline,
+) -> tuple[S, Trace]:
+    """Run a kernel and record observables.
+
+    Args:
+        kernel: The kernel.
+        state: Where it starts.
+        generator: Source of randomness.
+        schedule: Number of steps, and how often to record.
+        observe: ``(state before the step, state after) -> {name: (chains,)}``.
+        deadline: Checked after every step.
+    """
+    rows: list[dict[str, Tensor]] = []
+    infos: list[Info] = []
+    grad_evals, done, diverged = 0, 0, None
+    for done in range(1, schedule.n_steps + 1):
+        before = state
+        state, info = kernel.step(state, generator)
+        grad_evals += info.grad_evals
+        diverged = info.diverged if diverged is None else diverged | info.diverged
+        if done % schedule.every == 0:
+            rows.append(observe(before, state))
+            infos.append(info._replace(diverged=diverged))
+            diverged = None
+        if deadline.expired:
+            break
+    return state, _stack(rows, infos, grad_evals, done, done < schedule.n_steps)
+
+
+def extend(first: Trace, second: Trace) -> Trace:
+    """Join two successive traces of the same chains."""
+    values = {name: torch.cat([first.values[name], second.values[name]]) for name in first.values}
+    return Trace(
+        values,
+        torch.cat([first.acceptance, second.acceptance]),
+        torch.cat([first.energy_change, second.energy_change]),
+        torch.cat([first.diverged, second.diverged]),
+        first.grad_evals + second.grad_evals,
+        first.n_steps + second.n_steps,
+        second.truncated,
+    )
+
+
+def _stack(
+    rows: list[dict[str, Tensor]], infos: list[Info], grad_evals: int, done: int, truncated: bool
+) -> Trace:
+    names = rows[0] if rows else {}
+    empty = torch.empty(0, 0)
+    return Trace(
+        {name: torch.stack([row[name] for row in rows]) for name in names},
+        torch.stack([info.acceptance for info in infos]) if infos else empty,
+        torch.stack([info.energy_change for info in infos]) if infos else empty,
+        torch.stack([info.diverged for info in infos]) if infos else empty.bool(),
+        grad_evals,
+        done,
+        truncated,
+    )

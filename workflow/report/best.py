@@ -1,0 +1,91 @@
+"""The best points of a run: as data for ``best.json`` and as a table for people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from rich.table import Table
+
+from workflow.study.driver import RunResult
+from workflow.study.trials import Ended, Trials
+
+
+def best_points(result: RunResult) -> list[dict[str, Any]]:
+    """Return one entry per study with a success, as plain data.
+
+    ``confirmed`` is the mean of the leading objective over fresh seeds: the selected value is the
+    least of many noisy ones and flatters the point, the confirmed one does not.
+    """
+    return [_point(trials) for trials in result.studies if trials.best() is not None]
+
+
+def best_table(points: Sequence[Mapping[str, Any]]) -> Table:
+    """Return a table with one row per study."""
+    table = Table(title="Best hyperparameters", title_justify="left")
+    for name in ("problem", "method", "selected", "confirmed", "hyperparameters", "trial"):
+        table.add_column(name, overflow="fold")
+    for point in points:
+        table.add_row(
+            f"{point['problem']}\n{point['pid']}",
+            point["method"],
+            _number(point["objective"]),
+            _confirmed(point),
+            "  ".join(f"{name}={_short(value)}" for name, value in point["varied"].items()),
+            point["trial_id"],
+        )
+    return table
+
+
+def _point(trials: Trials) -> dict[str, Any]:
+    best = trials.best()
+    assert best is not None
+    again = [
+        value
+        for entry in trials.confirmed.values()
+        if entry.manifest.hyperparams == best.manifest.hyperparams
+        and (value := next(iter(entry.objectives.values()))) is not None
+    ]
+    return {
+        "pid": trials.study.pid,
+        "problem": trials.study.label,
+        "method": trials.study.method,
+        "trial_id": best.manifest.trial_id,
+        "objective": next(iter(best.objectives.values())),
+        "objectives": dict(best.objectives),
+        "confirmed": fmean(again) if again else None,
+        "confirmed_se": _standard_error(again),
+        "confirmed_on": len(again),
+        "hyperparams": dict(best.manifest.hyperparams),
+        "varied": {name: best.manifest.hyperparams[name] for name in trials.study.space.dimensions},
+        "front": [_member(entry) for entry in trials.front()] if len(best.objectives) > 1 else [],
+    }
+
+
+def _member(entry: Ended) -> dict[str, Any]:
+    return {"trial_id": entry.manifest.trial_id, "objectives": dict(entry.objectives)}
+
+
+def _standard_error(values: list[float]) -> float | None:
+    if len(values) < 2:
+        return None
+    mean = fmean(values)
+    spread = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    return math.sqrt(spread / len(values))
+
+
+def _confirmed(point: Mapping[str, Any]) -> str:
+    if point["confirmed"] is None:
+        return "–"
+    seeds = f"{point['confirmed_on']} fresh seed{'s' if point['confirmed_on'] != 1 else ''}"
+    return f"{_number(point['confirmed'])} ({seeds})"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

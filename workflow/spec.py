@@ -1,0 +1,148 @@
+"""What a user asks for: the keys of a configuration file, typed, with their defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from workflow.errors import SpecError
+from workflow.objective import ERROR
+
+SamplerName = Literal["tpe", "random"]
+
+
+@dataclass(frozen=True)
+class OptunaSpec:
+    """The block ``optuna`` of a tuning run.
+
+    Attributes:
+        max_trials: Trials per (problem, method).
+        batch_size: Trials in flight per (problem, method).
+        hmc_budget_sec: Time for a reference.
+        method_budget_sec: Time for a trial.
+        seed: All proposals derive from it, the problem, the method and the trial's number.
+        sampler: ``tpe`` or ``random``.
+        n_startup_trials: Random trials before TPE starts to model.
+        objective: A name (``abs``, ``huber``, ``standardised``, ``metric``) or its mapping.
+        objectives: ``error`` and metrics; more than one gives a Pareto front.
+        confirm: Fresh seeds on which the best point is run again at the end.
+        stop_after_failures: A study whose first so many trials all fail is stopped.
+    """
+
+    max_trials: int = 200
+    batch_size: int = 32
+    hmc_budget_sec: float = 36000.0
+    method_budget_sec: float = 6000.0
+    seed: int = 42
+    sampler: SamplerName = "tpe"
+    n_startup_trials: int = 10
+    objective: Any = "abs"
+    objectives: tuple[str, ...] = (ERROR,)
+    confirm: int = 2
+    stop_after_failures: int = 10
+
+    def __post_init__(self) -> None:
+        for name in ("max_trials", "batch_size", "hmc_budget_sec", "method_budget_sec"):
+            _above_zero(name, getattr(self, name))
+        for name in ("n_startup_trials", "confirm", "stop_after_failures"):
+            if getattr(self, name) < 0:
+                raise SpecError(f"{name} {getattr(self, name)} must be at least 0")
+        if not self.objectives or len(set(self.objectives)) < len(self.objectives):
+            raise SpecError(f"objectives {list(self.objectives)} must be one or more different names")
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """A tuning configuration, ``parsl-optuna --config``.
+
+    Attributes:
+        problems: One mapping per problem, in the task's schema.
+        methods: Methods to tune.
+        task: The task; ``llc``, a name in ``workflow/tasks``, or ``module:NAME``.
+        optuna: Trials, budgets, search.
+        search_space: ``method -> parameter -> dimension or fixed value``, over the task's default.
+        enqueue: ``method -> first guesses``, each a mapping of some or all parameters.
+        reference: Hyperparameters of the reference that differ from its preset.
+        artifacts_dir: Where trials and references are kept.
+        results_dir: Where tables are written.
+        parsl_config: Python file that defines the Parsl configuration.
+    """
+
+    problems: tuple[dict[str, Any], ...]
+    methods: tuple[str, ...]
+    task: str = "llc"
+    optuna: OptunaSpec = field(default_factory=OptunaSpec)
+    search_space: dict[str, dict[str, Any]] = field(default_factory=dict)
+    enqueue: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    reference: dict[str, Any] = field(default_factory=dict)
+    artifacts_dir: str = "artifacts"
+    results_dir: str = "results"
+    parsl_config: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.problems:
+            raise SpecError("problems is empty; name at least one")
+        _distinct("methods", self.methods)
+
+
+@dataclass(frozen=True)
+class SamplerSpec:
+    """One sampler of a fixed-hyperparameter run.
+
+    Attributes:
+        name: The method.
+        overrides: Hyperparameters that differ from its preset.
+        seeds: Replicates.
+        best_from: Results folder of a tuning run; its best point of this problem and method is
+            used, *overrides* on top.
+    """
+
+    name: str
+    overrides: dict[str, Any] = field(default_factory=dict)
+    seeds: tuple[int, ...] = (0,)
+    best_from: str | None = None
+
+
+@dataclass(frozen=True)
+class FixedSpec:
+    """A production configuration, ``parsl-llc --config``: every problem with every sampler.
+
+    Attributes:
+        problems: One mapping per problem, in the task's schema.
+        samplers: Methods with their hyperparameters.
+        task: The task.
+        budget_sec: Time per run.
+        batch_size: Runs in flight per (problem, sampler).
+        artifacts_dir: Where runs are kept.
+        results_dir: Where the table is written.
+        parsl_config: Python file that defines the Parsl configuration.
+    """
+
+    problems: tuple[dict[str, Any], ...]
+    samplers: tuple[SamplerSpec, ...]
+    task: str = "llc"
+    budget_sec: float = 36000.0
+    batch_size: int = 32
+    artifacts_dir: str = "artifacts"
+    results_dir: str = "results"
+    parsl_config: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.problems or not self.samplers:
+            raise SpecError("problems and samplers must name at least one each")
+        _above_zero("budget_sec", self.budget_sec)
+        _above_zero("batch_size", self.batch_size)
+
+
+def _above_zero(name: str, value: float) -> None:
+    if not value > 0:
+        raise SpecError(f"{name} {value} must be above 0")
+
+
+def _distinct(name: str, values: tuple[str, ...]) -> None:
+    if not values:
+        raise SpecError(f"{name} is empty; name at least one")
+    if len(set(values)) < len(values):
+        raise SpecError(f"{name} {list(values)} names one twice")
+
+

@@ -1,0 +1,96 @@
+"""Every path of the artifacts and the results; the only place where they are joined."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from workflow.errors import SpecError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """Paths below the artifacts folder."""
+
+    root: Path
+
+    @property
+    def problems(self) -> Path:
+        """Folder of all problems."""
+        return self.root / "problems"
+
+    @property
+    def runs(self) -> Path:
+        """Folder of all trials."""
+        return self.root / "runs"
+
+    def problem(self, pid: str) -> Path:
+        """Resolved spec of a problem."""
+        return self.problems / _checked(pid) / "problem.json"
+
+    def reference(self, pid: str) -> Path:
+        """Trusted answer of a problem."""
+        return self.problems / _checked(pid) / "ref.json"
+
+    def prepared(self, pid: str) -> Path:
+        """Folder of what the task prepared for a problem."""
+        return self.problems / _checked(pid) / "prepared"
+
+    def trials(self, pid: str, method: str) -> Path:
+        """Folder of the trials of a problem and method."""
+        return self.runs / _checked(pid) / _checked(method)
+
+    def manifest(self, pid: str, method: str, trial_id: str) -> Path:
+        """What a trial is."""
+        return self.trials(pid, method) / _checked(trial_id) / "manifest.json"
+
+    def metrics(self, pid: str, method: str, trial_id: str) -> Path:
+        """What came of a trial."""
+        return self.trials(pid, method) / _checked(trial_id) / "metrics.json"
+
+
+@dataclass(frozen=True)
+class Results:
+    """Paths below the results folder.
+
+    Attributes:
+        root: The folder.
+        name: Of the table, ``optuna_trials`` or ``llc_runs``.
+    """
+
+    root: Path
+    name: str = "optuna_trials"
+
+    @property
+    def table(self) -> Path:
+        """One row per trial."""
+        return self.root / f"{self.name}.parquet"
+
+    @property
+    def picture(self) -> Path:
+        """Convergence of every study."""
+        return self.root / f"{self.name}.png"
+
+    @property
+    def best(self) -> Path:
+        """Best point of every study, with its confirmation."""
+        return self.root / "best.json"
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.root / f"{self.name}_config.yaml"
+
+    def study(self, task: str, pid: str, method: str) -> Path:
+        """A pickled study for notebooks; never read by this package."""
+        return self.root / "studies" / f"optuna_{_checked(task)}" / f"{_checked(pid)}:{_checked(method)}.pkl"
+
+
+def _checked(name: str) -> str:
+    """Refuse a name that could leave its folder."""
+    if not _NAME.fullmatch(name):
+        raise SpecError(f"'{name}' is no name: use letters, digits, '_', '-' and '.'")
+    return name

@@ -1,0 +1,1 @@
+"""Planning, proposing and driving. Only search imports Optuna."""

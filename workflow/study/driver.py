@@ -1,0 +1,333 @@
+"""The loop: references, then every study at once over one pool, refilled as trials end.
+
+Decides nothing about proposals (`trials`), nothing about files (`store`): it moves work.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from workflow import worker
+from workflow.clock import Clock, utc_now
+from workflow.errors import WorkflowError
+from workflow.execution.base import Executor
+from workflow.records import Asked, Manifest, Outcome, State, Trusted
+from workflow.store.store import ArtifactStore
+from workflow.study.plan import ProblemPlan, RunPlan
+from workflow.study.trials import Next, Trials
+
+_RETRIES = 2
+"""A trial whose worker is lost is submitted again so many times."""
+
+_REFRESH_SEC = 0.5
+
+
+@dataclass(frozen=True)
+class StudyStatus:
+    """One line of progress."""
+
+    label: str
+    pid: str
+    method: str
+    ended: int
+    failed: int
+    running: int
+    max_trials: int
+    best: float | None
+    note: str | None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Progress of a run, for display.
+
+    Attributes:
+        references: How many the run needs.
+        references_done: How many it has.
+        studies: One status each.
+        elapsed_sec: Since the start.
+        left_sec: Estimate from the trials of this run; None before the first one ends.
+    """
+
+    references: int
+    references_done: int
+    studies: tuple[StudyStatus, ...]
+    elapsed_sec: float
+    left_sec: float | None
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run leaves.
+
+    Attributes:
+        studies: Those that could start, in the order of the plan.
+        references: By problem id.
+        failures: Problem id -> why its studies could not start.
+        n_started: References and trials that this run submitted.
+        interrupted: Whether it was asked to stop.
+    """
+
+    studies: tuple[Trials, ...]
+    references: Mapping[str, Trusted]
+    failures: Mapping[str, str]
+    n_started: int
+    interrupted: bool
+
+
+@dataclass(frozen=True)
+class _Job:
+    kind: Literal["prepare", "reference", "trial"]
+    problem: ProblemPlan
+    manifest: Manifest | None = None
+    trials: Trials | None = None
+    tries: int = 0
+
+
+class Driver:
+    """Runs a plan to its end.
+
+    Args:
+        plan: What to run.
+        store: Where everything is kept.
+        executor: Where it runs.
+        observe: Called with a snapshot when something changed, and about twice a second.
+        now: Monotonic clock.
+    """
+
+    def __init__(
+        self,
+        plan: RunPlan,
+        store: ArtifactStore,
+        executor: Executor,
+        observe: Callable[[Snapshot], None],
+        now: Clock = time.monotonic,
+    ) -> None:
+        self._plan, self._store, self._executor = plan, store, executor
+        self._observe, self._now = observe, now
+        self._started_at = now()
+        self._jobs: dict[Future[Any], _Job] = {}
+        self._trials: dict[tuple[str, str, int], Trials] = {}
+        self._references: dict[str, Trusted] = {}
+        self._failures: dict[str, str] = {}
+        self._n_started = 0
+        self._n_ended = 0
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Start nothing more; what runs is waited for."""
+        self._stopping = True
+
+    def run(self) -> RunResult:
+        """Run until every study is done, or until stopped and nothing runs.
+
+        Raises:
+            WorkflowError: The store or the executor fails. A failing trial or problem does not raise.
+        """
+        for problem in self._plan.problems:
+            self._open(problem)
+        self._refill()
+        self._observe(self.snapshot())
+        while self._jobs:
+            done, _ = wait(self._jobs, timeout=_REFRESH_SEC, return_when=FIRST_COMPLETED)
+            for future in [known for known in self._jobs if known in done]:  # in order of submission
+                self._finish(future, self._jobs.pop(future))
+            self._refill()
+            self._observe(self.snapshot())
+        studies = tuple(self._trials[key] for key in sorted(self._trials, key=lambda key: key[2]))
+        return RunResult(
+            studies, self._references, self._failures, self._n_started, self._stopping
+        )
+
+    def snapshot(self) -> Snapshot:
+        """Return the progress so far."""
+        statuses = tuple(self._status(index) for index in range(len(self._plan.studies)))
+        return Snapshot(
+            sum(problem.reference is not None for problem in self._plan.problems),
+            len(self._references),
+            statuses,
+            self._now() - self._started_at,
+            self._left_sec(statuses),
+        )
+
+    # Problems.
+
+    def _open(self, problem: ProblemPlan) -> None:
+        """Start a problem's studies, or what has to come before them."""
+        task = self._plan.task
+        self._store.put_problem(task.name, task.version, problem.problem, problem.label)
+        if problem.reference is None:
+            if task.prepare is not None and self._store.prepared(problem.pid) is None and self._has_work(problem):
+                self._submit(_Job("prepare", problem), worker.prepare, problem.pid)
+            else:
+                self._start_studies(problem)
+            return
+        stored = self._store.outcome(problem.reference)
+        if stored is not None and is_usable(stored, problem.reference.budget_sec):
+            self._adopt(problem, stored)
+            return
+        if stored is not None:
+            self._store.retire(problem.reference)
+        self._store.put_manifest(problem.reference, Asked(None, utc_now(), "reference"))
+        self._submit_trial(_Job("reference", problem, problem.reference))
+
+    def _has_work(self, problem: ProblemPlan) -> bool:
+        """Whether a study of fixed points has one without an outcome."""
+        return any(
+            self._store.outcome(self._plan.manifest(study, point.hyperparams, point.seed)) is None
+            for study in self._plan.studies
+            if study.pid == problem.pid
+            for point in study.points or ()
+        ) or any(study.pid == problem.pid and study.points is None for study in self._plan.studies)
+
+    def _adopt(self, problem: ProblemPlan, outcome: Outcome) -> None:
+        """Use the outcome of a reference, publishing it again if another one is published."""
+        assert problem.reference is not None and self._plan.task.reference is not None
+        if outcome.state is not State.OK:
+            self._failures[problem.pid] = f"its reference failed: {outcome.reason}"
+            return
+        names = self._plan.task.reference.comparison
+        trusted = self._store.reference(problem.pid, names.reference, names.reference_se)
+        if trusted is None or trusted.trial_id != outcome.trial_id:
+            worker.publish(self._store, problem.reference, outcome)
+            trusted = self._store.reference(problem.pid, names.reference, names.reference_se)
+        assert trusted is not None
+        self._references[problem.pid] = trusted
+        self._start_studies(problem)
+
+    def _start_studies(self, problem: ProblemPlan) -> None:
+        trusted = self._references.get(problem.pid)
+        for index, study in enumerate(self._plan.studies):
+            if study.pid == problem.pid:
+                trials = Trials(self._plan, study, self._store, trusted)
+                self._trials[(study.pid, study.method, index)] = trials
+
+    # Trials.
+
+    def _refill(self) -> None:
+        """Bring every study to its number of trials in flight, one each in turn."""
+        active = list(self._trials.values())
+        while active and not self._stopping:
+            active = [trials for trials in active if self._start_next(trials)]
+
+    def _start_next(self, trials: Trials) -> bool:
+        proposal = trials.next()
+        if proposal is None:
+            return False
+        manifest, asked = proposal.manifest, _asked(proposal)
+        trial_id = self._store.put_manifest(manifest, asked)
+        stored = self._store.outcome(manifest)
+        if stored is not None and stored.state is State.LOST:
+            self._store.retire(manifest)
+            stored = None
+        if stored is not None:
+            _, asked = self._store.manifest(manifest.pid, manifest.method, trial_id)
+            trials.end(trial_id, asked, stored)
+            return True
+        problem = next(p for p in self._plan.problems if p.pid == manifest.pid)
+        self._submit_trial(_Job("trial", problem, manifest, trials))
+        return True
+
+    def _submit_trial(self, job: _Job) -> None:
+        assert job.manifest is not None
+        manifest = job.manifest
+        objective = {**asdict(self._plan.objective), "names": list(self._plan.objectives)}
+        self._submit(
+            job, worker.execute, manifest.pid, manifest.method, manifest.trial_id, objective
+        )
+
+    def _submit(self, job: _Job, function: Callable[..., Any], *args: Any) -> None:
+        root = str(self._store.paths.root.resolve())  # workers may start in another folder
+        self._jobs[self._executor.submit(function, root, *args)] = job
+        self._n_started += job.tries == 0
+
+    def _finish(self, future: Future[Any], job: _Job) -> None:
+        error = future.exception()
+        if job.kind == "prepare":
+            if error is not None:
+                self._failures[job.problem.pid] = f"it cannot be prepared: {_one_line(error)}"
+            else:
+                self._start_studies(job.problem)
+            return
+        assert job.manifest is not None
+        if error is not None:
+            outcome = self._lost(job, error)
+            if outcome is None:
+                return
+        else:
+            outcome = Outcome.from_json(future.result())
+        if job.kind == "reference":
+            self._adopt(job.problem, outcome)
+        elif job.trials is not None:
+            manifest = job.manifest
+            _, asked = self._store.manifest(manifest.pid, manifest.method, manifest.trial_id)
+            job.trials.end(manifest.trial_id, asked, outcome)
+            self._n_ended += 1
+
+    def _lost(self, job: _Job, error: BaseException) -> Outcome | None:
+        """Submit a trial again whose worker did not come back; give it up after some tries."""
+        assert job.manifest is not None
+        if job.tries < _RETRIES and not isinstance(error, WorkflowError):
+            again = _Job(job.kind, job.problem, job.manifest, job.trials, job.tries + 1)
+            self._submit_trial(again)
+            return None
+        reason = f"{_one_line(error)} (tried {job.tries + 1} times)"
+        return self._store.commit(job.manifest, worker.failure(job.manifest, State.LOST, reason))
+
+    # Progress.
+
+    def _status(self, index: int) -> StudyStatus:
+        study = self._plan.studies[index]
+        trials = self._trials.get((study.pid, study.method, index))
+        if trials is None:
+            note = self._failures.get(study.pid, "waits for its problem")
+            return StudyStatus(
+                study.label, study.pid, study.method, 0, 0, 0, study.max_trials, None, note
+            )
+        best = trials.best()
+        return StudyStatus(
+            study.label,
+            study.pid,
+            study.method,
+            len(trials.ended),
+            sum(entry.values is None for entry in trials.ended.values()) if trials.search else _bad(trials),
+            len(trials.running),
+            study.max_trials,
+            None if best is None else next(iter(best.objectives.values())),
+            trials.stopped,
+        )
+
+    def _left_sec(self, statuses: tuple[StudyStatus, ...]) -> float | None:
+        if not self._n_ended:
+            return None
+        left = sum(
+            max(status.max_trials - status.ended, 0) + self._plan.studies[index].confirm
+            for index, status in enumerate(statuses)
+        )
+        confirmed = sum(len(trials.confirmed) for trials in self._trials.values())
+        return (left - confirmed) * (self._now() - self._started_at) / self._n_ended
+
+
+def is_usable(outcome: Outcome, budget_sec: float) -> bool:
+    """Whether a stored reference serves: it ran, and a larger budget could not improve it."""
+    if outcome.state is not State.OK:
+        return False
+    return outcome.metrics.get("status", "ok") == "ok" or outcome.budget_sec >= budget_sec
+
+
+def _asked(proposal: Next) -> Asked:
+    return Asked(proposal.number, utc_now(), proposal.by)
+
+
+def _bad(trials: Trials) -> int:
+    return sum(entry.outcome.state is not State.OK for entry in trials.ended.values())
+
+
+def _one_line(error: BaseException) -> str:
+    return (f"{type(error).__name__}: {error}".splitlines() or [""])[0]
+
+

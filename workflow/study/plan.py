@@ -1,0 +1,427 @@
+"""From a typed configuration to bound studies. Pure: no file is written, no worker started."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from workflow.errors import SpecError, WorkflowError, nearest
+from workflow.ids import derive_seed, problem_id
+from workflow.load import read_yaml, structure
+from workflow.objective import ERROR, Objective
+from workflow.records import Manifest
+from workflow.space import Categorical, Dimension, Float, Int, Scalar, Space
+from workflow.spec import FixedSpec, RunSpec, SamplerName, SamplerSpec
+from workflow.tasks.base import Task, resolve_task
+
+
+@dataclass(frozen=True)
+class ProblemPlan:
+    """A bound problem.
+
+    Attributes:
+        pid: Its id.
+        label: Short text for people.
+        problem: Resolved spec.
+        reference: Manifest of the trusted answer; None when the run needs none.
+    """
+
+    pid: str
+    label: str
+    problem: Mapping[str, Any]
+    reference: Manifest | None
+
+
+@dataclass(frozen=True)
+class Point:
+    """A fixed trial of a study: complete hyperparameters and a replicate number."""
+
+    hyperparams: Mapping[str, Scalar]
+    seed: int
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """One (problem, method): a search, or a list of fixed points.
+
+    Attributes:
+        pid: The problem's id.
+        label: The problem's label.
+        method: The method.
+        base: Complete hyperparameters; those of *space* replace some of them.
+        space: What varies.
+        budget_sec: Time per trial.
+        max_trials: Trials in all.
+        batch_size: Trials in flight.
+        seed: Of all proposals.
+        sampler: Of the search.
+        n_startup_trials: Random trials first.
+        enqueue: First guesses, complete or partial.
+        confirm: Fresh seeds for the best point.
+        stop_after_failures: Stop when the first so many all fail; 0 never does.
+        points: Fixed trials instead of a search.
+    """
+
+    pid: str
+    label: str
+    method: str
+    base: Mapping[str, Scalar]
+    space: Space
+    budget_sec: float
+    max_trials: int
+    batch_size: int
+    seed: int = 0
+    sampler: SamplerName = "random"
+    n_startup_trials: int = 10
+    enqueue: tuple[Mapping[str, Scalar], ...] = ()
+    confirm: int = 0
+    stop_after_failures: int = 0
+    points: tuple[Point, ...] | None = None
+
+    def hyperparams(self, point: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        """Complete a point of the space."""
+        return {**self.base, **point}
+
+    def point_of(self, hyperparams: Mapping[str, Scalar]) -> dict[str, Scalar] | None:
+        """Return the point of the space that complete *hyperparams* are, or None."""
+        if set(hyperparams) != set(self.base):
+            return None
+        point = {name: hyperparams[name] for name in self.space.dimensions}
+        rest = {name: value for name, value in hyperparams.items() if name not in point}
+        same = all(self.base[name] == value for name, value in rest.items())
+        return point if same and Space(self.space.dimensions).contains(point) else None
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """Everything a driver needs.
+
+    Attributes:
+        task: The task.
+        problems: In the order of the configuration.
+        studies: Problem by problem, method by method.
+        objective: What ``error`` means.
+        objectives: Names, the first one leads.
+    """
+
+    task: Task
+    problems: tuple[ProblemPlan, ...]
+    studies: tuple[StudyPlan, ...]
+    objective: Objective = field(default_factory=Objective)
+    objectives: tuple[str, ...] = (ERROR,)
+
+    def manifest(self, study: StudyPlan, hyperparams: Mapping[str, Scalar], seed: int) -> Manifest:
+        """Return the manifest of a trial of *study*."""
+        return Manifest(
+            self.task.name,
+            self.task.version,
+            "trial",
+            study.pid,
+            study.method,
+            hyperparams,
+            seed,
+            study.budget_sec,
+        )
+
+
+def load_run(path: Path) -> RunSpec:
+    """Read a tuning configuration; raises `SpecError` with all mistakes of shape at once."""
+    return structure(RunSpec, read_yaml(path), f"{path} $")
+
+
+def load_fixed(path: Path) -> FixedSpec:
+    """Read a production configuration; raises `SpecError` with all mistakes of shape at once."""
+    return structure(FixedSpec, read_yaml(path), f"{path} $")
+
+
+def plan_run(spec: RunSpec, where: str) -> RunPlan:
+    """Bind a tuning configuration.
+
+    Args:
+        spec: The configuration.
+        where: Its file, for messages.
+
+    Raises:
+        SpecError: All mistakes, one per line.
+    """
+    task = _task(spec.task, where)
+    mistakes = _Mistakes()
+    for index, method in enumerate(spec.methods):
+        if method not in task.methods:
+            mistakes.add(f"{where} $.methods[{index}]: no method '{method}'; {nearest(method, task.methods)}")
+    for block, keys in (("search_space", spec.search_space), ("enqueue", spec.enqueue)):
+        for method in keys:
+            if method not in spec.methods:
+                mistakes.add(f"{where} $.{block}.{method}: is not one of methods; {nearest(method, spec.methods)}")
+    with mistakes:
+        objective = _objective(task, spec.optuna.objective, f"{where} $.optuna.objective")
+    problems = []
+    for index, raw in enumerate(spec.problems):
+        with mistakes:
+            problem = _problem(task, raw, f"{where} $.problems[{index}]")
+            manifest = _reference(task, problem.pid, spec, f"{where} $.reference")
+            problems.append(ProblemPlan(problem.pid, problem.label, problem.problem, manifest))
+    mistakes.raise_any()
+    studies = []
+    for problem in _distinct_problems(problems, where, mistakes):
+        for method in spec.methods:
+            with mistakes:
+                studies.append(_study(task, spec, problem, method, where))
+    mistakes.raise_any()
+    return RunPlan(task, tuple(problems), tuple(studies), objective, spec.optuna.objectives)
+
+
+def plan_fixed(spec: FixedSpec, where: str, tuned: Mapping[tuple[str, str, str], Mapping[str, Scalar]]) -> RunPlan:
+    """Bind a production configuration.
+
+    Args:
+        spec: The configuration.
+        where: Its file, for messages.
+        tuned: Best hyperparameters by (results folder, pid, method), for ``best_from``.
+
+    Raises:
+        SpecError: All mistakes, one per line.
+    """
+    task = _task(spec.task, where)
+    mistakes = _Mistakes()
+    problems = []
+    for index, raw in enumerate(spec.problems):
+        with mistakes:
+            problems.append(_problem(task, raw, f"{where} $.problems[{index}]"))
+    mistakes.raise_any()
+    studies = []
+    for problem in _distinct_problems(problems, where, mistakes):
+        for index, sampler in enumerate(spec.samplers):
+            with mistakes:
+                place = f"{where} $.samplers[{index}]"
+                studies.append(_fixed_study(task, spec, problem, sampler, tuned, place))
+    mistakes.raise_any()
+    return RunPlan(task, tuple(problems), tuple(studies))
+
+
+class _Mistakes:
+    """Collects the messages of several `WorkflowError`s, so that all are told at once."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    def add(self, line: str) -> None:
+        self._lines.append(line)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, WorkflowError):
+            self._lines += str(error).splitlines()
+            return True
+        return False
+
+    def raise_any(self) -> None:
+        if self._lines:
+            raise SpecError("\n".join(dict.fromkeys(self._lines)))
+
+
+def _task(name: str, where: str) -> Task:
+    try:
+        return resolve_task(name)
+    except SpecError as error:
+        raise SpecError(f"{where} $.task: {error}") from error
+
+
+def _problem(task: Task, raw: Mapping[str, Any], where: str) -> ProblemPlan:
+    problem = task.resolve(raw, where)
+    pid = problem_id(task.name, task.version, problem)
+    return ProblemPlan(pid, label_of(raw), problem, None)
+
+
+def label_of(raw: Mapping[str, Any]) -> str:
+    """Return a short text for a problem as written: its names, then its overrides."""
+    words = [str(value) for key, value in raw.items() if key != "overrides" and not isinstance(value, dict)]
+    return "/".join(words) + ("+overrides" if raw.get("overrides") else "")
+
+
+def _distinct_problems(
+    problems: list[ProblemPlan], where: str, mistakes: _Mistakes
+) -> list[ProblemPlan]:
+    seen: dict[str, int] = {}
+    for index, problem in enumerate(problems):
+        if problem.pid in seen:
+            mistakes.add(f"{where} $.problems[{index}]: is the same problem as problems[{seen[problem.pid]}]; keep one")
+        seen.setdefault(problem.pid, index)
+    return problems
+
+
+def _reference(task: Task, pid: str, spec: RunSpec, where: str) -> Manifest | None:
+    if task.reference is None:
+        if spec.reference:
+            raise SpecError(f"{where}: task '{task.name}' has no reference; remove it")
+        return None
+    method, budget_sec = task.reference.method, spec.optuna.hmc_budget_sec
+    params = task.complete(method, {**task.reference.params, **spec.reference}, where)
+    return Manifest(task.name, task.version, "reference", pid, method, params, 0, budget_sec)
+
+
+def _objective(task: Task, raw: Any, where: str) -> Objective:
+    objective = structure(Objective, {"type": raw} if isinstance(raw, str) else raw, where)
+    if objective.type != "metric" and task.reference is None:
+        objective = Objective("metric", metric=task.metric, goal=objective.goal)
+    if objective.type == "metric" and objective.metric is None:
+        objective = Objective("metric", metric=task.metric, goal=objective.goal)
+    return objective
+
+
+def _study(task: Task, spec: RunSpec, problem: ProblemPlan, method: str, where: str) -> StudyPlan:
+    optuna = spec.optuna
+    place = f"{where} $.search_space.{method}"
+    defaults = task.complete(method, {}, place)
+    space = merge_space(
+        task.space(problem.problem, method), spec.search_space.get(method, {}), defaults, place
+    )
+    base = task.complete(method, space.fixed, place)
+    guesses = []
+    for index, guess in enumerate(spec.enqueue.get(method, [])):
+        spot = f"{where} $.enqueue.{method}[{index}]"
+        guesses.append(_guess(task, method, space, guess, spot))
+    return StudyPlan(
+        problem.pid,
+        problem.label,
+        method,
+        base,
+        Space(space.dimensions),
+        optuna.method_budget_sec,
+        optuna.max_trials,
+        optuna.batch_size,
+        derive_seed("study", optuna.seed, problem.pid, method),
+        optuna.sampler,
+        optuna.n_startup_trials,
+        tuple(guesses),
+        optuna.confirm,
+        optuna.stop_after_failures,
+    )
+
+
+def _guess(
+    task: Task, method: str, space: Space, guess: Mapping[str, Any], where: str
+) -> Mapping[str, Scalar]:
+    complete = task.complete(method, guess, where)
+    for name in guess:
+        dimension = space.dimensions.get(name)
+        if dimension is None:
+            raise SpecError(f"{where}.{name}: does not vary in this study; {nearest(name, space.dimensions)}")
+        if not dimension.contains(complete[name]):
+            raise SpecError(f"{where}.{name}: {guess[name]} is outside the search space; widen it there")
+    return {name: complete[name] for name in guess}
+
+
+def _fixed_study(
+    task: Task,
+    spec: FixedSpec,
+    problem: ProblemPlan,
+    sampler: SamplerSpec,
+    tuned: Mapping[tuple[str, str, str], Mapping[str, Scalar]],
+    where: str,
+) -> StudyPlan:
+    best: Mapping[str, Scalar] = {}
+    if sampler.best_from is not None:
+        key = (sampler.best_from, problem.pid, sampler.name)
+        if key not in tuned:
+            raise SpecError(
+                f"{where}.best_from: '{sampler.best_from}' has no tuned {sampler.name} for {problem.pid} "
+                f"({problem.label}); tune it first"
+            )
+        best = tuned[key]
+    params = task.complete(sampler.name, {**best, **sampler.overrides}, f"{where}.overrides")
+    points = tuple(Point(params, seed) for seed in sampler.seeds)
+    return StudyPlan(
+        problem.pid,
+        problem.label,
+        sampler.name,
+        params,
+        Space(),
+        spec.budget_sec,
+        len(points),
+        spec.batch_size,
+        points=points,
+    )
+
+
+def merge_space(
+    default: Space, changes: Mapping[str, Any], params: Mapping[str, Scalar], where: str
+) -> Space:
+    """Lay the user's changes over a default space.
+
+    Args:
+        default: The task's space.
+        changes: ``parameter -> fixed value`` or a mapping with some of ``low``, ``high``, ``log``,
+            ``step``, ``choices`` (and optionally ``dist: float|int|categorical``).
+        params: Default hyperparameters; their names are all there are.
+        where: File and key, for messages.
+
+    Raises:
+        SpecError: Unknown parameter or key, or bounds that make no sense.
+    """
+    dimensions, fixed = dict(default.dimensions), dict(default.fixed)
+    for name, change in changes.items():
+        place = f"{where}.{name}"
+        if name not in params:
+            raise SpecError(f"{place}: unknown parameter; {nearest(name, params)}")
+        if isinstance(change, Mapping):
+            dimensions[name] = _dimension(dimensions.get(name), change, params[name], place)
+            fixed.pop(name, None)
+        else:
+            dimensions.pop(name, None)
+            fixed[name] = change
+    return Space(dimensions, fixed)
+
+
+@dataclass(frozen=True)
+class _Change:
+    dist: str | None = None
+    low: float | None = None
+    high: float | None = None
+    log: bool | None = None
+    step: int | None = None
+    choices: list[Any] | None = None
+
+
+def _dimension(
+    default: Dimension | None, raw: Mapping[str, Any], value: Scalar, where: str
+) -> Dimension:
+    change = structure(_Change, raw, where)
+    kind = change.dist or _kind(default, change, value)
+    if kind not in ("float", "int", "categorical"):
+        raise SpecError(f"{where}.dist: unknown distribution '{kind}'; known: categorical, float, int")
+    try:
+        if kind == "categorical":
+            if change.choices is None:
+                raise SpecError("choices is missing")
+            return Categorical(tuple(change.choices))
+        numeric = default if isinstance(default, (Float, Int)) else None
+        low = change.low if change.low is not None else getattr(numeric, "low", None)
+        high = change.high if change.high is not None else getattr(numeric, "high", None)
+        if low is None or high is None or change.choices is not None:
+            raise SpecError(f"a {kind} needs low and high, and no choices")
+        log = change.log if change.log is not None else bool(getattr(numeric, "log", False))
+        if kind == "float":
+            if change.step is not None:
+                raise SpecError("step goes with whole numbers; use choices for a grid of others")
+            return Float(low, high, log)
+        if low != int(low) or high != int(high):
+            raise SpecError(f"low {low} and high {high} must be whole numbers")
+        step = change.step or (1 if log else getattr(numeric, "step", 1))
+        return Int(int(low), int(high), step, log)
+    except SpecError as error:
+        raise SpecError(f"{where}: {error}") from error
+
+
+def _kind(default: Dimension | None, change: _Change, value: Scalar) -> str:
+    if change.choices is not None:
+        return "categorical"
+    if isinstance(default, Float) or (default is None and isinstance(value, float)):
+        return "float"
+    bounds = (change.low, change.high)
+    whole = all(bound is None or float(bound).is_integer() for bound in bounds)
+    return "int" if whole and not isinstance(value, float) else "float"

@@ -1,0 +1,258 @@
+"""One study as a state: which trials ended, which run, what comes next. Reads the store, writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from workflow.objective import evaluate
+from workflow.records import Asked, Manifest, Outcome, State, Trusted
+from workflow.space import Scalar
+from workflow.store.store import ArtifactStore
+from workflow.study.plan import RunPlan, StudyPlan
+from workflow.study.search import Search, pareto_front
+
+_MODEL_ATTEMPTS = 10
+_RANDOM_ATTEMPTS = 50
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A trial with its outcome.
+
+    Attributes:
+        manifest: What it was.
+        asked: How it came about.
+        outcome: What came of it.
+        objectives: By name, against the current reference.
+    """
+
+    manifest: Manifest
+    asked: Asked
+    outcome: Outcome
+    objectives: Mapping[str, float | None]
+
+    @property
+    def values(self) -> tuple[float, ...] | None:
+        """All objectives in order; None unless the trial is ok and every one is a number."""
+        values = tuple(value for value in self.objectives.values() if value is not None)
+        complete = len(values) == len(self.objectives)
+        return values if complete and self.outcome.state is State.OK else None
+
+
+@dataclass(frozen=True)
+class Next:
+    """A trial to start."""
+
+    manifest: Manifest
+    number: int | None
+    by: str
+
+
+class Trials:
+    """The trials of one study.
+
+    Args:
+        plan: The run.
+        study: The study.
+        store: Where trials are kept.
+        trusted: The problem's reference; None without one.
+    """
+
+    def __init__(
+        self, plan: RunPlan, study: StudyPlan, store: ArtifactStore, trusted: Trusted | None
+    ) -> None:
+        self.study, self.trusted = study, trusted
+        self._plan = plan
+        self.ended: dict[str, Ended] = {}
+        self.confirmed: dict[str, Ended] = {}
+        self.running: dict[str, Next] = {}
+        self.stopped: str | None = None
+        self._pending: list[Next] = []
+        self._known: dict[str, Mapping[str, Scalar]] = {}
+        self._next_number = 0
+        self.search = None
+        if study.points is None:
+            self.search = Search(study, len(plan.objectives))
+            self._fold(store)
+
+    # What comes next.
+
+    def next(self) -> Next | None:
+        """Return a trial to start now, or None while there is none; it counts as running."""
+        if len(self.running) >= self.study.batch_size:
+            return None
+        proposal = self._propose()
+        if proposal is not None:
+            self.running[proposal.manifest.trial_id] = proposal
+        return proposal
+
+    def end(self, trial_id: str, asked: Asked, outcome: Outcome) -> Ended:
+        """Take a running trial's outcome."""
+        started = self.running.pop(trial_id)
+        ended = self._judge(started.manifest, asked, outcome)
+        if started.by == "confirm":
+            self.confirmed[trial_id] = ended
+            return ended
+        self.ended[trial_id] = ended
+        if self.search is not None and started.number is not None:
+            self.search.tell(started.number, ended.values)
+        limit = self.study.stop_after_failures
+        if limit and len(self.ended) >= limit and not any(e.values for e in self.ended.values()):
+            self.stopped = f"its first {len(self.ended)} trials all failed, the last one: {outcome.reason}"
+        return ended
+
+    @property
+    def is_searching(self) -> bool:
+        """Whether trials of the search itself are still to come or running."""
+        if any(trial.by != "confirm" for trial in self.running.values()):
+            return True
+        if self.stopped is not None:
+            return False
+        return bool(self._pending) or len(self.ended) < self.study.max_trials
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing runs and nothing is to come."""
+        return not self.running and not self.is_searching and not self._confirmations()
+
+    # What came out.
+
+    @property
+    def successes(self) -> list[Ended]:
+        """Trials with all objectives, by trial number."""
+        return sorted((e for e in self.ended.values() if e.values), key=_order)
+
+    def best(self) -> Ended | None:
+        """Return the trial with the least first objective; None when none succeeded."""
+        return min(self.successes, key=lambda e: e.values or (), default=None)
+
+    def front(self) -> list[Ended]:
+        """Return the Pareto front, the trials that none beats in all objectives."""
+        candidates = self.successes
+        return [candidates[i] for i in pareto_front([e.values or () for e in candidates])]
+
+    # Inside.
+
+    def _fold(self, store: ArtifactStore) -> None:
+        """Rebuild the search from what is on disk."""
+        assert self.search is not None
+        for manifest, asked in sorted(self._members(store), key=lambda pair: _age(*pair)):
+            point = self.study.point_of(manifest.hyperparams)
+            assert point is not None
+            number = asked.number
+            if number is None or number < self._next_number:
+                number = self._next_number
+            self._next_number = number + 1
+            self._known[manifest.trial_id] = manifest.hyperparams
+            outcome = store.outcome(manifest)
+            if outcome is None or outcome.state is State.LOST:  # a lost trial gets another chance
+                self._pending.append(Next(manifest, number, asked.by))
+                self.search.restore(number, point, None, ended=False)
+                continue
+            ended = self._judge(manifest, asked, outcome)
+            self.ended[manifest.trial_id] = ended
+            self.search.restore(number, point, ended.values, ended=True)
+
+    def _members(self, store: ArtifactStore) -> Iterator[tuple[Manifest, Asked]]:
+        """Yield the stored trials that this study could have asked for, whoever did."""
+        for manifest, asked in store.manifests(self.study.pid, self.study.method):
+            mine = (
+                manifest.role == "trial"
+                and (manifest.task, manifest.task_version)
+                == (self._plan.task.name, self._plan.task.version)
+                and manifest.seed == 0
+                and manifest.budget_sec == self.study.budget_sec
+            )
+            if mine and self.study.point_of(manifest.hyperparams) is not None:
+                yield manifest, asked
+
+    def _propose(self) -> Next | None:
+        if self._pending:
+            return self._pending.pop(0)
+        searching = sum(trial.by != "confirm" for trial in self.running.values())
+        if self.stopped is None and len(self.ended) + searching < self.study.max_trials:
+            return self._fixed_point() if self.search is None else self._search_point(self.search)
+        if searching:
+            return None
+        seeds = self._confirmations()
+        best = self.best()
+        if not seeds or best is None:
+            return None
+        manifest = self._plan.manifest(self.study, best.manifest.hyperparams, seeds[0])
+        return Next(manifest, None, "confirm")
+
+    def _fixed_point(self) -> Next | None:
+        for point in self.study.points or ():
+            manifest = self._plan.manifest(self.study, point.hyperparams, point.seed)
+            if manifest.trial_id not in self.ended and manifest.trial_id not in self.running:
+                return Next(manifest, None, "fixed")
+        return None
+
+    def _search_point(self, search: Search) -> Next | None:
+        """Ask for a point that is neither known nor running, a bounded number of times."""
+        number = self._next_number
+        guess = self._unused_guess()
+        if guess is not None:
+            proposal = self._fresh(search.suggest(number, guess), number, "enqueue")
+            if proposal is not None:
+                return proposal
+            search.tell(number, None)
+        if len(self._known) < self.study.space.size():
+            for attempt in range(_MODEL_ATTEMPTS + _RANDOM_ATTEMPTS):
+                at_random = attempt >= _MODEL_ATTEMPTS
+                point = search.ask(number, attempt, at_random=at_random)
+                proposal = self._fresh(point, number, "search")
+                if proposal is not None:
+                    return proposal
+                search.tell(number, None)
+        self.stopped = f"all {len(self._known)} points of its search space are known"
+        return None
+
+    def _fresh(self, point: Mapping[str, Scalar], number: int, by: str) -> Next | None:
+        hyperparams = self.study.hyperparams(point)
+        manifest = self._plan.manifest(self.study, hyperparams, 0)
+        if manifest.trial_id in self._known:
+            return None
+        self._known[manifest.trial_id] = hyperparams
+        self._next_number = number + 1
+        return Next(manifest, number, by)
+
+    def _unused_guess(self) -> Mapping[str, Scalar] | None:
+        for guess in self.study.enqueue:
+            if not any(guess.items() <= known.items() for known in self._known.values()):
+                return guess
+        return None
+
+    def _confirmations(self) -> list[int]:
+        """List the fresh seeds on which the best point is still to be run."""
+        best = self.best()
+        if best is None or self.search is None:
+            return []
+        done = {
+            entry.manifest.seed
+            for entry in self.confirmed.values()
+            if entry.manifest.hyperparams == best.manifest.hyperparams
+        }
+        done |= {trial.manifest.seed for trial in self.running.values()}
+        return [seed for seed in range(1, self.study.confirm + 1) if seed not in done]
+
+    def _judge(self, manifest: Manifest, asked: Asked, outcome: Outcome) -> Ended:
+        reference = self._plan.task.reference
+        objectives = evaluate(
+            self._plan.objective,
+            self._plan.objectives,
+            {**outcome.metrics, "runtime_sec": outcome.runtime_sec},
+            reference.comparison if reference else None,
+            self.trusted,
+        )
+        return Ended(manifest, asked, outcome, objectives)
+
+
+def _age(manifest: Manifest, asked: Asked) -> tuple[float, str, str]:
+    number = float("inf") if asked.number is None else asked.number
+    return number, asked.at, manifest.trial_id
+
+
+def _order(ended: Ended) -> tuple[float, str, str]:
+    return _age(ended.manifest, ended.asked)

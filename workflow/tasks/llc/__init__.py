@@ -1,0 +1,31 @@
+"""Estimating the local learning coefficient with SGLD, VI and MCLMC, against an HMC reference."""
+
+from __future__ import annotations
+
+from workflow.records import Comparison
+from workflow.tasks.base import Reference, Task
+from workflow.tasks.llc import params, spec
+
+TASK = Task(
+    name="llc",
+    version=1,
+    resolve=spec.resolve,
+    methods=("sgld", "vi", "mclmc", "hmc"),
+    complete=params.complete,
+    space=params.space,
+    run="workflow.tasks.llc.methods:run",
+    prepare="workflow.tasks.llc.target:prepare",
+    reference=Reference("hmc", Comparison("llc_hat", "se_hat", "llc_ref", "se_ref")),
+    metric="llc_hat",
+    columns={
+        "llc_hat": "float",
+        "se_hat": "float",
+        "status": "str",
+        "status_reason": "str",
+        "truncated": "bool",
+        "work": "float",
+        "L0": "float",
+        "beta": "float",
+        "gamma": "float",
+    },
+)

@@ -1,0 +1,75 @@
+"""Finding w*: Adam on the full data, then a second-order polish down to a gradient tolerance."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from workflow.tasks.llc.curvature import EXACT_LIMIT, hessian
+from workflow.tasks.llc.losses import Loss
+from workflow.tasks.llc.spec import Training
+
+
+def find_centre(loss: Loss, start: Tensor, training: Training) -> Tensor:
+    """Return a minimiser ``(dim,)`` of the loss near where Adam leads from *start* ``(dim,)``."""
+    w = _adam(loss, start, training)
+    polish = _newton if loss.dim <= EXACT_LIMIT else _lbfgs
+    return polish(loss, w, training)
+
+
+def gradient_norm(loss: Loss, w: Tensor) -> float:
+    """Return the Euclidean norm of the gradient at *w* ``(dim,)``."""
+    return float(loss.value_and_grad(w.unsqueeze(0))[1].norm())
+
+
+def _adam(loss: Loss, start: Tensor, training: Training) -> Tensor:
+    w = start.clone().unsqueeze(0)
+    optimizer = torch.optim.Adam([w], lr=training.lr)
+    for _ in range(training.steps):
+        _, w.grad = loss.value_and_grad(w)
+        optimizer.step()
+    return w[0]
+
+
+def _newton(loss: Loss, start: Tensor, training: Training) -> Tensor:
+    """Damped Newton on |eigenvalues|, so that saddles repel; every step lowers the loss."""
+    w, damping = start, 1e-3
+    value, gradient = (part[0] for part in loss.value_and_grad(w.unsqueeze(0)))
+    for _ in range(training.polish_steps):
+        if float(gradient.norm()) <= training.gradient_tolerance:
+            break
+        eigenvalues, basis = torch.linalg.eigh(hessian(loss, w))
+        components = basis.T @ gradient
+        while damping < 1e12:
+            step = basis @ (components / (eigenvalues.abs() + damping))
+            candidate = w - step
+            new_value, new_gradient = (
+                part[0] for part in loss.value_and_grad(candidate.unsqueeze(0))
+            )
+            if bool(new_value <= value) and bool(torch.isfinite(new_value)):
+                break
+            damping *= 4.0
+        else:
+            break  # no step lowers the loss: a kink, or the limit of the arithmetic
+        w, value, gradient = candidate, new_value, new_gradient
+        damping = max(damping / 10.0, 1e-12)
+    return w
+
+
+def _lbfgs(loss: Loss, start: Tensor, training: Training) -> Tensor:
+    w = start.clone().unsqueeze(0)
+    optimizer = torch.optim.LBFGS(
+        [w],
+        max_iter=10 * training.polish_steps,
+        history_size=50,
+        tolerance_grad=training.gradient_tolerance,
+        tolerance_change=0.0,
+        line_search_fn="strong_wolfe",
+    )
+
+    def closure() -> float:
+        value, w.grad = loss.value_and_grad(w)
+        return float(value)
+
+    optimizer.step(closure)
+    return w[0]

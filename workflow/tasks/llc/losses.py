@@ -1,0 +1,257 @@
+"""Losses of many parameter vectors at once, with hand-written gradients.
+
+Every loss maps ``(chains, dim)`` to ``(chains,)``. Gradients are written out because at these sizes
+autograd costs more than the arithmetic; tests hold them against autograd.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from workflow.tasks.llc.spec import Activation
+
+_CHUNK_BYTES = 2**21
+"""Activations of one layer and chunk; about the size of a core's L2 cache."""
+
+
+class Loss(Protocol):
+    """A mean loss over ``n_examples``; *rows* ``(chains, batch)`` picks a minibatch per chain.
+
+    Attributes:
+        dim: Number of parameters.
+        n_examples: Size of the data set.
+        has_data: Whether *rows* means anything; a closed form ignores it.
+    """
+
+    dim: int
+    n_examples: int
+    has_data: bool
+
+    def value(self, w: Tensor) -> Tensor:
+        """Return losses ``(chains,)`` on all examples."""
+        ...
+
+    def value_and_grad(self, w: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return losses ``(chains,)`` and gradients ``(chains, dim)``."""
+        ...
+
+
+class MlpLoss:
+    """Mean squared error of an MLP over examples and outputs, times *scale*.
+
+    Args:
+        x: Inputs ``(n, in)``.
+        y: Outputs ``(n, out)``.
+        sizes: Layer sizes, input and output included.
+        activation: Of the hidden layers.
+        bias: Whether layers have one.
+        scale: Factor on the loss.
+    """
+
+    has_data = True
+
+    def __init__(
+        self,
+        x: Tensor,
+        y: Tensor,
+        sizes: tuple[int, ...],
+        activation: Activation,
+        bias: bool,
+        scale: float = 1.0,
+    ) -> None:
+        self._x, self._y = x, y
+        self._sizes, self._activation, self._bias, self._scale = sizes, activation, bias, scale
+        self.n_examples = len(x)
+        pairs = zip(sizes[:-1], sizes[1:], strict=True)
+        self.dim = sum(a * b + (b if bias else 0) for a, b in pairs)
+
+    def value(self, w: Tensor) -> Tensor:
+        """Return losses ``(chains,)`` on all examples."""
+        total = w.new_zeros(len(w))
+        for x, y in self._chunks(len(w)):
+            total += (self._forward(w, x)[0][-1] - y).square().sum((1, 2))
+        return total * self._factor(self.n_examples)
+
+    def value_and_grad(self, w: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return losses ``(chains,)`` and gradients ``(chains, dim)``."""
+        if rows is not None:
+            total, grad = self._sum_and_grad(w, self._x[rows], self._y[rows])
+            factor = self._factor(rows.shape[1])
+        else:
+            total, grad = w.new_zeros(len(w)), torch.zeros_like(w)
+            for x, y in self._chunks(len(w)):
+                part, part_grad = self._sum_and_grad(w, x, y)
+                total, grad = total + part, grad + part_grad
+            factor = self._factor(self.n_examples)
+        return total * factor, grad * factor
+
+    def predict(self, w: Tensor) -> Tensor:
+        """Return outputs ``(chains, n, out)``."""
+        return self._forward(w, self._x)[0][-1]
+
+    def _factor(self, n: int) -> float:
+        return self._scale / (n * self._sizes[-1])
+
+    def _chunks(self, chains: int) -> list[tuple[Tensor, Tensor]]:
+        size = max(64, _CHUNK_BYTES // (8 * chains * max(self._sizes)))
+        if size >= self.n_examples:
+            return [(self._x, self._y)]
+        return list(zip(self._x.split(size), self._y.split(size), strict=True))
+
+    def _layers(self, w: Tensor) -> list[tuple[Tensor, Tensor | None]]:
+        layers, at = [], 0
+        for fan_in, fan_out in zip(self._sizes[:-1], self._sizes[1:], strict=True):
+            weight = w[:, at : at + fan_in * fan_out].reshape(-1, fan_in, fan_out)
+            at += fan_in * fan_out
+            bias = None
+            if self._bias:
+                bias = w[:, at : at + fan_out].unsqueeze(1)
+                at += fan_out
+            layers.append((weight, bias))
+        return layers
+
+    def _forward(self, w: Tensor, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the activations of every layer, input first, and the hidden pre-activations."""
+        layers = self._layers(w)
+        hidden, before = [x if x.ndim == 3 else x.expand(len(w), *x.shape)], []
+        for index, (weight, bias) in enumerate(layers):
+            z = torch.bmm(hidden[-1], weight) if bias is None else torch.baddbmm(bias, hidden[-1], weight)
+            if index < len(layers) - 1:
+                before.append(z)
+                z = _activate(z, self._activation)
+            hidden.append(z)
+        return hidden, before
+
+    def _sum_and_grad(self, w: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        hidden, before = self._forward(w, x)
+        residual = hidden[-1] - y
+        back = 2.0 * residual
+        layers = self._layers(w)
+        parts: list[Tensor] = []
+        for index in range(len(layers) - 1, -1, -1):
+            weight, bias = layers[index]
+            if bias is not None:
+                parts.append(back.sum(1))
+            parts.append(torch.bmm(hidden[index].transpose(1, 2), back).flatten(1))
+            if index:
+                back = torch.bmm(back, weight.transpose(1, 2))
+                back = _activate_backward(back, before[index - 1], hidden[index], self._activation)
+        return residual.square().sum((1, 2)), torch.cat(parts[::-1], dim=1)
+
+
+class DeepLinearLoss:
+    """|W_L ... W_1 - diag(1_rank, 0)|_F^2 times *scale*; ``W_l`` is ``(widths[l], widths[l-1])``."""
+
+    has_data = False
+
+    def __init__(
+        self, widths: tuple[int, ...], rank: int, n_examples: int, like: Tensor, scale: float
+    ) -> None:
+        self._shapes = list(zip(widths[1:], widths[:-1], strict=True))
+        self._scale = scale
+        self.n_examples = n_examples
+        self.dim = sum(rows * columns for rows, columns in self._shapes)
+        target = torch.zeros(widths[-1], widths[0], dtype=like.dtype, device=like.device)
+        target.diagonal()[:rank] = 1.0
+        self._target = target
+
+    def value(self, w: Tensor) -> Tensor:
+        """Return losses ``(chains,)``."""
+        return self._scale * (self._products(w)[-1] - self._target).square().sum((1, 2))
+
+    def value_and_grad(self, w: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return losses ``(chains,)`` and gradients ``(chains, dim)``; *rows* has no meaning here."""
+        del rows
+        factors, products = self._factors(w), self._products(w)
+        residual = products[-1] - self._target
+        back = 2.0 * self._scale * residual
+        parts: list[Tensor] = []
+        for index in range(len(factors) - 1, -1, -1):
+            if index:
+                parts.append(torch.bmm(back, products[index - 1].transpose(1, 2)).flatten(1))
+                back = torch.bmm(factors[index].transpose(1, 2), back)
+            else:
+                parts.append(back.flatten(1))
+        return self._scale * residual.square().sum((1, 2)), torch.cat(parts[::-1], dim=1)
+
+    def _factors(self, w: Tensor) -> list[Tensor]:
+        sizes = [rows * columns for rows, columns in self._shapes]
+        flat = w.split(sizes, dim=1)
+        return [part.reshape(-1, *shape) for part, shape in zip(flat, self._shapes, strict=True)]
+
+    def _products(self, w: Tensor) -> list[Tensor]:
+        """Return W_1, W_2 W_1, ..., the whole product."""
+        factors = self._factors(w)
+        products = [factors[0]]
+        for factor in factors[1:]:
+            products.append(torch.bmm(factor, products[-1]))
+        return products
+
+
+class QuadraticLoss:
+    """1/2 sum_i h_i (w_i - offset)^2 times *scale*; ``curvature`` is ``(dim,)``."""
+
+    has_data = False
+
+    def __init__(self, curvature: Tensor, offset: float, n_examples: int, scale: float) -> None:
+        self._curvature, self._offset = scale * curvature, offset
+        self.dim, self.n_examples = len(curvature), n_examples
+
+    def value(self, w: Tensor) -> Tensor:
+        """Return losses ``(chains,)``."""
+        return 0.5 * (self._curvature * (w - self._offset).square()).sum(1)
+
+    def value_and_grad(self, w: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return losses ``(chains,)`` and gradients ``(chains, dim)``; *rows* has no meaning here."""
+        del rows
+        gradient = self._curvature * (w - self._offset)
+        return 0.5 * (gradient * (w - self._offset)).sum(1), gradient
+
+
+class MonomialLoss:
+    """prod_i w_i^k_i times *scale*; ``exponents`` is ``(dim,)``."""
+
+    has_data = False
+
+    def __init__(self, exponents: Tensor, n_examples: int, scale: float) -> None:
+        self._exponents, self._scale = exponents, scale
+        self.dim, self.n_examples = len(exponents), n_examples
+
+    def value(self, w: Tensor) -> Tensor:
+        """Return losses ``(chains,)``."""
+        return self._scale * (w**self._exponents).prod(1)
+
+    def value_and_grad(self, w: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return losses ``(chains,)`` and gradients ``(chains, dim)``; *rows* has no meaning here."""
+        del rows
+        powers = w**self._exponents
+        others = [
+            powers[:, [j for j in range(self.dim) if j != i]].prod(1) for i in range(self.dim)
+        ]
+        slope = self._exponents * w ** (self._exponents - 1)
+        return self._scale * powers.prod(1), self._scale * slope * torch.stack(others, dim=1)
+
+
+def _activate(z: Tensor, activation: Activation) -> Tensor:
+    if activation == "relu":
+        return torch.relu(z)
+    if activation == "tanh":
+        return torch.tanh(z)
+    if activation == "gelu":
+        return torch.nn.functional.gelu(z)
+    return z
+
+
+def _activate_backward(back: Tensor, z: Tensor, h: Tensor, activation: Activation) -> Tensor:
+    if activation == "relu":
+        return back * (z > 0)
+    if activation == "tanh":
+        return back * (1.0 - h.square())
+    if activation == "gelu":
+        cdf = 0.5 * (1.0 + torch.erf(z / math.sqrt(2.0)))
+        return back * (cdf + z * torch.exp(-0.5 * z.square()) / math.sqrt(2.0 * math.pi))
+    return back

@@ -1,0 +1,345 @@
+"""The four methods: each runs a kernel on the shared estimand under a deadline and returns metrics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from torch import Generator, Tensor
+
+from workflow.clock import Deadline
+from workflow.kernels import chain, hmc, mclmc, sgld, vi
+from workflow.kernels.adapt import DualAveraging, EnergyVariance, Plan, StepRule, WarmedUp, warm_up
+from workflow.kernels.diagnostics import drift, ess, rhat
+from workflow.kernels.types import Kernel
+from workflow.tasks.base import Metrics, Work
+from workflow.tasks.llc.estimand import Estimand
+from workflow.tasks.llc.estimate import (
+    REFERENCE_GATE,
+    TRIAL_GATE,
+    Draws,
+    finite_chains,
+    summarise,
+)
+from workflow.tasks.llc.params import Hmc, Mclmc, Sgld, Vi, bind
+from workflow.tasks.llc.target import load
+
+_WARM_UP_SHARE = 0.4
+"""At most this share of the budget goes to warm-up."""
+
+_ENERGY_SLACK = 10.0
+"""Unadjusted energy variance in production may exceed the target by this factor."""
+
+_WHITENING_BATCHES = 200
+
+_INITIAL_WIDTH = 0.3
+"""Fits start narrower than a diagonal Laplace approximation: widening is stable, narrowing is not."""
+
+_PILOT_DRAWS = 250
+_PILOT_TRIES = 6
+
+
+def run(work: Work) -> Metrics:
+    """Estimate the LLC of ``work.problem`` with ``work.method``."""
+    assert work.prepared is not None
+    torch.set_num_threads(1)
+    estimand = Estimand(load(work.problem, work.prepared))
+    stream = Generator().manual_seed(work.seed)
+    method: Callable[..., Metrics] = _METHODS[work.method]
+    return method(estimand, bind(_PARAMS[work.method], work.params), stream, work.deadline)
+
+
+def run_hmc(estimand: Estimand, params: Hmc, stream: Generator, deadline: Deadline) -> Metrics:
+    """Adapt, draw, and extend while the reference gate fails and budget is left."""
+    rule = DualAveraging(params.target_accept)
+
+    def make(step_size: float, variances: Tensor) -> Kernel[hmc.State]:
+        return hmc.build(estimand.energy, hmc.Params(step_size, variances, params.leapfrog_steps))
+
+    start = estimand.starts(params.chains, stream)
+    plan = Plan(params.warmup, 0.5 * estimand.dim**-0.25, estimand.start_variances())
+    warm = warm_up(make, rule, plan, start, stream, deadline.part(_WARM_UP_SHARE))
+    warm = _without_divergences(estimand, make, warm, stream, deadline.part(_WARM_UP_SHARE))
+    kernel = make(warm.step_size, warm.variances)
+    observe = partial(_observe, estimand)
+    state, trace = chain.run(
+        kernel, warm.state, stream, chain.Schedule(params.draws), observe, deadline
+    )
+    while not trace.truncated and trace.n_draws < params.max_draws and not _passes(trace):
+        more = min(max(trace.n_draws // 2, 1), params.max_draws - trace.n_draws)
+        state, extra = chain.run(kernel, state, stream, chain.Schedule(more), observe, deadline)
+        trace = chain.extend(trace, extra)
+    draws = _draws(trace, warm, {"step_size": warm.step_size, "leapfrog_steps": params.leapfrog_steps})
+    return summarise(estimand, draws, REFERENCE_GATE)
+
+
+def _without_divergences(
+    estimand: Estimand,
+    make: Callable[[float, Tensor], Kernel[hmc.State]],
+    warm: WarmedUp[hmc.State],
+    stream: Generator,
+    deadline: Deadline,
+) -> WarmedUp[hmc.State]:
+    """Shorten the step until pilot draws hardly diverge: narrow arms need less than the average.
+
+    A mean acceptance on target can hide trajectories that always fail in some region.
+    """
+    for _ in range(_PILOT_TRIES):
+        kernel = make(warm.step_size, warm.variances)
+        observe = partial(_observe, estimand)
+        pilot = chain.Schedule(_PILOT_DRAWS)
+        state, trace = chain.run(kernel, warm.state, stream, pilot, observe, deadline)
+        warm = warm._replace(state=state, n_steps=warm.n_steps + trace.n_steps)
+        if trace.truncated or float(trace.diverged.double().mean()) <= REFERENCE_GATE.divergences:
+            break
+        warm = warm._replace(step_size=0.6 * warm.step_size)
+    return warm
+
+
+def run_mclmc(estimand: Estimand, params: Mclmc, stream: Generator, deadline: Deadline) -> Metrics:
+    """Adapt the step to acceptance (adjusted) or energy error (unadjusted), then draw."""
+    unit = math.sqrt(estimand.dim)
+    adjusted = params.target_accept is not None
+    length = unit * (1.0 if params.L is None else params.L)
+    rule: StepRule
+    if params.target_accept is not None:
+        rule = DualAveraging(params.target_accept)
+    else:
+        rule = EnergyVariance(params.energy_variance, estimand.dim)
+
+    def make(step_size: float, variances: Tensor) -> Kernel[mclmc.State]:
+        settings = mclmc.Params(step_size, length, variances.sqrt(), adjusted)
+        return mclmc.build(estimand.energy, settings)
+
+    start = estimand.starts(params.chains, stream)
+    # A trajectory has 1 to 64 steps: a step size that has not settled must not stall the warm-up.
+    bounds = (length / 64.0, length) if adjusted else (1e-6 * unit, length)
+    plan = Plan(params.warmup, params.step_size * unit, estimand.start_variances(), bounds)
+    warm = warm_up(make, rule, plan, start, stream, deadline.part(_WARM_UP_SHARE))
+    per_draw = max(1, round(length / warm.step_size)) if adjusted else 1
+    schedule = chain.Schedule(max(params.steps // per_draw, 1))
+    kernel = make(warm.step_size, warm.variances)
+    observe = partial(_observe, estimand)
+    _, trace = chain.run(kernel, warm.state, stream, schedule, observe, deadline)
+    settings = {"step_size": warm.step_size, "L": length, "steps_per_draw": per_draw}
+    draws = _draws(trace, warm, settings)
+    if not adjusted:
+        error = float(trace.energy_change.square().mean()) / estimand.dim
+        limit = _ENERGY_SLACK * params.energy_variance
+        draws = replace(draws, energy_variance=error, bias_limit=limit, acceptance=None)
+    return summarise(estimand, draws, TRIAL_GATE)
+
+
+def run_sgld(estimand: Estimand, params: Sgld, stream: Generator, deadline: Deadline) -> Metrics:
+    """Burn in, freeze the preconditioner, then average over time, which is steps x step size."""
+    burn_in = int(params.burn_in * params.steps)
+    settings = sgld.Params(
+        params.eta0, params.gamma, params.t0, params.precond_type, burn_in, params.noise
+    )
+    kernel = sgld.build(
+        estimand.stochastic_energy(params.batch), estimand.stochastic_loss(params.batch), settings
+    )
+    state = kernel.init(estimand.starts(params.chains, stream), stream)
+    nothing = chain.Schedule(burn_in, every=burn_in + 1)
+    state, burnt = chain.run(
+        kernel, state, stream, nothing, lambda _, __: {}, deadline.part(0.5)
+    )
+
+    def observe(before: sgld.State, after: sgld.State) -> dict[str, Tensor]:
+        # The gradient of the move belongs to the position before it, on a minibatch that is
+        # independent of that position: an unbiased virial.
+        w = before.position
+        return {
+            "excess": estimand.excess(w),
+            "radius": estimand.radius(w),
+            "virial": ((w - estimand.centre) * after.gradient).sum(-1),
+        }
+
+    schedule = chain.Schedule(params.steps - burn_in, params.eval_every)
+    _, trace = chain.run(kernel, state, stream, schedule, observe, deadline)
+    first = burnt.n_steps + params.eval_every - 1
+    times = [first + params.eval_every * i for i in range(trace.n_draws)]
+    weights = torch.tensor([sgld.step_size(settings, time) for time in times], dtype=torch.float64)
+    values, lost = finite_chains(trace.values) if trace.n_draws else (_no_values(), 0)
+    draws = Draws(
+        **values,
+        weights=weights,
+        lost_chains=lost,
+        n_steps=burnt.n_steps + trace.n_steps,
+        truncated=burnt.truncated or trace.truncated,
+        settings={"last_step_size": sgld.step_size(settings, burnt.n_steps + trace.n_steps)},
+    )
+    return summarise(estimand, draws, TRIAL_GATE)
+
+
+def run_vi(estimand: Estimand, params: Vi, stream: Generator, deadline: Deadline) -> Metrics:
+    """Fit the mixtures, then evaluate the loss under each with a quadratic control variate."""
+    potential = estimand.stochastic_energy(params.batch_size)
+    settings = vi.Params(
+        params.lr,
+        params.steps,
+        params.M,
+        params.r,
+        params.own_diagonal,
+        estimand.centre,
+        _whitening(estimand, params, stream),
+        _INITIAL_WIDTH * estimand.start_variances().sqrt(),
+    )
+    fit = vi.build(potential, settings)
+    state = fit.init(estimand.centre.expand(params.chains, -1), stream)
+    done = 0
+    training = deadline.part(0.9)  # the rest is for the evaluation
+    for done in range(1, params.steps + 1):  # noqa: B007
+        state, _ = fit.step(state, stream)
+        if training.expired:
+            break
+    evaluation = _Evaluation.of(estimand, settings, state, fit.sample(state, stream, params.eval_samples), stream)
+    weight = state.mixture.logits.softmax(-1)
+    draws = Draws(
+        evaluation.excess,
+        evaluation.radius,
+        evaluation.virial,
+        lost_chains=evaluation.lost,
+        n_steps=done,
+        truncated=done < params.steps,
+        settings={
+            "elbo": float(state.elbo.mean()),
+            "component_entropy": float(-(weight * weight.log()).sum(-1).mean()),
+            "control_variate": evaluation.control,
+        },
+    )
+    return summarise(estimand, draws, TRIAL_GATE, evaluation.estimate)
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """Losses of independent draws from the fits: ``(samples, fits)`` traces and the estimate."""
+
+    excess: Tensor
+    radius: Tensor
+    virial: Tensor
+    lost: int
+    estimate: tuple[float, float]
+    control: float
+
+    @staticmethod
+    def of(
+        estimand: Estimand, settings: vi.Params, state: vi.State, w: Tensor, stream: Generator
+    ) -> _Evaluation:
+        fits, samples, dim = w.shape
+        flat = w.reshape(-1, dim)
+        parts = [estimand.energy(part, stream) for part in flat.split(256)]
+        energy = torch.cat([part[0] for part in parts])
+        gradient = torch.cat([part[1] for part in parts])
+        radius = estimand.radius(flat)
+        traces = {
+            "excess": estimand.excess_from(energy, radius),
+            "radius": radius,
+            "virial": ((flat - estimand.centre) * gradient).sum(-1),
+        }
+        shaped = {name: value.reshape(fits, samples).T for name, value in traces.items()}
+        values, lost = finite_chains(shaped)
+        estimate, control = _controlled(estimand, settings, state, w, shaped["excess"].T)
+        return _Evaluation(**values, lost=lost, estimate=estimate, control=control)
+
+
+def _controlled(
+    estimand: Estimand, settings: vi.Params, state: vi.State, w: Tensor, excess: Tensor
+) -> tuple[tuple[float, float], float]:
+    """Return (LLC, standard error) over the fits, and the control variate's mean coefficient.
+
+    The control is t/2 (w - w*)' H (w - w*), whose mean under q is known; its coefficient is fitted.
+    Without an exact Hessian diagonal its mean is not known, and the plain mean is used.
+    """
+    samples = w.shape[1]
+    coefficient = torch.zeros(len(w), dtype=excess.dtype)
+    controlled = excess
+    if estimand.target.summary.has_exact_diagonal:
+        shift = w - estimand.centre
+        products = estimand.loss_hvp(shift.reshape(-1, estimand.dim)).reshape(shift.shape)
+        control = 0.5 * estimand.t * (shift * products).sum(-1)
+        diagonal = estimand.target.diagonal
+        known = 0.5 * estimand.t * vi.quadratic_mean(state, settings, estimand.loss_hvp, diagonal)
+        centred = control - control.mean(1, keepdim=True)
+        spread = centred.square().sum(1)
+        covariance = (centred * excess).sum(1)
+        # Near 1 when the loss is nearly quadratic; the bounds keep the rounding of a vanishing
+        # Hessian from being blown up into a control.
+        coefficient = (covariance / spread.clamp(min=1e-300)).clamp(0.0, 2.0)
+        controlled = excess - coefficient.unsqueeze(1) * (control - known.unsqueeze(1))
+    means = controlled.mean(1)
+    finite = torch.isfinite(means)
+    means, controlled = means[finite], controlled[finite]
+    if not len(means):
+        return (math.nan, math.nan), math.nan
+    within = float((controlled.var(1) / samples).mean() / len(means))
+    between = float(means.var() / len(means)) if len(means) > 1 else 0.0
+    return (float(means.mean()), math.sqrt(max(within, between))), float(coefficient.mean())
+
+
+def _whitening(estimand: Estimand, params: Vi, stream: Generator) -> Tensor:
+    """Return the first guess S ``(dim,)`` of the posterior standard deviations.
+
+    ``none`` takes one scale for all; ``rmsprop`` and ``adam`` give each coordinate a scale
+    v^(-1/4), v the second moment of minibatch gradients (decay 0.99, 0.999), of the same
+    geometric mean.
+    """
+    scale = estimand.start_variances().mean().sqrt()
+    flat = scale.expand(estimand.dim)
+    if params.whitening_mode == "none":
+        return flat
+    decay = 0.99 if params.whitening_mode == "rmsprop" else 0.999
+    gradient_of = estimand.stochastic_loss(params.batch_size)
+    starts = estimand.starts(params.chains, stream)
+    second, total = torch.zeros_like(flat), 0.0
+    for _ in range(_WHITENING_BATCHES):
+        square = gradient_of(starts, stream)[1].square().mean(0)
+        second, total = decay * second + (1 - decay) * square, decay * total + (1 - decay)
+    second = second / total
+    shape = (second + 1e-3 * second.mean() + torch.finfo(second.dtype).tiny) ** -0.25
+    return scale * shape / shape.log().mean().exp()
+
+
+def _observe(
+    estimand: Estimand, before: object, after: hmc.State | mclmc.State
+) -> dict[str, Tensor]:
+    del before
+    radius = estimand.radius(after.position)
+    return {
+        "excess": estimand.excess_from(after.potential, radius),
+        "radius": radius,
+        "virial": ((after.position - estimand.centre) * after.gradient).sum(-1),
+    }
+
+
+def _draws(trace: chain.Trace, warm: WarmedUp, settings: dict[str, float]) -> Draws:
+    values, lost = finite_chains(trace.values) if trace.n_draws else (_no_values(), 0)
+    return Draws(
+        **values,
+        acceptance=float(trace.acceptance.mean()) if trace.n_draws else None,
+        divergences=float(trace.diverged.double().mean()) if trace.n_draws else 0.0,
+        lost_chains=lost,
+        n_steps=warm.n_steps + trace.n_steps,
+        truncated=trace.truncated,
+        settings=dict(settings),
+    )
+
+
+def _passes(trace: chain.Trace) -> bool:
+    excess = trace.values["excess"]
+    return (
+        rhat(excess) <= REFERENCE_GATE.rhat
+        and ess(excess) >= REFERENCE_GATE.ess
+        and abs(drift(excess)) <= REFERENCE_GATE.drift
+    )
+
+
+def _no_values() -> dict[str, Tensor]:
+    return {name: torch.empty(0, 0) for name in ("excess", "radius", "virial")}
+
+
+_PARAMS = {"hmc": Hmc, "mclmc": Mclmc, "sgld": Sgld, "vi": Vi}
+_METHODS = {"hmc": run_hmc, "mclmc": run_mclmc, "sgld": run_sgld, "vi": run_vi}

@@ -1,0 +1,226 @@
+"""The only function that a node runs: execute one stored trial, commit what came of it.
+
+Plain and undecorated, so that it travels by name and the worker's installed code is what runs.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from workflow import __version__
+from workflow.clock import Deadline, utc_now
+from workflow.errors import TaskError
+from workflow.ids import derive_seed
+from workflow.objective import ERROR, Objective, evaluate, finite
+from workflow.records import OUTCOME_KEYS, Manifest, Outcome, State
+from workflow.store.store import ArtifactStore
+from workflow.tasks.base import Metrics, Task, Work, prepare_task, resolve_task, run_task
+
+_WORKER_VARIABLES = (
+    "PARSL_WORKER_RANK",
+    "PARSL_WORKER_BLOCK_ID",
+    "PARSL_WORKER_POOL_ID",
+    "SLURM_JOB_ID",
+    "SLURMD_NODENAME",
+    "PBS_JOBID",
+)
+_REPORTED_PACKAGES = ("torch", "numpy")
+
+
+def execute(
+    root: str, pid: str, method: str, trial_id: str, objective: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Run a stored trial, unless it has an outcome, and return the accepted outcome as plain data.
+
+    Args:
+        root: The artifacts folder.
+        pid: The problem's id.
+        method: Name of the method.
+        trial_id: The trial's id.
+        objective: Fields of `Objective`, and under ``names`` the objectives to record.
+
+    Raises:
+        WorkflowError: The store cannot be read or written. A failing run is an outcome instead.
+    """
+    store = ArtifactStore(Path(root))
+    manifest, _ = store.manifest(pid, method, trial_id)
+    done = store.outcome(manifest)
+    if done is None:
+        done = store.commit(manifest, _attempt(store, manifest, objective))
+    if manifest.role == "reference" and done.state is State.OK:
+        publish(store, manifest, done)
+    return done.to_json()
+
+
+def prepare(root: str, pid: str) -> None:
+    """Prepare a stored problem, unless it is prepared; what raises here is for the driver to tell."""
+    store = ArtifactStore(Path(root))
+    stored = store.problem(pid)
+    if stored is None:
+        raise TaskError(f"{store.paths.problem(pid)} is missing; run the command again")
+    task = resolve_task(stored["task"])
+    store.prepare(pid, lambda folder: prepare_task(task, stored["problem"], folder))
+
+
+def failure(manifest: Manifest, state: State, reason: str) -> Outcome:
+    """Return the outcome of a trial whose worker did not come back."""
+    now = utc_now()
+    return Outcome(
+        manifest.trial_id,
+        manifest.pid,
+        manifest.method,
+        state,
+        reason,
+        runtime_sec=0.0,
+        budget_sec=manifest.budget_sec,
+        started=now,
+        ended=now,
+        host=socket.gethostname(),
+    )
+
+
+def _attempt(store: ArtifactStore, manifest: Manifest, objective: Mapping[str, Any]) -> Outcome:
+    started, prepare_sec, begun = utc_now(), 0.0, time.monotonic()
+    state, reason, trace, metrics = State.OK, None, None, {}
+    try:
+        task = _task_of(manifest)
+        stored = store.problem(manifest.pid)
+        if stored is None:
+            raise TaskError(f"{store.paths.problem(manifest.pid)} is missing; run the command again")
+        problem = stored["problem"]
+        prepared = None
+        if task.prepare is not None:
+            prepared = store.prepare(manifest.pid, lambda folder: prepare_task(task, problem, folder))
+            prepare_sec = time.monotonic() - begun
+        begun = time.monotonic()
+        metrics = _run(task, manifest, problem, prepared)
+        state, reason = _classify(task, metrics)
+    except MemoryError as error:
+        state, reason, trace = State.OUT_OF_MEMORY, str(error) or "out of memory", traceback.format_exc()
+    except Exception as error:  # a failing trial is a result
+        state, reason = State.FAILED, f"{type(error).__name__}: {error}".splitlines()[0]
+        trace = traceback.format_exc()
+    runtime = time.monotonic() - begun
+    values = _objectives(store, manifest, objective, {**metrics, "runtime_sec": runtime})
+    return Outcome(
+        manifest.trial_id,
+        manifest.pid,
+        manifest.method,
+        state,
+        reason,
+        runtime_sec=runtime,
+        budget_sec=manifest.budget_sec,
+        started=started,
+        ended=utc_now(),
+        host=socket.gethostname(),
+        prepare_sec=prepare_sec,
+        traceback=trace,
+        versions=_versions(),
+        git_commit=_git_commit(),
+        worker={name: os.environ[name] for name in _WORKER_VARIABLES if name in os.environ},
+        objective=next(iter(values.values()), None),
+        objectives=values,
+        metrics=metrics,
+    )
+
+
+def _run(task: Task, manifest: Manifest, problem: Mapping[str, Any], prepared: Path | None) -> Metrics:
+    work = Work(
+        problem,
+        manifest.method,
+        manifest.hyperparams,
+        derive_seed("run", manifest.trial_id),
+        Deadline(manifest.budget_sec),
+        prepared,
+    )
+    metrics = run_task(task, work)
+    taken = sorted(set(metrics) & set(OUTCOME_KEYS))
+    if taken:
+        raise TaskError(f"task '{task.name}' returned the metric '{taken[0]}', a name of the engine; rename it")
+    return metrics
+
+
+def _classify(task: Task, metrics: Metrics) -> tuple[State, str | None]:
+    """Call a run without a finite result invalid, so that it is never told as a value."""
+    name = task.reference.comparison.value if task.reference else task.metric
+    if name in metrics and finite(metrics[name]) is None:
+        return State.INVALID, f"{name} is {metrics[name]}" + _because(metrics)
+    return State.OK, None
+
+
+def _because(metrics: Metrics) -> str:
+    reason = metrics.get("status_reason")
+    return f": {reason}" if reason else ""
+
+
+def _task_of(manifest: Manifest) -> Task:
+    task = resolve_task(manifest.task)
+    if task.version != manifest.task_version:
+        raise TaskError(
+            f"the manifest is for version {manifest.task_version} of task '{task.name}', this is {task.version}"
+        )
+    return task
+
+
+def _objectives(
+    store: ArtifactStore, manifest: Manifest, objective: Mapping[str, Any], values: Metrics
+) -> dict[str, float | None]:
+    if manifest.role == "reference":
+        return {}
+    spec = dict(objective)
+    names = tuple(spec.pop("names", (ERROR,)))
+    task = resolve_task(manifest.task)
+    comparison = task.reference.comparison if task.reference else None
+    trusted = None
+    if comparison is not None:
+        trusted = store.reference(manifest.pid, comparison.reference, comparison.reference_se)
+    return evaluate(Objective(**spec), names, values, comparison, trusted)
+
+
+def publish(store: ArtifactStore, manifest: Manifest, outcome: Outcome) -> None:
+    """Write ``ref.json`` from the outcome of a reference."""
+    reference = resolve_task(manifest.task).reference
+    assert reference is not None
+    names, metrics = reference.comparison, dict(outcome.metrics)
+    data = {
+        names.reference: metrics.pop(names.value),
+        names.reference_se: metrics.pop(names.value_se, None),
+        "status": metrics.pop("status", "ok"),
+        "status_reason": metrics.pop("status_reason", None),
+        "trial_id": outcome.trial_id,
+        "method": manifest.method,
+        "runtime_sec": outcome.runtime_sec,
+        "budget_sec": outcome.budget_sec,
+        **metrics,
+    }
+    store.put_reference(manifest.pid, data)
+
+
+@functools.cache
+def _git_commit() -> str | None:
+    """Return the commit of this package's checkout; None when it is installed without one."""
+    folder = Path(__file__).resolve().parents[1]
+    if not (folder / ".git").exists():
+        return None
+    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "parsl_optuna": __version__}
+    return found | {name: metadata.version(name) for name in _REPORTED_PACKAGES if name in sys.modules}
