@@ -43,6 +43,7 @@ def table(entries: Iterable[Entry], task: Task) -> pa.Table:
     """Return one typed row per entry, ordered by problem, method, trial number and id.
 
     ``hyperparams`` and ``diagnostics`` are structs over all keys that occur; the rest is fixed.
+    ``hyperparams_json`` holds the trial's own keys alone, with exact types.
     """
     ordered = sorted(entries, key=_order)
     rows = [_row(entry, task) for entry in ordered]
@@ -130,7 +131,7 @@ def _fields(task: Task) -> list[tuple[str, pa.DataType]]:
     names |= {"budget_sec": "float", "prepare_sec": "float", "seed": "int", "asked_by": "str"}
     fields = [(name, _TYPES[kind]) for name, kind in names.items()]
     fields += [("started", _TIME), ("ended", _TIME)]
-    return fields + [(name, pa.string()) for name in ("host", "git_commit", "problem", "task")]
+    return fields + [(name, pa.string()) for name in ("host", "git_commit", "problem", "task", "hyperparams_json")]
 
 
 def _row(entry: Entry, task: Task) -> dict[str, Any]:
@@ -159,6 +160,7 @@ def _row(entry: Entry, task: Task) -> dict[str, Any]:
         "git_commit": outcome.git_commit,
         "problem": entry.label,
         "task": manifest.task,
+        "hyperparams_json": json.dumps(dict(manifest.hyperparams), sort_keys=True),
         "hyperparams": dict(manifest.hyperparams),
         "diagnostics": _scalars(outcome.metrics.get("diagnostics", {})),
     }

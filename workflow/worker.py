@@ -63,6 +63,28 @@ def execute(
     return done.to_json()
 
 
+def replay(root: str, pid: str, method: str, trial_id: str) -> dict[str, Any]:
+    """Run a stored trial again without storing anything, and compare it with its outcome.
+
+    Returns:
+        The new outcome as plain data; ``agrees`` says whether state and compared metric are the
+        stored ones, and is None when there is nothing to compare with.
+
+    Raises:
+        WorkflowError: As `execute`.
+    """
+    store = ArtifactStore(Path(root))
+    manifest, _ = store.manifest(pid, method, trial_id)
+    stored = store.outcome(manifest)
+    data = _attempt(store, manifest, {}).to_json()
+    agrees = None
+    if stored is not None:
+        task = resolve_task(manifest.task)
+        name = task.reference.comparison.value if task.reference else task.metric
+        agrees = (stored.state, stored.metrics.get(name)) == (data["state"], finite(data.get(name)))
+    return data | {"agrees": agrees}
+
+
 def prepare(root: str, pid: str) -> None:
     """Prepare a stored problem, unless it is prepared; what raises here is for the driver to tell."""
     store = ArtifactStore(Path(root))

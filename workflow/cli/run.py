@@ -55,7 +55,7 @@ def command(
 
 def _report(plan: Any, result: Any, results: Results) -> None:
     from workflow import aggregate  # noqa: PLC0415
-    from workflow.report.best import best_points, best_table  # noqa: PLC0415
+    from workflow.report.best import best_points, best_tables  # noqa: PLC0415
 
     points = best_points(result)
     write_json(results.best, {"studies": points})
@@ -68,7 +68,8 @@ def _report(plan: Any, result: Any, results: Results) -> None:
             path = results.study(plan.task.name, trials.study.pid, trials.study.method)
             write_bytes(path, trials.search.pickled())
     console = Console()
-    console.print(best_table(points))
+    for table in best_tables(points):
+        console.print(table)
     for problem in plan.problems:
         trusted = result.references.get(problem.pid)
         if problem.pid in result.failures:

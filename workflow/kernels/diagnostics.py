@@ -60,7 +60,7 @@ def mcse(trace: Tensor) -> float:
 def drift(trace: Tensor) -> float:
     """Return the z score of the difference between the means of the two halves in time."""
     draws = trace.shape[0]
-    if draws < 2 * MIN_DRAWS:
+    if draws < 4 * MIN_DRAWS or trace.numel() == 0:
         return math.nan
     first, second = trace[: draws // 2], trace[draws // 2 :]
     error = math.hypot(mcse(first), mcse(second))
@@ -101,7 +101,7 @@ def equal_time(trace: Tensor, weights: Tensor) -> Tensor:
 
 def _split(trace: Tensor) -> Tensor | None:
     half = trace.shape[0] // 2
-    if half < MIN_DRAWS or not bool(torch.isfinite(trace).all()):
+    if half < MIN_DRAWS or trace.numel() == 0 or not bool(torch.isfinite(trace).all()):
         return None
     return torch.cat([trace[:half], trace[-half:]], dim=1).double()
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.table import Table
 
 from workflow.study.driver import RunResult
@@ -22,21 +23,24 @@ def best_points(result: RunResult) -> list[dict[str, Any]]:
     return [_point(trials) for trials in result.studies if trials.best() is not None]
 
 
-def best_table(points: Sequence[Mapping[str, Any]]) -> Table:
-    """Return a table with one row per study."""
-    table = Table(title="Best hyperparameters", title_justify="left")
-    for name in ("problem", "method", "selected", "confirmed", "hyperparameters", "trial"):
-        table.add_column(name, overflow="fold")
+def best_tables(points: Sequence[Mapping[str, Any]]) -> list[Table]:
+    """Return one table per problem, with one row per method."""
+    tables: dict[str, Table] = {}
     for point in points:
-        table.add_row(
-            f"{point['problem']}\n{point['pid']}",
+        if point["pid"] not in tables:
+            title = f"Best for {point['problem']} ({point['pid']})"
+            tables[point["pid"]] = Table(title=title, title_justify="left", box=SIMPLE, pad_edge=False)
+            for name in ("method", "selected", "fresh seeds", "trial"):
+                tables[point["pid"]].add_column(name, no_wrap=True)
+            tables[point["pid"]].add_column("hyperparameters", overflow="fold", min_width=24)
+        tables[point["pid"]].add_row(
             point["method"],
             _number(point["objective"]),
             _confirmed(point),
-            "  ".join(f"{name}={_short(value)}" for name, value in point["varied"].items()),
             point["trial_id"],
+            "  ".join(f"{name}={_short(value)}" for name, value in point["varied"].items()),
         )
-    return table
+    return list(tables.values())
 
 
 def _point(trials: Trials) -> dict[str, Any]:
@@ -79,8 +83,7 @@ def _standard_error(values: list[float]) -> float | None:
 def _confirmed(point: Mapping[str, Any]) -> str:
     if point["confirmed"] is None:
         return "–"
-    seeds = f"{point['confirmed_on']} fresh seed{'s' if point['confirmed_on'] != 1 else ''}"
-    return f"{_number(point['confirmed'])} ({seeds})"
+    return f"{_number(point['confirmed'])} (n={point['confirmed_on']})"
 
 
 def _number(value: float | None) -> str:

@@ -122,7 +122,7 @@ def bind(method: type[P], params: Mapping[str, Scalar]) -> P:
 
 def space(problem: Mapping[str, Any], method: str) -> Space:
     """Return the default search space of a method; minibatches never exceed the data."""
-    n = int(problem["data"]["n_data"])
+    n = int(problem["data"]["n_data"]) if problem else 10**9  # without a problem, the widest
     spaces: dict[str, dict[str, Dimension]] = {
         "sgld": {
             "eta0": Float(1e-6, 1e-1, log=True),

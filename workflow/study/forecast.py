@@ -1,0 +1,85 @@
+"""What a run would do, from the plan and the artifacts. Starts nothing, writes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from workflow.study.driver import is_usable
+from workflow.store.store import ArtifactStore
+from workflow.study.plan import ProblemPlan, RunPlan
+from workflow.study.trials import Trials
+
+
+@dataclass(frozen=True)
+class Line:
+    """One reference or study of a plan.
+
+    Attributes:
+        kind: ``reference`` or ``study``.
+        pid: The problem's id.
+        problem: Its label.
+        method: The method.
+        cached: How many are there already.
+        missing: How many would run, the best point's fresh seeds included.
+        budget_sec: Time allowed for each.
+        space: Search space, by parameter.
+    """
+
+    kind: str
+    pid: str
+    problem: str
+    method: str
+    cached: int
+    missing: int
+    budget_sec: float
+    space: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return asdict(self)
+
+    def text(self) -> str:
+        """Return one line for people."""
+        head = f"{self.kind:9}  {self.pid}  {self.problem:32}  {self.method:6}"
+        return f"{head}  {self.cached} cached, {self.missing} to run"
+
+
+def forecast(plan: RunPlan, store: ArtifactStore) -> list[Line]:
+    """Return a line per reference and study, in the order of the plan."""
+    lines = [_reference(problem, store) for problem in plan.problems if problem.reference]
+    for study in plan.studies:
+        trials = Trials(plan, study, store, None)
+        ended, wanted = len(trials.ended), study.max_trials
+        missing = max(wanted - ended, 0)
+        confirm = study.confirm if missing else 0
+        lines.append(
+            Line(
+                "study",
+                study.pid,
+                study.label,
+                study.method,
+                ended,
+                missing + confirm,
+                study.budget_sec,
+                study.space.describe(),
+            )
+        )
+    return lines
+
+
+def _reference(problem: ProblemPlan, store: ArtifactStore) -> Line:
+    assert problem.reference is not None
+    manifest = problem.reference
+    stored = store.outcome(manifest)
+    is_there = stored is not None and is_usable(stored, manifest.budget_sec)
+    return Line(
+        "reference",
+        problem.pid,
+        problem.label,
+        manifest.method,
+        int(is_there),
+        int(not is_there),
+        manifest.budget_sec,
+        {},
+    )
