@@ -131,7 +131,9 @@ def _fields(task: Task) -> list[tuple[str, pa.DataType]]:
     names |= {"budget_sec": "float", "prepare_sec": "float", "seed": "int", "asked_by": "str"}
     fields = [(name, _TYPES[kind]) for name, kind in names.items()]
     fields += [("started", _TIME), ("ended", _TIME)]
-    return fields + [(name, pa.string()) for name in ("host", "git_commit", "problem", "task", "hyperparams_json")]
+    return fields + [
+        (name, pa.string()) for name in ("host", "git_commit", "problem", "task", "hyperparams_json")
+    ]
 
 
 def _row(entry: Entry, task: Task) -> dict[str, Any]:

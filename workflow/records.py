@@ -139,9 +139,10 @@ class Outcome:
         Raises:
             KeyError, ValueError, TypeError: Not the record that `to_json` wrote.
         """
-        own = {name: data[name] for name in OUTCOME_KEYS}
+        own: dict[str, Any] = {name: data[name] for name in OUTCOME_KEYS}
+        own["state"] = State(own["state"])
         metrics = {name: value for name, value in data.items() if name not in OUTCOME_KEYS}
-        return cls(**own | {"state": State(data["state"])}, metrics=metrics)
+        return cls(**own, metrics=metrics)
 
 
 OUTCOME_KEYS = tuple(entry.name for entry in fields(Outcome) if entry.name != "metrics")

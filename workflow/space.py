@@ -76,8 +76,7 @@ class Categorical:
     def contains(self, value: Scalar) -> bool:
         """Whether *value* is one of the choices, a bool never counting as a number."""
         return any(
-            value == choice and isinstance(value, bool) == isinstance(choice, bool)
-            for choice in self.choices
+            value == choice and isinstance(value, bool) == isinstance(choice, bool) for choice in self.choices
         )
 
 

@@ -144,5 +144,3 @@ def _distinct(name: str, values: tuple[str, ...]) -> None:
         raise SpecError(f"{name} is empty; name at least one")
     if len(set(values)) < len(values):
         raise SpecError(f"{name} {list(values)} names one twice")
-
-

@@ -38,9 +38,7 @@ _WORKER_VARIABLES = (
 _REPORTED_PACKAGES = ("torch", "numpy")
 
 
-def execute(
-    root: str, pid: str, method: str, trial_id: str, objective: Mapping[str, Any]
-) -> dict[str, Any]:
+def execute(root: str, pid: str, method: str, trial_id: str, objective: Mapping[str, Any]) -> dict[str, Any]:
     """Run a stored trial, unless it has an outcome, and return the accepted outcome as plain data.
 
     Args:
@@ -169,7 +167,9 @@ def _run(task: Task, manifest: Manifest, problem: Mapping[str, Any], prepared: P
     metrics = run_task(task, work)
     taken = sorted(set(metrics) & set(OUTCOME_KEYS))
     if taken:
-        raise TaskError(f"task '{task.name}' returned the metric '{taken[0]}', a name of the engine; rename it")
+        raise TaskError(
+            f"task '{task.name}' returned the metric '{taken[0]}', a name of the engine; rename it"
+        )
     return metrics
 
 
@@ -190,7 +190,7 @@ def _task_of(manifest: Manifest) -> Task:
     task = resolve_task(manifest.task)
     if task.version != manifest.task_version:
         raise TaskError(
-            f"the manifest is for version {manifest.task_version} of task '{task.name}', this is {task.version}"
+            f"the manifest is for version {manifest.task_version} of task '{task.name}', not {task.version}"
         )
     return task
 

@@ -75,9 +75,7 @@ def line_of(label: str, method: str, outcome: Mapping[str, object]) -> str:
     return f"{label:24} {method:6} {estimate}  {outcome.get('status')}"
 
 
-def _tuned(
-    spec: FixedSpec, where: str
-) -> dict[tuple[str, str, str], Mapping[str, Scalar]]:
+def _tuned(spec: FixedSpec, where: str) -> dict[tuple[str, str, str], Mapping[str, Scalar]]:
     """Read the best points of every tuning result that the samplers name."""
     found = {}
     for index, sampler in enumerate(spec.samplers):

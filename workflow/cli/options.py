@@ -20,9 +20,7 @@ config = click.option(
 artifacts_dir = click.option(
     "--artifacts-dir", type=str, help="Where trials and references are kept.  [default: artifacts]"
 )
-results_dir = click.option(
-    "--results-dir", type=str, help="Where tables are written.  [default: results]"
-)
+results_dir = click.option("--results-dir", type=str, help="Where tables are written.  [default: results]")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -57,9 +55,7 @@ def with_budgets(spec: RunSpec, **options: float | None) -> RunSpec:
         "hmc_budget": "hmc_budget_sec",
         "method_budget": "method_budget_sec",
     }
-    changes: dict[str, Any] = {
-        names[name]: value for name, value in options.items() if value is not None
-    }
+    changes: dict[str, Any] = {names[name]: value for name, value in options.items() if value is not None}
     return replace(spec, optuna=replace(spec.optuna, **changes))
 
 

@@ -26,9 +26,7 @@ def command(
     """Say what would run and what is there already; starts nothing and writes nothing."""
     from workflow.study.forecast import forecast  # noqa: PLC0415
 
-    spec = options.with_folders(
-        options.with_budgets(load_run(config), **budgets), artifacts_dir, results_dir
-    )
+    spec = options.with_folders(options.with_budgets(load_run(config), **budgets), artifacts_dir, results_dir)
     plan = plan_run(spec, str(config))
     lines = forecast(plan, ArtifactStore(Path(spec.artifacts_dir)))
     if as_json:

@@ -31,4 +31,6 @@ def _find(store: ArtifactStore, identifier: str) -> dict[str, Any]:
     for path in sorted(store.paths.runs.glob(f"*/*/{identifier}/manifest.json")):
         manifest = read_json(path)
         return {"manifest": manifest, "metrics": read_json(path.with_name("metrics.json"))}
-    raise SpecError(f"'{identifier}': no such problem or trial in {store.paths.root}; see parsl-optuna status")
+    raise SpecError(
+        f"'{identifier}': no such problem or trial in {store.paths.root}; see parsl-optuna status"
+    )

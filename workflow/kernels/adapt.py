@@ -34,9 +34,11 @@ class StepRule(Protocol):
 
     def update(self, info: Info) -> float:
         """Return the step size to try next."""
+        ...
 
     def final(self) -> float:
         """Return the step size to keep."""
+        ...
 
 
 class DualAveraging:

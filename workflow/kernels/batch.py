@@ -12,9 +12,7 @@ N = TypeVar("N", bound=tuple[Any, ...])
 
 def normal_like(position: Tensor, generator: Generator) -> Tensor:
     """Draw standard normals of the shape, dtype and device of *position*."""
-    return torch.randn(
-        position.shape, generator=generator, dtype=position.dtype, device=position.device
-    )
+    return torch.randn(position.shape, generator=generator, dtype=position.dtype, device=position.device)
 
 
 def uniform_like(values: Tensor, generator: Generator) -> Tensor:
@@ -25,7 +23,6 @@ def uniform_like(values: Tensor, generator: Generator) -> Tensor:
 def select(chosen: Tensor, new: N, old: N) -> N:
     """Take the state *new* for the chosen chains ``(chains,)`` and *old* for the others."""
     picked = (
-        torch.where(chosen.reshape(-1, *[1] * (a.ndim - 1)), a, b)
-        for a, b in zip(new, old, strict=True)
+        torch.where(chosen.reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in zip(new, old, strict=True)
     )
     return type(old)(*picked)

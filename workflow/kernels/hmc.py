@@ -50,9 +50,7 @@ def init(position: Tensor, generator: Generator, *, potential: Potential) -> Sta
     return State(position, *potential(position, generator))
 
 
-def step(
-    state: State, generator: Generator, *, potential: Potential, params: Params
-) -> tuple[State, Info]:
+def step(state: State, generator: Generator, *, potential: Potential, params: Params) -> tuple[State, Info]:
     """Draw momenta, integrate a trajectory of random length, accept or stay.
 
     The acceptance probability is min(1, exp(H - H')), H = U + p' M^-1 p / 2.
@@ -99,4 +97,3 @@ def _kinetic(momentum: Tensor, inverse_mass: Tensor) -> Tensor:
 def _jittered(mean: int, generator: Generator) -> int:
     low, high = max(1, (mean + 1) // 2), max(1, (3 * mean) // 2)
     return int(torch.randint(low, high + 1, (), generator=generator, device=generator.device))
-

@@ -152,4 +152,3 @@ def _refresh(state: State, generator: Generator, params: Params) -> State:
 
 def _unit(vector: Tensor) -> Tensor:
     return vector / torch.linalg.vector_norm(vector, dim=-1, keepdim=True)
-

@@ -124,4 +124,3 @@ def preconditioner(second_moment: Tensor, params: Params) -> Tensor:
         return torch.ones_like(second_moment)
     root = second_moment.sqrt()
     return 1.0 / (root + _RELATIVE_FLOOR * root.mean() + torch.finfo(root.dtype).tiny)
-

@@ -98,9 +98,7 @@ def init(position: Tensor, generator: Generator, *, params: Params) -> State:
     return State(mixture, zeros, zeros, torch.full((fits,), math.nan, **like), 0)
 
 
-def step(
-    state: State, generator: Generator, *, potential: Potential, params: Params
-) -> tuple[State, Info]:
+def step(state: State, generator: Generator, *, potential: Potential, params: Params) -> tuple[State, Info]:
     """Take one Adam step on the negative ELBO, one sample per component (stratified).
 
     ELBO = E_q[-U] - E_q[log q]. The parameters inside log q are held constant (their score has
@@ -158,9 +156,7 @@ def log_density(mixture: Mixture, position: Tensor, params: Params) -> Tensor:
     return component.logsumexp(-1)
 
 
-def quadratic_mean(
-    state: State, params: Params, hvp: Callable[[Tensor], Tensor], diagonal: Tensor
-) -> Tensor:
+def quadratic_mean(state: State, params: Params, hvp: Callable[[Tensor], Tensor], diagonal: Tensor) -> Tensor:
     """Return E_q[(w - centre)' H (w - centre)] ``(fits,)``, the full trace included.
 
     Equals sum_m pi_m [m' H m + sum_j a_j' H a_j + sum_i H_ii S_i^2 D_i] with m = S mu_m and
@@ -213,12 +209,8 @@ def _finite(grads: Mixture) -> Mixture:
 def _adam(state: State, grads: Mixture, params: Params) -> State:
     time = state.time + 1
     lr = params.lr * _schedule(time, params.n_steps)
-    first = Mixture(
-        *(_BETA1 * m + (1 - _BETA1) * g for m, g in zip(state.first, grads, strict=True))
-    )
-    second = Mixture(
-        *(_BETA2 * v + (1 - _BETA2) * g * g for v, g in zip(state.second, grads, strict=True))
-    )
+    first = Mixture(*(_BETA1 * m + (1 - _BETA1) * g for m, g in zip(state.first, grads, strict=True)))
+    second = Mixture(*(_BETA2 * v + (1 - _BETA2) * g * g for v, g in zip(state.second, grads, strict=True)))
     moved = Mixture(
         *(
             p - lr * (m / (1 - _BETA1**time)) / ((v / (1 - _BETA2**time)).sqrt() + _EPSILON)

@@ -82,12 +82,12 @@ def _standard_error(values: list[float]) -> float | None:
 
 def _confirmed(point: Mapping[str, Any]) -> str:
     if point["confirmed"] is None:
-        return "–"
+        return "-"
     return f"{_number(point['confirmed'])} (n={point['confirmed_on']})"
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
+    return "-" if value is None else f"{value:.4g}"
 
 
 def _short(value: object) -> str:

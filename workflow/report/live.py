@@ -90,7 +90,7 @@ def _table(snapshot: Snapshot) -> Table:
             f"{study.ended}/{study.max_trials}",
             str(study.running),
             str(study.failed),
-            "–" if study.best is None else f"{study.best:.4g}",
+            "-" if study.best is None else f"{study.best:.4g}",
             study.note or "",
         )
     return table

@@ -31,7 +31,7 @@ def convergence(trials: pd.DataFrame, path: Path) -> None:
             count = range(1, len(ordered) + 1)
             line = axis.step(count, best, where="post", label=str(method))[0]
             axis.plot(count, ordered["objective"], ".", color=line.get_color(), alpha=0.35)
-        if (rows["objective"] > 0).any():
+        if bool((rows["objective"] > 0).any()):
             axis.set_yscale("log")
         axis.set_title(f"{rows['problem'].iloc[0]}\n{pid}", fontsize=9)
         axis.set_xlabel("trials ended")

@@ -40,7 +40,9 @@ def write_bytes(path: Path, content: bytes, *, replace: bool = True) -> bool:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise StoreError(f"{path}: cannot be written: {error.strerror}; check the folder and the disk") from error
+        raise StoreError(
+            f"{path}: cannot be written: {error.strerror}; check the folder and the disk"
+        ) from error
 
 
 def write_json(path: Path, data: Mapping[str, Any], *, replace: bool = True) -> bool:

@@ -69,9 +69,13 @@ class ArtifactStore:
         try:
             actual = ids.problem_id(data["task"], data["task_version"], data["problem"])
         except KeyError as error:
-            raise CorruptArtifact(f"{path}: key {error} is missing; delete it to have it made again") from error
+            raise CorruptArtifact(
+                f"{path}: key {error} is missing; delete it to have it made again"
+            ) from error
         if actual != pid:
-            raise CorruptArtifact(f"{path}: its content has the id {actual}, not {pid} (edited, or a collision)")
+            raise CorruptArtifact(
+                f"{path}: its content has the id {actual}, not {pid} (edited, or a collision)"
+            )
         return data
 
     def problem_ids(self) -> list[str]:
@@ -139,11 +143,11 @@ class ArtifactStore:
         if data is None:
             return None
         try:
-            return Trusted(
-                data[value], data[se], data["status"], data["status_reason"], data["trial_id"]
-            )
+            return Trusted(data[value], data[se], data["status"], data["status_reason"], data["trial_id"])
         except KeyError as error:
-            raise CorruptArtifact(f"{path}: key {error} is missing; delete it to have it made again") from error
+            raise CorruptArtifact(
+                f"{path}: key {error} is missing; delete it to have it made again"
+            ) from error
 
     # Trials.
 
@@ -181,9 +185,13 @@ class ArtifactStore:
             asked = Asked(**data["asked"])
             actual = manifest.trial_id
         except (KeyError, TypeError, ValueError) as error:
-            raise CorruptArtifact(f"{path}: not a manifest ({error}); restore it, or delete its folder") from error
+            raise CorruptArtifact(
+                f"{path}: not a manifest ({error}); restore it, or delete its folder"
+            ) from error
         if actual != trial_id:
-            raise CorruptArtifact(f"{path}: its content has the id {actual}, not {trial_id} (edited, or a collision)")
+            raise CorruptArtifact(
+                f"{path}: its content has the id {actual}, not {trial_id} (edited, or a collision)"
+            )
         return manifest, asked
 
     def manifests(self, pid: str, method: str) -> Iterator[tuple[Manifest, Asked]]:
@@ -216,7 +224,9 @@ class ArtifactStore:
                 f"{path}: not an outcome ({error}); restore it, or delete it to run the trial again"
             ) from error
         if outcome.trial_id != manifest.trial_id:
-            raise CorruptArtifact(f"{path}: belongs to the trial {outcome.trial_id}; delete it to run this one")
+            raise CorruptArtifact(
+                f"{path}: belongs to the trial {outcome.trial_id}; delete it to run this one"
+            )
         return outcome
 
     def commit(self, manifest: Manifest, outcome: Outcome) -> Outcome:
@@ -237,7 +247,9 @@ class ArtifactStore:
 def _folders(parent: Path) -> list[str]:
     if not parent.is_dir():
         return []
-    return sorted(entry.name for entry in parent.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    return sorted(
+        entry.name for entry in parent.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+    )
 
 
 def _checksum(path: Path) -> str:

@@ -139,9 +139,7 @@ class Driver:
             self._refill()
             self._observe(self.snapshot())
         studies = tuple(self._trials[key] for key in sorted(self._trials, key=lambda key: key[2]))
-        return RunResult(
-            studies, self._references, self._failures, self._n_started, self._stopping
-        )
+        return RunResult(studies, self._references, self._failures, self._n_started, self._stopping)
 
     def snapshot(self) -> Snapshot:
         """Return the progress so far."""
@@ -161,7 +159,11 @@ class Driver:
         task = self._plan.task
         self._store.put_problem(task.name, task.version, problem.problem, problem.label)
         if problem.reference is None:
-            if task.prepare is not None and self._store.prepared(problem.pid) is None and self._has_work(problem):
+            if (
+                task.prepare is not None
+                and self._store.prepared(problem.pid) is None
+                and self._has_work(problem)
+            ):
                 self._submit(_Job("prepare", problem), worker.prepare, problem.pid)
             else:
                 self._start_studies(problem)
@@ -186,7 +188,8 @@ class Driver:
 
     def _adopt(self, problem: ProblemPlan, outcome: Outcome) -> None:
         """Use the outcome of a reference, publishing it again if another one is published."""
-        assert problem.reference is not None and self._plan.task.reference is not None
+        assert problem.reference is not None
+        assert self._plan.task.reference is not None
         if outcome.state is not State.OK:
             self._failures[problem.pid] = f"its reference failed: {outcome.reason}"
             return
@@ -236,9 +239,7 @@ class Driver:
         assert job.manifest is not None
         manifest = job.manifest
         objective = {**asdict(self._plan.objective), "names": list(self._plan.objectives)}
-        self._submit(
-            job, worker.execute, manifest.pid, manifest.method, manifest.trial_id, objective
-        )
+        self._submit(job, worker.execute, manifest.pid, manifest.method, manifest.trial_id, objective)
 
     def _submit(self, job: _Job, function: Callable[..., Any], *args: Any) -> None:
         root = str(self._store.paths.root.resolve())  # workers may start in another folder
@@ -285,9 +286,7 @@ class Driver:
         trials = self._trials.get((study.pid, study.method, index))
         if trials is None:
             note = self._failures.get(study.pid, "waits for its problem")
-            return StudyStatus(
-                study.label, study.pid, study.method, 0, 0, 0, study.max_trials, None, note
-            )
+            return StudyStatus(study.label, study.pid, study.method, 0, 0, 0, study.max_trials, None, note)
         best = trials.best()
         return StudyStatus(
             study.label,
@@ -329,5 +328,3 @@ def _bad(trials: Trials) -> int:
 
 def _one_line(error: BaseException) -> str:
     return (f"{type(error).__name__}: {error}".splitlines() or [""])[0]
-
-

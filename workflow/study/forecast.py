@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from workflow.study.driver import is_usable
 from workflow.store.store import ArtifactStore
+from workflow.study.driver import is_usable
 from workflow.study.plan import ProblemPlan, RunPlan
 from workflow.study.trials import Trials
 

@@ -12,8 +12,9 @@ from workflow.ids import derive_seed, problem_id
 from workflow.load import read_yaml, structure
 from workflow.objective import ERROR, Objective
 from workflow.records import Manifest
-from workflow.space import Categorical, Dimension, Float, Int, Scalar, Space
+from workflow.space import Scalar, Space
 from workflow.spec import FixedSpec, RunSpec, SamplerName, SamplerSpec
+from workflow.study.overlay import merge_space
 from workflow.tasks.base import Task, resolve_task
 
 
@@ -154,7 +155,10 @@ def plan_run(spec: RunSpec, where: str) -> RunPlan:
     for block, keys in (("search_space", spec.search_space), ("enqueue", spec.enqueue)):
         for method in keys:
             if method not in spec.methods:
-                mistakes.add(f"{where} $.{block}.{method}: is not one of methods; {nearest(method, spec.methods)}")
+                mistakes.add(
+                    f"{where} $.{block}.{method}: is not one of methods; {nearest(method, spec.methods)}"
+                )
+    objective = Objective()
     with mistakes:
         objective = _objective(task, spec.optuna.objective, f"{where} $.optuna.objective")
     problems = []
@@ -173,7 +177,9 @@ def plan_run(spec: RunSpec, where: str) -> RunPlan:
     return RunPlan(task, tuple(problems), tuple(studies), objective, spec.optuna.objectives)
 
 
-def plan_fixed(spec: FixedSpec, where: str, tuned: Mapping[tuple[str, str, str], Mapping[str, Scalar]]) -> RunPlan:
+def plan_fixed(
+    spec: FixedSpec, where: str, tuned: Mapping[tuple[str, str, str], Mapping[str, Scalar]]
+) -> RunPlan:
     """Bind a production configuration.
 
     Args:
@@ -243,13 +249,13 @@ def label_of(raw: Mapping[str, Any]) -> str:
     return "/".join(words) + ("+overrides" if raw.get("overrides") else "")
 
 
-def _distinct_problems(
-    problems: list[ProblemPlan], where: str, mistakes: _Mistakes
-) -> list[ProblemPlan]:
+def _distinct_problems(problems: list[ProblemPlan], where: str, mistakes: _Mistakes) -> list[ProblemPlan]:
     seen: dict[str, int] = {}
     for index, problem in enumerate(problems):
         if problem.pid in seen:
-            mistakes.add(f"{where} $.problems[{index}]: is the same problem as problems[{seen[problem.pid]}]; keep one")
+            mistakes.add(
+                f"{where} $.problems[{index}]: is the same problem as problems[{seen[problem.pid]}]; keep one"
+            )
         seen.setdefault(problem.pid, index)
     return problems
 
@@ -346,82 +352,3 @@ def _fixed_study(
         spec.batch_size,
         points=points,
     )
-
-
-def merge_space(
-    default: Space, changes: Mapping[str, Any], params: Mapping[str, Scalar], where: str
-) -> Space:
-    """Lay the user's changes over a default space.
-
-    Args:
-        default: The task's space.
-        changes: ``parameter -> fixed value`` or a mapping with some of ``low``, ``high``, ``log``,
-            ``step``, ``choices`` (and optionally ``dist: float|int|categorical``).
-        params: Default hyperparameters; their names are all there are.
-        where: File and key, for messages.
-
-    Raises:
-        SpecError: Unknown parameter or key, or bounds that make no sense.
-    """
-    dimensions, fixed = dict(default.dimensions), dict(default.fixed)
-    for name, change in changes.items():
-        place = f"{where}.{name}"
-        if name not in params:
-            raise SpecError(f"{place}: unknown parameter; {nearest(name, params)}")
-        if isinstance(change, Mapping):
-            dimensions[name] = _dimension(dimensions.get(name), change, params[name], place)
-            fixed.pop(name, None)
-        else:
-            dimensions.pop(name, None)
-            fixed[name] = change
-    return Space(dimensions, fixed)
-
-
-@dataclass(frozen=True)
-class _Change:
-    dist: str | None = None
-    low: float | None = None
-    high: float | None = None
-    log: bool | None = None
-    step: int | None = None
-    choices: list[Any] | None = None
-
-
-def _dimension(
-    default: Dimension | None, raw: Mapping[str, Any], value: Scalar, where: str
-) -> Dimension:
-    change = structure(_Change, raw, where)
-    kind = change.dist or _kind(default, change, value)
-    if kind not in ("float", "int", "categorical"):
-        raise SpecError(f"{where}.dist: unknown distribution '{kind}'; known: categorical, float, int")
-    try:
-        if kind == "categorical":
-            if change.choices is None:
-                raise SpecError("choices is missing")
-            return Categorical(tuple(change.choices))
-        numeric = default if isinstance(default, (Float, Int)) else None
-        low = change.low if change.low is not None else getattr(numeric, "low", None)
-        high = change.high if change.high is not None else getattr(numeric, "high", None)
-        if low is None or high is None or change.choices is not None:
-            raise SpecError(f"a {kind} needs low and high, and no choices")
-        log = change.log if change.log is not None else bool(getattr(numeric, "log", False))
-        if kind == "float":
-            if change.step is not None:
-                raise SpecError("step goes with whole numbers; use choices for a grid of others")
-            return Float(low, high, log)
-        if low != int(low) or high != int(high):
-            raise SpecError(f"low {low} and high {high} must be whole numbers")
-        step = change.step or (1 if log else getattr(numeric, "step", 1))
-        return Int(int(low), int(high), step, log)
-    except SpecError as error:
-        raise SpecError(f"{where}: {error}") from error
-
-
-def _kind(default: Dimension | None, change: _Change, value: Scalar) -> str:
-    if change.choices is not None:
-        return "categorical"
-    if isinstance(default, Float) or (default is None and isinstance(value, float)):
-        return "float"
-    bounds = (change.low, change.high)
-    whole = all(bound is None or float(bound).is_integer() for bound in bounds)
-    return "int" if whole and not isinstance(value, float) else "float"

@@ -19,6 +19,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from workflow.ids import derive_seed
@@ -46,7 +47,7 @@ class Search:
         }
         self._numbers: dict[int, int] = {}
         self._study = optuna.create_study(
-            study_name=f"{plan.pid}:{plan.method}", directions=["minimize"] * n_objectives
+            study_name=f"{plan.pid}:{plan.method}", directions=[StudyDirection.MINIMIZE] * n_objectives
         )
 
     def restore(self, number: int, point: Mapping[str, Scalar], values: Values, *, ended: bool) -> None:
@@ -115,5 +116,3 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
     if isinstance(dimension, Int):
         return IntDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step)
     return CategoricalDistribution(dimension.choices)
-
-

@@ -159,8 +159,7 @@ class Trials:
         for manifest, asked in store.manifests(self.study.pid, self.study.method):
             mine = (
                 manifest.role == "trial"
-                and (manifest.task, manifest.task_version)
-                == (self._plan.task.name, self._plan.task.version)
+                and (manifest.task, manifest.task_version) == (self._plan.task.name, self._plan.task.version)
                 and manifest.seed == 0
                 and manifest.budget_sec == self.study.budget_sec
             )

@@ -104,9 +104,7 @@ def resolve_task(name: str) -> Task:
 def task_names() -> list[str]:
     """List the tasks of this package."""
     package = importlib.import_module("workflow.tasks")
-    return sorted(
-        module.name for module in pkgutil.iter_modules(package.__path__) if module.name != "base"
-    )
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.name != "base")
 
 
 def run_task(task: Task, work: Work) -> Metrics:

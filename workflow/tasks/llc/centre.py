@@ -43,9 +43,7 @@ def _newton(loss: Loss, start: Tensor, training: Training) -> Tensor:
         while damping < 1e12:
             step = basis @ (components / (eigenvalues.abs() + damping))
             candidate = w - step
-            new_value, new_gradient = (
-                part[0] for part in loss.value_and_grad(candidate.unsqueeze(0))
-            )
+            new_value, new_gradient = (part[0] for part in loss.value_and_grad(candidate.unsqueeze(0)))
             if bool(new_value <= value) and bool(torch.isfinite(new_value)):
                 break
             damping *= 4.0

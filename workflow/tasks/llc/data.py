@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Generator, Tensor
 
@@ -22,7 +24,9 @@ def generate(problem: Problem) -> tuple[Tensor, Tensor]:
         Inputs ``(n, in_dim)`` and noisy teacher outputs ``(n, out_dim)``.
     """
     model, data, teacher = problem.model, problem.data, problem.teacher
-    assert isinstance(model, Mlp) and isinstance(data, Data) and teacher is not None
+    assert isinstance(model, Mlp)
+    assert isinstance(data, Data)
+    assert teacher is not None
     x = _inputs(data, model.in_dim, generator(problem, "inputs"))
     y = _teach(x, model, teacher, generator(problem, "teacher"))
     return x, y + _noise(data, x, model.out_dim, generator(problem, "noise"))
@@ -31,7 +35,7 @@ def generate(problem: Problem) -> tuple[Tensor, Tensor]:
 def initial_weights(sizes: tuple[int, ...], bias: bool, stream: Generator) -> Tensor:
     """Draw flat weights ``(dim,)``, uniform within 1/sqrt(fan_in) of 0."""
     parts = []
-    for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for fan_in, fan_out in pairwise(sizes):
         bound = fan_in**-0.5
         count = fan_in * fan_out + (fan_out if bias else 0)
         parts.append((2 * _uniform((count,), stream) - 1) * bound)

@@ -8,8 +8,9 @@ d log LLC / d log gamma, large when the localiser rather than the loss sets the 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,14 +39,26 @@ _SHORTFALL = 0.05
 _SIGMAS = 3.0
 
 
-@dataclass(frozen=True)
-class Draws:
-    """What a method saw; traces are ``(draws, chains)`` of finite chains.
+class Traces(NamedTuple):
+    """Observables, each ``(draws, chains)``.
 
     Attributes:
         excess: t (L_n(w) - L0).
         radius: gamma/2 |w - w*|^2.
         virial: (w - w*) . grad U.
+    """
+
+    excess: Tensor
+    radius: Tensor
+    virial: Tensor
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What a method saw.
+
+    Attributes:
+        traces: Of the chains that stayed finite.
         weights: ``(draws,)`` time per draw; None when all count alike.
         acceptance: Mean acceptance probability; None where there is no correction.
         energy_variance: Mean squared energy error per dimension and step; None where undefined.
@@ -57,9 +70,7 @@ class Draws:
         bias_limit: Largest tolerated *energy_variance*; None without one.
     """
 
-    excess: Tensor
-    radius: Tensor
-    virial: Tensor
+    traces: Traces
     weights: Tensor | None = None
     acceptance: float | None = None
     energy_variance: float | None = None
@@ -71,11 +82,16 @@ class Draws:
     bias_limit: float | None = None
 
 
-def finite_chains(trace: dict[str, Tensor]) -> tuple[dict[str, Tensor], int]:
-    """Keep the chains whose observables are all finite; also return how many were dropped."""
-    stacked = torch.stack(list(trace.values()))
-    kept = torch.isfinite(stacked).all(0).all(0)
-    return {name: values[:, kept] for name, values in trace.items()}, int((~kept).sum())
+def finite_chains(values: Mapping[str, Tensor]) -> tuple[Traces, int]:
+    """Keep the chains whose observables are all finite; also return how many were dropped.
+
+    No observables at all, as a run without a draw leaves, give empty traces.
+    """
+    if not values:
+        return Traces(*(torch.empty(0, 0) for _ in Traces._fields)), 0
+    traces = Traces(**values)
+    kept = torch.isfinite(torch.stack(traces)).all(0).all(0)
+    return Traces(*(trace[:, kept] for trace in traces)), int((~kept).sum())
 
 
 def summarise(
@@ -90,8 +106,7 @@ def summarise(
         estimate: LLC and standard error, where the method knows better than the plain mean.
     """
     excess, radius, virial = (
-        trace if draws.weights is None else equal_time(trace, draws.weights)
-        for trace in (draws.excess, draws.radius, draws.virial)
+        trace if draws.weights is None else equal_time(trace, draws.weights) for trace in draws.traces
     )
     empty = excess.numel() == 0
     mean = math.nan if empty else float(excess.mean())
@@ -102,17 +117,17 @@ def summarise(
         "drift": drift(excess),
         "virial_ratio": math.nan if empty else float(virial.mean()) / estimand.dim,
         "virial_se": math.nan if empty else mcse(virial) / estimand.dim,
-        "variance_over_mean": _ratio(draws.excess),
-        "variance_over_mean_se": _ratio_error(draws.excess, ess(excess)),
+        "variance_over_mean": _ratio(draws.traces.excess),
+        "variance_over_mean_se": _ratio_error(draws.traces.excess, ess(excess)),
         "localiser_sensitivity": _sensitivity(excess, radius),
-        "below_L0": math.nan if empty else float((draws.excess < 0).double().mean()),
-        "lowest_excess": math.nan if empty else float(draws.excess.min()),
+        "below_L0": math.nan if empty else float((draws.traces.excess < 0).double().mean()),
+        "lowest_excess": math.nan if empty else float(draws.traces.excess.min()),
         "acceptance": draws.acceptance,
         "energy_variance": draws.energy_variance,
         "divergences": draws.divergences,
         "lost_chains": draws.lost_chains,
-        "n_draws": draws.excess.shape[0],
-        "n_chains": draws.excess.shape[1] if draws.excess.ndim > 1 else 0,
+        "n_draws": draws.traces.excess.shape[0],
+        "n_chains": draws.traces.excess.shape[1] if draws.traces.excess.ndim > 1 else 0,
         "n_steps": draws.n_steps,
         "gradient_norm": estimand.target.summary.gradient_norm,
         "centre_bias": estimand.target.summary.centre_bias,
@@ -151,7 +166,10 @@ def judge(
     if shortfall > max(_SHORTFALL * scale, 2 * error, 1e-6):
         return "not_minimum", f"a draw lies {shortfall:.3g} (in units of the LLC) below the centre"
     if bias_limit is not None and not seen["energy_variance"] <= bias_limit:
-        return "diverged", f"energy variance {seen['energy_variance']:.2g} above {bias_limit:.2g} per dimension"
+        return (
+            "diverged",
+            f"energy variance {seen['energy_variance']:.2g} above {bias_limit:.2g} per dimension",
+        )
     if value > 0 and (ratio - wide > _VARIANCE_OVER_MEAN or ratio > 2 * _VARIANCE_OVER_MEAN):
         return "not_converged", f"variance/mean {ratio:.2f} above {_VARIANCE_OVER_MEAN}: draws too wide"
     if not seen["rhat"] <= gate.rhat:

@@ -7,6 +7,7 @@ autograd costs more than the arithmetic; tests hold them against autograd.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -64,9 +65,10 @@ class MlpLoss:
         scale: float = 1.0,
     ) -> None:
         self._x, self._y = x, y
-        self._sizes, self._activation, self._bias, self._scale = sizes, activation, bias, scale
+        self._sizes, self._bias, self._scale = sizes, bias, scale
+        self._activation: Activation = activation
         self.n_examples = len(x)
-        pairs = zip(sizes[:-1], sizes[1:], strict=True)
+        pairs = pairwise(sizes)
         self.dim = sum(a * b + (b if bias else 0) for a, b in pairs)
 
     def value(self, w: Tensor) -> Tensor:
@@ -104,7 +106,7 @@ class MlpLoss:
 
     def _layers(self, w: Tensor) -> list[tuple[Tensor, Tensor | None]]:
         layers, at = [], 0
-        for fan_in, fan_out in zip(self._sizes[:-1], self._sizes[1:], strict=True):
+        for fan_in, fan_out in pairwise(self._sizes):
             weight = w[:, at : at + fan_in * fan_out].reshape(-1, fan_in, fan_out)
             at += fan_in * fan_out
             bias = None
@@ -229,9 +231,7 @@ class MonomialLoss:
         """Return losses ``(chains,)`` and gradients ``(chains, dim)``; *rows* has no meaning here."""
         del rows
         powers = w**self._exponents
-        others = [
-            powers[:, [j for j in range(self.dim) if j != i]].prod(1) for i in range(self.dim)
-        ]
+        others = [powers[:, [j for j in range(self.dim) if j != i]].prod(1) for i in range(self.dim)]
         slope = self._exponents * w ** (self._exponents - 1)
         return self._scale * powers.prod(1), self._scale * slope * torch.stack(others, dim=1)
 

@@ -21,6 +21,7 @@ from workflow.tasks.llc.estimate import (
     REFERENCE_GATE,
     TRIAL_GATE,
     Draws,
+    Traces,
     finite_chains,
     summarise,
 )
@@ -65,9 +66,7 @@ def run_hmc(estimand: Estimand, params: Hmc, stream: Generator, deadline: Deadli
     warm = _without_divergences(estimand, make, warm, stream, deadline.part(_WARM_UP_SHARE))
     kernel = make(warm.step_size, warm.variances)
     observe = partial(_observe, estimand)
-    state, trace = chain.run(
-        kernel, warm.state, stream, chain.Schedule(params.draws), observe, deadline
-    )
+    state, trace = chain.run(kernel, warm.state, stream, chain.Schedule(params.draws), observe, deadline)
     while not trace.truncated and trace.n_draws < params.max_draws and not _passes(trace):
         more = min(max(trace.n_draws // 2, 1), params.max_draws - trace.n_draws)
         state, extra = chain.run(kernel, state, stream, chain.Schedule(more), observe, deadline)
@@ -136,17 +135,13 @@ def run_mclmc(estimand: Estimand, params: Mclmc, stream: Generator, deadline: De
 def run_sgld(estimand: Estimand, params: Sgld, stream: Generator, deadline: Deadline) -> Metrics:
     """Burn in, freeze the preconditioner, then average over time, which is steps x step size."""
     burn_in = int(params.burn_in * params.steps)
-    settings = sgld.Params(
-        params.eta0, params.gamma, params.t0, params.precond_type, burn_in, params.noise
-    )
+    settings = sgld.Params(params.eta0, params.gamma, params.t0, params.precond_type, burn_in, params.noise)
     kernel = sgld.build(
         estimand.stochastic_energy(params.batch), estimand.stochastic_loss(params.batch), settings
     )
     state = kernel.init(estimand.starts(params.chains, stream), stream)
     nothing = chain.Schedule(burn_in, every=burn_in + 1)
-    state, burnt = chain.run(
-        kernel, state, stream, nothing, lambda _, __: {}, deadline.part(0.5)
-    )
+    state, burnt = chain.run(kernel, state, stream, nothing, lambda _, __: {}, deadline.part(0.5))
 
     def observe(before: sgld.State, after: sgld.State) -> dict[str, Tensor]:
         # The gradient of the move belongs to the position before it, on a minibatch that is
@@ -163,9 +158,9 @@ def run_sgld(estimand: Estimand, params: Sgld, stream: Generator, deadline: Dead
     first = burnt.n_steps + params.eval_every - 1
     times = [first + params.eval_every * i for i in range(trace.n_draws)]
     weights = torch.tensor([sgld.step_size(settings, time) for time in times], dtype=torch.float64)
-    values, lost = finite_chains(trace.values) if trace.n_draws else (_no_values(), 0)
+    traces, lost = finite_chains(trace.values)
     draws = Draws(
-        **values,
+        traces,
         weights=weights,
         lost_chains=lost,
         n_steps=burnt.n_steps + trace.n_steps,
@@ -196,12 +191,12 @@ def run_vi(estimand: Estimand, params: Vi, stream: Generator, deadline: Deadline
         state, _ = fit.step(state, stream)
         if training.expired:
             break
-    evaluation = _Evaluation.of(estimand, settings, state, fit.sample(state, stream, params.eval_samples), stream)
+    evaluation = _Evaluation.of(
+        estimand, settings, state, fit.sample(state, stream, params.eval_samples), stream
+    )
     weight = state.mixture.logits.softmax(-1)
     draws = Draws(
-        evaluation.excess,
-        evaluation.radius,
-        evaluation.virial,
+        evaluation.traces,
         lost_chains=evaluation.lost,
         n_steps=done,
         truncated=done < params.steps,
@@ -218,9 +213,7 @@ def run_vi(estimand: Estimand, params: Vi, stream: Generator, deadline: Deadline
 class _Evaluation:
     """Losses of independent draws from the fits: ``(samples, fits)`` traces and the estimate."""
 
-    excess: Tensor
-    radius: Tensor
-    virial: Tensor
+    traces: Traces
     lost: int
     estimate: tuple[float, float]
     control: float
@@ -241,9 +234,9 @@ class _Evaluation:
             "virial": ((flat - estimand.centre) * gradient).sum(-1),
         }
         shaped = {name: value.reshape(fits, samples).T for name, value in traces.items()}
-        values, lost = finite_chains(shaped)
+        kept, lost = finite_chains(shaped)
         estimate, control = _controlled(estimand, settings, state, w, shaped["excess"].T)
-        return _Evaluation(**values, lost=lost, estimate=estimate, control=control)
+        return _Evaluation(kept, lost, estimate, control)
 
 
 def _controlled(
@@ -303,9 +296,7 @@ def _whitening(estimand: Estimand, params: Vi, stream: Generator) -> Tensor:
     return scale * shape / shape.log().mean().exp()
 
 
-def _observe(
-    estimand: Estimand, before: object, after: hmc.State | mclmc.State
-) -> dict[str, Tensor]:
+def _observe(estimand: Estimand, before: object, after: hmc.State | mclmc.State) -> dict[str, Tensor]:
     del before
     radius = estimand.radius(after.position)
     return {
@@ -316,9 +307,9 @@ def _observe(
 
 
 def _draws(trace: chain.Trace, warm: WarmedUp, settings: dict[str, float]) -> Draws:
-    values, lost = finite_chains(trace.values) if trace.n_draws else (_no_values(), 0)
+    traces, lost = finite_chains(trace.values)
     return Draws(
-        **values,
+        traces,
         acceptance=float(trace.acceptance.mean()) if trace.n_draws else None,
         divergences=float(trace.diverged.double().mean()) if trace.n_draws else 0.0,
         lost_chains=lost,
@@ -335,10 +326,6 @@ def _passes(trace: chain.Trace) -> bool:
         and ess(excess) >= REFERENCE_GATE.ess
         and abs(drift(excess)) <= REFERENCE_GATE.drift
     )
-
-
-def _no_values() -> dict[str, Tensor]:
-    return {name: torch.empty(0, 0) for name in ("excess", "radius", "virial")}
 
 
 _PARAMS = {"hmc": Hmc, "mclmc": Mclmc, "sgld": Sgld, "vi": Vi}

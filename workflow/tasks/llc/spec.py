@@ -258,7 +258,7 @@ def resolve(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
         override = request.overrides.get(name, {})
         if not isinstance(override, Mapping):
             raise SpecError(f"{where}.overrides.{name}: must be a mapping, got {override!r}")
-        sections[name] = base | override
+        sections[name] = base | dict(override)
     problem = bind({**sections, "seed": request.seed}, where)
     idle = [name for name in ("teacher", "training") if name in request.overrides]
     if problem.is_closed_form and idle:
@@ -309,9 +309,9 @@ def _preset(section: str, value: Any, where: str) -> dict[str, Any]:
 
 
 def _variant(variants: Mapping[str, type[Any]], data: Mapping[str, Any], where: str) -> Any:
-    kind = data.get("kind")
+    kind = str(data.get("kind"))
     if kind not in variants:
-        raise SpecError(f"{where}.kind: unknown kind '{kind}'; {nearest(str(kind), variants)}")
+        raise SpecError(f"{where}.kind: unknown kind '{kind}'; {nearest(kind, variants)}")
     return structure(variants[kind], data, where)
 
 

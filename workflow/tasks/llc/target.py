@@ -120,7 +120,8 @@ def make_loss(problem: Problem, x: Tensor | None, y: Tensor | None, dtype: torch
         return QuadraticLoss(curvature_of, model.offset, n, scale)
     if isinstance(model, Monomial):
         return MonomialLoss(torch.tensor(model.exponents, dtype=dtype), n, scale)
-    assert x is not None and y is not None
+    assert x is not None
+    assert y is not None
     return MlpLoss(x, y, model.layer_sizes(), model.activation, model.bias, scale)
 
 
@@ -159,6 +160,4 @@ def _examine(problem: Problem, loss: Loss, centre: Tensor) -> tuple[Tensor, Summ
     norm = gradient_norm(loss, centre)
     if not math.isfinite(float(value)):
         raise FloatingPointError("training ended at a loss that is not finite; lower training.lr")
-    return diagonal, Summary(
-        float(value), loss.dim, n, norm, largest, smallest, bias, exact
-    )
+    return diagonal, Summary(float(value), loss.dim, n, norm, largest, smallest, bias, exact)
