@@ -225,10 +225,13 @@ class _Moments:
         self.n_draws += 1
 
     def shrunk(self, prior: Tensor) -> Tensor:
-        """Return variances ``(dim,)`` shrunk towards *prior*.
+        """Return variances ``(dim,)`` shrunk towards *prior*, as a weighted geometric mean.
 
-        The weight is the number of steps, not steps times chains: draws of a chain are correlated.
+        An arithmetic one would let a prior that is a thousand times too wide dominate. The weight is
+        the number of steps, not steps times chains: draws of a chain are correlated.
         """
         variances = self._squares / max(self._count - 1, 1)
-        variances = torch.where(torch.isfinite(variances), variances, prior)
-        return (self.n_draws * variances + 5.0 * prior) / (self.n_draws + 5.0)
+        usable = torch.isfinite(variances) & (variances > 0)
+        variances = torch.where(usable, variances, prior)
+        weight = self.n_draws / (self.n_draws + 5.0)
+        return torch.exp(weight * variances.log() + (1 - weight) * prior.log())

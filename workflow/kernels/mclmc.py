@@ -136,7 +136,10 @@ def turn(direction: Tensor, gradient: Tensor, length: float) -> tuple[Tensor, Te
     turned = towards * (1 - zeta) * (1 + zeta + cosine * (1 - zeta)) + 2 * zeta * direction
     argument = (1 + cosine + (1 - cosine) * zeta.square()).clamp(min=torch.finfo(zeta.dtype).tiny)
     change = (dim - 1) * (delta - math.log(2.0) + torch.log(argument))
-    return _unit(turned), change.squeeze(-1)
+    length_after = torch.linalg.vector_norm(turned, dim=-1, keepdim=True)
+    # A direction exactly against the force does not turn, and would be divided by zero.
+    stuck = length_after <= torch.finfo(turned.dtype).tiny
+    return torch.where(stuck, direction, turned / length_after), change.squeeze(-1)
 
 
 def _refresh(state: State, generator: Generator, params: Params) -> State:

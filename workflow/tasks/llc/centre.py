@@ -9,12 +9,28 @@ from workflow.tasks.llc.curvature import EXACT_LIMIT, hessian
 from workflow.tasks.llc.losses import Loss
 from workflow.tasks.llc.spec import Training
 
+_NEGLIGIBLE = 1e-6
+"""A predicted change of t L below this, in units of the LLC, is not worth a step."""
 
-def find_centre(loss: Loss, start: Tensor, training: Training) -> Tensor:
-    """Return a minimiser ``(dim,)`` of the loss near where Adam leads from *start* ``(dim,)``."""
+
+def find_centre(loss: Loss, start: Tensor, training: Training, t: float = 1.0, gamma: float = 0.0) -> Tensor:
+    """Return a minimiser ``(dim,)`` of the loss near where Adam leads from *start* ``(dim,)``.
+
+    An overparametrised network may have none at a finite distance. The polish therefore also ends
+    where a Newton step would lower ``t L`` by less than 1e-6, and damps by ``gamma / t``: along
+    directions that the localiser rules anyway, it does not travel.
+
+    Args:
+        loss: The loss.
+        start: First weights.
+        training: Steps and tolerances.
+        t: n beta of the posterior around the centre.
+        gamma: Its localiser.
+    """
     w = _adam(loss, start, training)
-    polish = _newton if loss.dim <= EXACT_LIMIT else _lbfgs
-    return polish(loss, w, training)
+    if loss.dim > EXACT_LIMIT:
+        return _lbfgs(loss, w, training)
+    return _newton(loss, w, training, t, gamma)
 
 
 def gradient_norm(loss: Loss, w: Tensor) -> float:
@@ -31,15 +47,19 @@ def _adam(loss: Loss, start: Tensor, training: Training) -> Tensor:
     return w[0]
 
 
-def _newton(loss: Loss, start: Tensor, training: Training) -> Tensor:
+def _newton(loss: Loss, start: Tensor, training: Training, t: float, gamma: float) -> Tensor:
     """Damped Newton on |eigenvalues|, so that saddles repel; every step lowers the loss."""
-    w, damping = start, 1e-3
+    floor = max(gamma / t, 1e-12)
+    w, damping = start, max(1e-3, floor)
     value, gradient = (part[0] for part in loss.value_and_grad(w.unsqueeze(0)))
     for _ in range(training.polish_steps):
         if float(gradient.norm()) <= training.gradient_tolerance:
             break
         eigenvalues, basis = torch.linalg.eigh(hessian(loss, w))
         components = basis.T @ gradient
+        decrement = 0.5 * t * float((components.square() / (eigenvalues.abs() + floor)).sum())
+        if decrement < _NEGLIGIBLE:
+            break
         while damping < 1e12:
             step = basis @ (components / (eigenvalues.abs() + damping))
             candidate = w - step
@@ -50,7 +70,7 @@ def _newton(loss: Loss, start: Tensor, training: Training) -> Tensor:
         else:
             break  # no step lowers the loss: a kink, or the limit of the arithmetic
         w, value, gradient = candidate, new_value, new_gradient
-        damping = max(damping / 10.0, 1e-12)
+        damping = max(damping / 10.0, floor)
     return w
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -100,8 +101,8 @@ def _noise(data: Data, x: Tensor, out_dim: int, stream: Generator) -> Tensor:
 
 def _chi_scale(shape: tuple[int, ...], df: float, stream: Generator) -> Tensor:
     """Draw sqrt(chi2_df / df), the denominator of Student's t."""
-    concentration = torch.full(shape, df / 2, dtype=torch.float64)
-    return (torch._standard_gamma(concentration, generator=stream) * 2 / df).sqrt()
+    seed = int(torch.randint(2**62, (), generator=stream))  # torch's gamma takes no generator
+    return torch.from_numpy(np.random.default_rng(seed).chisquare(df, shape) / df).sqrt()
 
 
 def _normal(shape: tuple[int, ...], stream: Generator) -> Tensor:

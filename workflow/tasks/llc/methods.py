@@ -41,6 +41,9 @@ _INITIAL_WIDTH = 0.3
 
 _PILOT_DRAWS = 250
 _PILOT_TRIES = 6
+_RESTARTS = 3
+_SHORTER = 0.6
+"""Factor on the step size when trajectories diverge."""
 
 
 def run(work: Work) -> Metrics:
@@ -54,7 +57,10 @@ def run(work: Work) -> Metrics:
 
 
 def run_hmc(estimand: Estimand, params: Hmc, stream: Generator, deadline: Deadline) -> Metrics:
-    """Adapt, draw, and extend while the reference gate fails and budget is left."""
+    """Adapt and draw; while the reference gate fails and budget is left, mend.
+
+    Divergences call for a shorter step and new draws, anything else for more draws.
+    """
     rule = DualAveraging(params.target_accept)
 
     def make(step_size: float, variances: Tensor) -> Kernel[hmc.State]:
@@ -64,9 +70,17 @@ def run_hmc(estimand: Estimand, params: Hmc, stream: Generator, deadline: Deadli
     plan = Plan(params.warmup, 0.5 * estimand.dim**-0.25, estimand.start_variances())
     warm = warm_up(make, rule, plan, start, stream, deadline.part(_WARM_UP_SHARE))
     warm = _without_divergences(estimand, make, warm, stream, deadline.part(_WARM_UP_SHARE))
-    kernel = make(warm.step_size, warm.variances)
     observe = partial(_observe, estimand)
-    state, trace = chain.run(kernel, warm.state, stream, chain.Schedule(params.draws), observe, deadline)
+    begun = deadline.used_sec
+    kernel, schedule = make(warm.step_size, warm.variances), chain.Schedule(params.draws)
+    state, trace = chain.run(kernel, warm.state, stream, schedule, observe, deadline)
+    for _ in range(_RESTARTS):
+        took = deadline.used_sec - begun
+        if trace.truncated or not _diverges(trace) or deadline.left_sec < took / _SHORTER:
+            break
+        warm = warm._replace(state=state, step_size=_SHORTER * warm.step_size)
+        begun, kernel = deadline.used_sec, make(warm.step_size, warm.variances)
+        state, trace = chain.run(kernel, warm.state, stream, schedule, observe, deadline)
     while not trace.truncated and trace.n_draws < params.max_draws and not _passes(trace):
         more = min(max(trace.n_draws // 2, 1), params.max_draws - trace.n_draws)
         state, extra = chain.run(kernel, state, stream, chain.Schedule(more), observe, deadline)
@@ -92,9 +106,9 @@ def _without_divergences(
         pilot = chain.Schedule(_PILOT_DRAWS)
         state, trace = chain.run(kernel, warm.state, stream, pilot, observe, deadline)
         warm = warm._replace(state=state, n_steps=warm.n_steps + trace.n_steps)
-        if trace.truncated or float(trace.diverged.double().mean()) <= REFERENCE_GATE.divergences:
+        if trace.truncated or not _diverges(trace):
             break
-        warm = warm._replace(step_size=0.6 * warm.step_size)
+        warm = warm._replace(step_size=_SHORTER * warm.step_size)
     return warm
 
 
@@ -317,6 +331,10 @@ def _draws(trace: chain.Trace, warm: WarmedUp, settings: dict[str, float]) -> Dr
         truncated=trace.truncated,
         settings=dict(settings),
     )
+
+
+def _diverges(trace: chain.Trace) -> bool:
+    return float(trace.diverged.double().mean()) > REFERENCE_GATE.divergences
 
 
 def _passes(trace: chain.Trace) -> bool:

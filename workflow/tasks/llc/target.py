@@ -87,15 +87,17 @@ def prepare(problem: Mapping[str, Any], folder: Path) -> None:
     if isinstance(typed.model, Mlp) and typed.training is not None:
         sizes, bias = typed.model.layer_sizes(), typed.model.bias
         start = initial_weights(sizes, bias, generator(typed, "start"))
-        centre = find_centre(loss, start, typed.training)
+        n, posterior = loss.n_examples, typed.posterior
+        t, gamma = n * posterior.beta(n), posterior.localiser(loss.dim)
+        centre = find_centre(loss, start, typed.training, t, gamma)
     else:
         centre = _known_centre(typed)
     diagonal, summary = _examine(typed, loss, centre)
-    arrays = {"centre": centre, "diagonal": diagonal}
+    arrays: dict[str, Any] = {"centre": centre.numpy(), "diagonal": diagonal.numpy()}
     if x is not None and y is not None:
-        arrays |= {"x": x, "y": y}
+        arrays |= {"x": x.numpy(), "y": y.numpy()}
     with (folder / _ARRAYS).open("wb") as stream:
-        np.savez(stream, **{name: array.numpy() for name, array in arrays.items()})
+        np.savez(stream, **arrays)
     (folder / _SUMMARY).write_text(json.dumps(asdict(summary), indent=2), encoding="utf-8")
 
 

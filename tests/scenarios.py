@@ -1,0 +1,80 @@
+"""Targets with known answers, and how to run a method on them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from scipy.integrate import quad
+from scipy.special import k0e, k1e
+
+from workflow.clock import Deadline
+from workflow.tasks.base import Metrics, Work, prepare_task, run_task
+from workflow.tasks.llc import TASK
+
+
+def n_beta(n: int) -> float:
+    """Return t = n / ln n."""
+    return n / math.log(n)
+
+
+def quadratic(curvature: list[float], t: float, gamma: float = 1.0, offset: float = 0.0) -> float:
+    """Return E[t (L - L0)] for L = 1/2 sum h (w - offset)^2 and a localiser centred at 0.
+
+    Per coordinate the posterior is normal with precision a = t h + g and mean t h offset / a.
+    """
+    total = 0.0
+    for h in curvature:
+        a = t * h + gamma
+        shift = t * h * offset / a - offset
+        total += 0.5 * t * h * (1 / a + shift**2 - offset**2)
+    return total
+
+
+def w1w2_squared(t: float, gamma: float = 1.0) -> float:
+    """Return E[t K] for K = w1^2 w2^2: 1/2 + z (1 - K1(z)/K0(z)), z = g^2 / (8 t)."""
+    z = gamma**2 / (8 * t)
+    return 0.5 + z * (1 - k1e(z) / k0e(z))
+
+
+def mean_field_w1w2(t: float, gamma: float = 1.0) -> float:
+    """Return what the best single diagonal Gaussian gives for K = w1^2 w2^2."""
+    s = (-gamma / 2 + math.sqrt(gamma**2 / 4 + 2 * t)) / (2 * t)
+    return t * s**2
+
+
+def power(exponent: int, t: float, gamma: float = 1.0) -> float:
+    """Return E[t K] for K = w^exponent in one dimension, by quadrature."""
+
+    def weight(w: float) -> float:
+        return math.exp(-t * w**exponent - gamma / 2 * w * w)
+
+    top = quad(lambda w: t * w**exponent * weight(w), 0, 10, epsabs=1e-12, points=[0.1, 1.0])[0]
+    return top / quad(weight, 0, 10, epsabs=1e-12, points=[0.1, 1.0])[0]
+
+
+DLN = {
+    # (widths, rank): value at n = 1000, gamma = 1. The first is exact quadrature, the others are
+    # long Rao-Blackwellised HMC with the standard error given.
+    ((2, 2, 2), 0): (1.4051, 0.0001),
+    ((3, 3, 3), 1): (3.8523, 0.0054),
+    ((4, 6, 4), 2): (7.8753, 0.0027),
+    ((3, 3, 3, 3), 1): (3.5902, 0.0084),
+}
+
+
+class Bench:
+    """A prepared problem on which methods run."""
+
+    def __init__(self, raw: dict[str, Any], folder: Path) -> None:
+        self.problem = TASK.resolve(raw, "test $")
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        prepare_task(TASK, self.problem, folder)
+
+    def run(self, method: str, seed: int = 1, budget_sec: float = 120.0, **params: Any) -> Metrics:
+        """Run a method with its preset and *params* over it."""
+        complete = TASK.complete(method, params, "test")
+        work = Work(self.problem, method, complete, seed, Deadline(budget_sec), self.folder)
+        return run_task(TASK, work)

@@ -1,0 +1,60 @@
+import torch
+
+from tests.unit.kernels.gaussian import potential
+from workflow.clock import Deadline
+from workflow.kernels import chain, hmc
+
+PRECISION = torch.ones(2, dtype=torch.float64)
+
+
+def start(generator):
+    kernel = hmc.build(potential(PRECISION), hmc.Params(0.5, PRECISION, 4))
+    return kernel, kernel.init(torch.zeros(3, 2, dtype=torch.float64), generator)
+
+
+def observe(before, after):
+    return {"w": after.position[:, 0]}
+
+
+def test_every_thins_and_counts_all_work(generator):
+    kernel, state = start(generator)
+
+    _, trace = chain.run(kernel, state, generator, chain.Schedule(10, every=3), observe, Deadline())
+
+    assert trace.values["w"].shape == (3, 3)
+    assert trace.n_steps == 10
+    assert trace.grad_evals >= 20
+    assert not trace.truncated
+
+
+def test_a_deadline_truncates(generator):
+    kernel, state = start(generator)
+    ticks = iter(range(1000))
+    deadline = Deadline(6.0, now=lambda: float(next(ticks)))
+
+    _, trace = chain.run(kernel, state, generator, chain.Schedule(100), observe, deadline)
+
+    assert trace.truncated
+    assert trace.n_steps == 6
+
+
+def test_extending_is_running_on(generator):
+    """Two runs joined are one run: same draws, same counts."""
+    kernel, state = start(generator)
+    first_stream, second_stream = (torch.Generator().manual_seed(5) for _ in range(2))
+
+    _, whole = chain.run(kernel, state, first_stream, chain.Schedule(20), observe, Deadline())
+    middle, head = chain.run(kernel, state, second_stream, chain.Schedule(12), observe, Deadline())
+    _, tail = chain.run(kernel, middle, second_stream, chain.Schedule(8), observe, Deadline())
+    joined = chain.extend(head, tail)
+
+    assert torch.equal(whole.values["w"], joined.values["w"])
+    assert (whole.n_steps, whole.grad_evals) == (joined.n_steps, joined.grad_evals)
+
+
+def test_no_step_at_all_gives_an_empty_trace(generator):
+    kernel, state = start(generator)
+
+    _, trace = chain.run(kernel, state, generator, chain.Schedule(0), observe, Deadline())
+
+    assert trace.n_draws == 0

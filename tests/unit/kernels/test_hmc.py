@@ -1,0 +1,64 @@
+import pytest
+import torch
+
+from tests.unit.kernels.gaussian import potential
+from workflow.clock import Deadline
+from workflow.kernels import chain, hmc
+from workflow.kernels.diagnostics import mcse
+
+PRECISION = torch.tensor([1.0, 4.0, 100.0], dtype=torch.float64)
+
+
+def draw(params, n_steps, generator):
+    kernel = hmc.build(potential(PRECISION), params)
+    start = torch.zeros(8, 3, dtype=torch.float64)
+
+    def observe(before, after):
+        return {f"w{i}": after.position[:, i] for i in range(3)}
+
+    schedule = chain.Schedule(n_steps)
+    return chain.run(kernel, kernel.init(start, generator), generator, schedule, observe, Deadline())[1]
+
+
+def test_variances_are_exact_within_their_errors(generator):
+    """Metropolis makes HMC exact at any step size; 4 standard errors over 3 coordinates."""
+    params = hmc.Params(0.8, 1 / PRECISION, 3)
+
+    trace = draw(params, 4000, generator)
+
+    for i, precision in enumerate(PRECISION):
+        square = trace.values[f"w{i}"][200:] ** 2
+        assert abs(float(square.mean()) - 1 / float(precision)) < 4 * mcse(square)
+
+
+def test_a_step_beyond_the_stability_limit_is_rejected_and_told(generator):
+    params = hmc.Params(50.0, 1 / PRECISION, 10)
+
+    trace = draw(params, 50, generator)
+
+    assert bool(trace.diverged.all())
+    assert float(trace.acceptance.max()) == 0.0
+    assert float(trace.values["w0"].abs().max()) == 0.0
+
+
+def test_a_step_does_not_change_its_argument(generator):
+    kernel = hmc.build(potential(PRECISION), hmc.Params(0.5, 1 / PRECISION, 3))
+    state = kernel.init(torch.ones(2, 3, dtype=torch.float64), generator)
+    before = [leaf.clone() for leaf in state]
+
+    kernel.step(state, generator)
+
+    assert all(torch.equal(a, b) for a, b in zip(before, state, strict=True))
+
+
+def test_the_energy_error_shrinks_with_the_square_of_the_step(generator):
+    """Leapfrog is second order: half the step over the same length, a quarter of the error."""
+
+    def error(step, n_steps):
+        kernel = hmc.build(potential(PRECISION[:1]), hmc.Params(step, torch.ones(1).double(), 1))
+        gen = torch.Generator().manual_seed(0)
+        state = kernel.init(torch.ones(1000, 1, dtype=torch.float64), gen)
+        return float(kernel.step(state, gen)[1].energy_change.abs().mean())
+
+    # One leapfrog step has a local energy error of third order.
+    assert error(0.2, 1) / error(0.1, 1) == pytest.approx(8.0, rel=0.2)

@@ -1,0 +1,86 @@
+import pytest
+import torch
+
+from tests.unit.kernels.gaussian import noisy, potential
+from workflow.clock import Deadline
+from workflow.kernels import chain, sgld
+from workflow.kernels.diagnostics import mcse
+
+
+def second_moment(params, energy, generator, n_steps=6000, chains=64, start=0.5):
+    """Return the mean of w^2 in one dimension and its standard error."""
+    kernel = sgld.build(energy, energy, params)
+    state = kernel.init(torch.full((chains, 1), start, dtype=torch.float64), generator)
+
+    def observe(before, after):
+        return {"square": before.position[:, 0] ** 2}
+
+    _, trace = chain.run(kernel, state, generator, chain.Schedule(n_steps), observe, Deadline())
+    square = trace.values["square"][n_steps // 10 :]
+    return float(square.mean()), mcse(square)
+
+
+@pytest.mark.parametrize("eta", [0.1, 0.5, 1.0])
+def test_euler_noise_has_the_textbook_bias(eta, generator):
+    """Stationary variance 1 / (a (1 - eta a / 4)) for precision a."""
+    a = torch.tensor([2.0], dtype=torch.float64)
+
+    mean, error = second_moment(sgld.Params(eta, noise="euler"), potential(a), generator)
+
+    assert abs(mean - 1 / (2.0 * (1 - eta * 2.0 / 4))) < 4 * error
+
+
+@pytest.mark.parametrize("eta", [0.1, 0.5, 1.0])
+def test_leimkuhler_matthews_noise_has_none(eta, generator):
+    """Exactly 1/a for every eta < 4/a."""
+    a = torch.tensor([2.0], dtype=torch.float64)
+
+    mean, error = second_moment(sgld.Params(eta), potential(a), generator)
+
+    assert abs(mean - 0.5) < 4 * error
+
+
+def test_gradient_noise_adds_what_the_formula_says(generator):
+    """Euler with gradient noise of variance s: (1 + eta s / 4) / (a (1 - eta a / 4))."""
+    a, eta, sd = torch.tensor([2.0], dtype=torch.float64), 0.4, 2.0
+
+    mean, error = second_moment(sgld.Params(eta, noise="euler"), noisy(a, sd), generator)
+
+    assert abs(mean - (1 + eta * sd**2 / 4) / (2.0 * (1 - eta * 2.0 / 4))) < 4 * error
+
+
+@pytest.mark.parametrize("kind", ["rmsprop", "adam"])
+def test_a_frozen_preconditioner_leaves_the_target_exact(kind, generator):
+    a = torch.tensor([9.0], dtype=torch.float64)
+    params = sgld.Params(0.2, preconditioner=kind, freeze_after=500)
+
+    mean, error = second_moment(params, noisy(a, 1.0), generator)
+    scale = 1.0  # the added noise variance: eta P s / 4 relative, P about 1/|g| is small here
+
+    assert abs(mean - 1 / 9.0) < 4 * error + 0.02 * scale / 9.0
+
+
+def test_the_schedule_is_the_documented_one():
+    params = sgld.Params(0.1, gamma=0.5, t0=100.0)
+
+    assert sgld.step_size(params, 0) == pytest.approx(0.1)
+    assert sgld.step_size(params, 300) == pytest.approx(0.1 * 4**-0.5)
+
+
+def test_the_preconditioner_is_bounded_where_gradients_vanish():
+    params = sgld.Params(0.1, preconditioner="rmsprop")
+    moment = torch.tensor([0.0, 1.0], dtype=torch.float64)
+
+    scale = sgld.preconditioner(moment, params)
+
+    assert float(scale.max()) == pytest.approx(20.0)
+
+
+def test_a_chain_that_leaves_the_numbers_is_told(generator):
+    a = torch.tensor([2.0], dtype=torch.float64)
+    kernel = sgld.build(potential(a), potential(a), sgld.Params(1e6))
+    state = kernel.init(torch.ones(2, 1, dtype=torch.float64), generator)
+    for _ in range(80):
+        state, info = kernel.step(state, generator)
+
+    assert bool(info.diverged.all())
