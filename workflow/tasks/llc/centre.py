@@ -9,7 +9,7 @@ from workflow.tasks.llc.curvature import EXACT_LIMIT, hessian
 from workflow.tasks.llc.losses import Loss
 from workflow.tasks.llc.spec import Training
 
-_NEGLIGIBLE = 1e-6
+_NEGLIGIBLE = 1e-12
 """A predicted change of t L below this, in units of the LLC, is not worth a step."""
 
 
@@ -17,7 +17,7 @@ def find_centre(loss: Loss, start: Tensor, training: Training, t: float = 1.0, g
     """Return a minimiser ``(dim,)`` of the loss near where Adam leads from *start* ``(dim,)``.
 
     An overparametrised network may have none at a finite distance. The polish therefore also ends
-    where a Newton step would lower ``t L`` by less than 1e-6, and damps by ``gamma / t``: along
+    where a Newton step would lower ``t L`` by less than 1e-12, and damps by ``gamma / t``: along
     directions that the localiser rules anyway, it does not travel.
 
     Args:

@@ -65,10 +65,10 @@ def test_a_smooth_network_is_driven_to_stationarity(tmp_path):
 
     target = load(bench.problem, tmp_path)
 
-    assert target.summary.gradient_norm < 1e-4
+    assert target.summary.gradient_norm < 1e-3
     assert target.summary.min_eigenvalue is not None
-    assert target.summary.min_eigenvalue > -1e-4
-    assert abs(target.summary.centre_bias or 0.0) < 1e-6
+    assert target.summary.min_eigenvalue > -1e-3
+    assert abs(target.summary.centre_bias or 0.0) < 1e-5
     assert float(target.loss.value(target.centre.unsqueeze(0))) == pytest.approx(target.summary.L0, rel=1e-14)
 
 
