@@ -36,7 +36,10 @@ def benches(tmp_path_factory):
             quadratic([2.0] * 10, T),
         ),
         "anisotropic": (
-            Bench({"model": {"kind": "quadratic", "dim": 5, "curvature": curvatures}, "overrides": N_1000}, folder / "a"),
+            Bench(
+                {"model": {"kind": "quadratic", "dim": 5, "curvature": curvatures}, "overrides": N_1000},
+                folder / "a",
+            ),
             quadratic(curvatures, T),
         ),
         "w1w2": (Bench({"model": "monomial", "overrides": N_1000}, folder / "m"), w1w2_squared(T)),

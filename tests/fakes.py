@@ -1,0 +1,40 @@
+"""Executors whose futures the test resolves: any order, lost, failed."""
+
+from __future__ import annotations
+
+import random
+from concurrent.futures import Future
+
+
+class ShuffledExecutor:
+    """Holds submissions back, and runs one at random whenever the driver is about to wait."""
+
+    def __init__(self, seed, lose=0.0):
+        self._random = random.Random(seed)
+        self._held = []
+        self._lose = lose
+        self.most_held = 0
+        self.submitted = []
+
+    def submit(self, function, *args):
+        future = Future()
+        self._held.append((future, function, args))
+        self.submitted.append(args)
+        self.most_held = max(self.most_held, len(self._held))
+        return future
+
+    def pump(self, snapshot=None):
+        """Run one held submission; meant as the driver's observer."""
+        if not self._held:
+            return
+        future, function, args = self._held.pop(self._random.randrange(len(self._held)))
+        if self._random.random() < self._lose:
+            future.set_exception(ConnectionError("worker lost"))
+            return
+        try:
+            future.set_result(function(*args))
+        except Exception as error:
+            future.set_exception(error)
+
+    def close(self):
+        self._held = []

@@ -1,0 +1,111 @@
+"""A real task that takes no time: estimate a number by guessing near it. Used by the engine's tests."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from workflow.load import structure, unstructure
+from workflow.records import Comparison
+from workflow.space import Categorical, Float, Int, Space
+from workflow.tasks.base import Reference, Task, Work
+
+
+@dataclass(frozen=True)
+class Toy:
+    truth: float
+    trouble: str = "none"
+    sleep_sec: float = 0.0
+    log: str | None = None
+
+
+@dataclass(frozen=True)
+class Guess:
+    x: float = 0.0
+    k: int = 1
+    kind: str = "plain"
+
+
+@dataclass(frozen=True)
+class Exact:
+    digits: int = 3
+
+
+METHODS = {"guess": Guess, "other": Guess, "exact": Exact}
+
+
+def resolve(raw, where):
+    return unstructure(structure(Toy, raw, where))
+
+
+def complete(method, params, where):
+    return unstructure(structure(METHODS[method], params, where))
+
+
+def space(problem, method):
+    if method == "exact":
+        return Space({"digits": Int(1, 3)})
+    if method == "other":
+        return Space({"k": Int(1, 3), "kind": Categorical(("plain", "fancy"))})
+    return Space({"x": Float(-2.0, 2.0), "k": Int(1, 8), "kind": Categorical(("plain", "fancy"))})
+
+
+def prepare(problem, folder: Path) -> None:
+    if problem["trouble"] == "prepare":
+        raise RuntimeError("cannot be prepared")
+    (folder / "truth.txt").write_text(repr(problem["truth"]), encoding="utf-8")
+    note(problem, "prepare")
+
+
+def note(problem, text):
+    if problem["log"]:
+        with Path(problem["log"]).open("a", encoding="utf-8") as stream:
+            stream.write(f"{text}\n")
+
+
+def run(work: Work):
+    problem, params = work.problem, work.params
+    truth = float((work.prepared / "truth.txt").read_text(encoding="utf-8"))
+    note(problem, f"{work.method} {sorted(params.items())}")
+    trouble = problem["trouble"]
+    if work.method == "exact":
+        if trouble == "reference":
+            raise RuntimeError("no truth today")
+        status = "not_converged" if trouble == "distrust" else "ok"
+        return {
+            "value": truth,
+            "se": 0.01,
+            "status": status,
+            "status_reason": "R-hat 9" if status != "ok" else None,
+        }
+    time.sleep(problem["sleep_sec"])
+    if trouble == "all" or (trouble == "some" and params.get("x", 0) > 0):
+        raise ValueError("x is too large\nsecond line")
+    if trouble == "nan":
+        return {"value": math.nan, "se": 0.1}
+    if trouble == "memory":
+        raise MemoryError
+    if trouble == "kill" and params.get("x", 0) > 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    noise = (work.seed % 1000) / 1e5
+    value = truth + params["x"] ** 2 + params["k"] / 100 + noise
+    return {"value": value, "se": 0.1, "cost": float(params["k"]), "diagnostics": {"depth": params["k"]}}
+
+
+TASK = Task(
+    name="tests.toy:TASK",
+    version=1,
+    resolve=resolve,
+    methods=tuple(METHODS),
+    complete=complete,
+    space=space,
+    run=run,
+    prepare=prepare,
+    reference=Reference("exact", Comparison("value", "se", "truth_ref", "truth_se")),
+    metric="value",
+    columns={"value": "float", "se": "float"},
+)
