@@ -1,0 +1,33 @@
+# Two commands for a fresh machine: `make demo` and `make test`. Both make their own .venv.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install -c constraints.txt
+
+.PHONY: demo test slow check bench
+.DELETE_ON_ERROR:
+
+demo: .venv/.installed  ## tune three methods on two small problems
+	$(BIN)/parsl-optuna --config config/quickstart.yaml --local
+
+test: .venv/.installed-dev  ## run the tests
+	$(BIN)/python -m pytest
+
+slow: .venv/.installed-dev  ## run the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+check: .venv/.installed-dev  ## lint and type-check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: .venv/.installed-dev  ## run every benchmark; see benchmarks/README.md
+	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+.venv/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) -e .
+	touch $@
+
+.venv/.installed-dev: .venv/.installed
+	$(PIP) -e .[dev]
+	touch $@

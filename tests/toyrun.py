@@ -1,0 +1,44 @@
+"""Short ways to plan and drive the toy task."""
+
+from __future__ import annotations
+
+from workflow.execution.inline import InlineExecutor
+from workflow.load import structure
+from workflow.spec import RunSpec
+from workflow.store.store import ArtifactStore
+from workflow.study.driver import Driver
+from workflow.study.plan import plan_run
+
+TOY = "tests.toy:TASK"
+
+
+def toy_plan(*problems, methods=("guess",), search_space=None, enqueue=None, **optuna):
+    """Plan a run of the toy task; problems are mappings, or numbers for their truth."""
+    raw = {
+        "task": TOY,
+        "problems": [p if isinstance(p, dict) else {"truth": p} for p in problems or (1.0,)],
+        "methods": list(methods),
+        "optuna": {"max_trials": 6, "batch_size": 2, "n_startup_trials": 3, "confirm": 0, "seed": 7} | optuna,
+        "search_space": search_space or {},
+        "enqueue": enqueue or {},
+    }
+    return plan_run(structure(RunSpec, raw, "toy.yaml $"), "toy.yaml")
+
+
+def drive(plan, folder, executor=None, observe=None):
+    """Drive a plan to its end in *folder*."""
+    executor = executor or InlineExecutor()
+    observe = observe or getattr(executor, "pump", lambda snapshot: None)
+    return Driver(plan, ArtifactStore(folder), executor, observe).run()
+
+
+def rows(result):
+    """Return what must not depend on luck: per ended trial its number, id, state and values."""
+    return [
+        [(e.asked.number, e.manifest.trial_id, e.outcome.state.value, e.values) for e in numbered(trials)]
+        for trials in result.studies
+    ]
+
+
+def numbered(trials):
+    return sorted(trials.ended.values(), key=lambda e: e.asked.number or 0)

@@ -1,0 +1,15 @@
+from tests.toyrun import drive, toy_plan
+from workflow import aggregate
+from workflow.report.plots import convergence
+from workflow.store.store import ArtifactStore
+
+
+def test_a_picture_is_drawn_with_failures_in_it(tmp_path):
+    plan = toy_plan({"truth": 1.0, "trouble": "some"}, 2.0, methods=("guess", "other"))
+    drive(plan, tmp_path)
+    rows = aggregate.table(aggregate.collect(ArtifactStore(tmp_path), plan.task.name), plan.task)
+
+    convergence(rows.to_pandas(), tmp_path / "c.png")
+
+    assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "c.png").stat().st_size > 10_000
