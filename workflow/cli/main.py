@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -75,6 +76,8 @@ def llc_main() -> None:
 
 def guarded(command: click.Command, name: str) -> None:
     """Run a command; print a `WorkflowError` as one line per mistake and leave with 2."""
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # a task may live in a file of the user's
     try:
         code: Any = command.main(prog_name=name, standalone_mode=False)
     except WorkflowError as error:

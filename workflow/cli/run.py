@@ -79,8 +79,13 @@ def _report(plan: Any, result: Any, results: Results) -> None:
             session.warn(f"{problem.label} ({problem.pid}): its reference is not to be trusted, {reason}")
     for trials in result.studies:
         if trials.stopped or not trials.successes:
-            reason = trials.stopped or "no trial succeeded; see the column 'reason'"
+            reason = trials.stopped or f"no trial succeeded, the last one: {_last_reason(trials)}"
             session.warn(f"{trials.study.label}, {trials.study.method}: {reason}")
     console.print(f"{len(rows)} trials, {result.n_started} references and trials run by this command")
     console.print(f"table    {results.table}", soft_wrap=True)
     console.print(f"picture  {results.picture}", soft_wrap=True)
+
+
+def _last_reason(trials: Any) -> str:
+    reasons = [entry.outcome.reason for entry in trials.ended.values() if entry.outcome.reason]
+    return reasons[-1] if reasons else "there was none"

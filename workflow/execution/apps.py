@@ -52,12 +52,19 @@ class ParslExecutor:
         import parsl  # noqa: PLC0415  half a second that runs with nothing to do should not pay
 
         # Parsl starts its own programs by name; they are beside this Python, activated or not.
-        os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        _prepend("PATH", str(Path(sys.executable).parent))
+        _prepend("PYTHONPATH", str(Path.cwd()))  # workers find a user's task where the driver did
         config = self._make_config()
         try:
             self._kernel = parsl.load(config)
         except Exception as error:
             raise ExecutorError(f"Parsl cannot start: {error}") from error
+
+
+def _prepend(variable: str, folder: str) -> None:
+    """Put *folder* first in a path variable that children inherit."""
+    known = os.environ.get(variable)
+    os.environ[variable] = folder + (os.pathsep + known if known else "")
 
 
 def local_config(run_dir: Path, workers: int | None = None) -> Config:

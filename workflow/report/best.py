@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE
 from rich.table import Table
 
-from workflow.study.driver import RunResult
-from workflow.study.trials import Ended, Trials
+if TYPE_CHECKING:
+    from workflow.study.driver import RunResult
+    from workflow.study.trials import Ended, Trials
 
 
 def best_points(result: RunResult) -> list[dict[str, Any]]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from workflow.study.driver import Snapshot
+if TYPE_CHECKING:
+    from workflow.study.driver import Snapshot
 
 _LINE_EVERY_SEC = 10.0
 

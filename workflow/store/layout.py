@@ -86,7 +86,8 @@ class Results:
 
     def study(self, task: str, pid: str, method: str) -> Path:
         """A pickled study for notebooks; never read by this package."""
-        return self.root / "studies" / f"optuna_{_checked(task)}" / f"{_checked(pid)}:{_checked(method)}.pkl"
+        folder = f"optuna_{_checked(task.replace(':', '.'))}"  # a task may be named module:NAME
+        return self.root / "studies" / folder / f"{_checked(pid)}:{_checked(method)}.pkl"
 
 
 def _checked(name: str) -> str:

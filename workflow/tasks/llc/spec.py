@@ -259,11 +259,22 @@ def resolve(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
         if not isinstance(override, Mapping):
             raise SpecError(f"{where}.overrides.{name}: must be a mapping, got {override!r}")
         sections[name] = base | dict(override)
-    problem = bind({**sections, "seed": request.seed}, where)
+    try:
+        problem = bind({**sections, "seed": request.seed}, where)
+    except SpecError as error:
+        raise SpecError(_as_written(str(error), request.overrides, where)) from error
     idle = [name for name in ("teacher", "training") if name in request.overrides]
     if problem.is_closed_form and idle:
         raise SpecError(f"{where}.overrides.{idle[0]}: a closed-form target has no {idle[0]}; remove it")
     return unstructure(problem)
+
+
+def _as_written(message: str, overrides: Mapping[str, Mapping[str, Any]], where: str) -> str:
+    """Name the keys that came from *overrides* by the place where a person wrote them."""
+    for section, changes in overrides.items():
+        for key in changes:
+            message = message.replace(f"{where}.{section}.{key}:", f"{where}.overrides.{section}.{key}:")
+    return message
 
 
 def bind(sections: Mapping[str, Any], where: str = "problem") -> Problem:
