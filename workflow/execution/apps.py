@@ -49,14 +49,15 @@ class ParslExecutor:
             self._apps = {}
 
     def _start(self) -> None:
-        import parsl  # noqa: PLC0415  half a second that runs with nothing to do should not pay
+        # Half a second that a run with nothing to do should not pay.
+        from parsl.dataflow.dflow import DataFlowKernel  # noqa: PLC0415
 
         # Parsl starts its own programs by name; they are beside this Python, activated or not.
         _prepend("PATH", str(Path(sys.executable).parent))
         _prepend("PYTHONPATH", str(Path.cwd()))  # workers find a user's task where the driver did
         config = self._make_config()
         try:
-            self._kernel = parsl.load(config)
+            self._kernel = DataFlowKernel(config)
         except Exception as error:
             raise ExecutorError(f"Parsl cannot start: {error}") from error
 
@@ -77,6 +78,8 @@ def local_config(run_dir: Path, workers: int | None = None) -> Config:
         label="local",
         address="127.0.0.1",
         max_workers_per_node=workers or len(os.sched_getaffinity(0)),
+        heartbeat_period=2,  # a dead worker is noticed, and replaced, after this time
+        heartbeat_threshold=30,
         provider=LocalProvider(init_blocks=1, min_blocks=1, max_blocks=1, worker_init=threads),
     )
     return Config(

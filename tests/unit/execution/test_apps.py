@@ -1,0 +1,80 @@
+"""On real worker processes."""
+
+import os
+from concurrent.futures import wait
+
+import pytest
+
+from workflow.errors import ExecutorError, SpecError
+from workflow.execution.apps import ParslExecutor, file_config, local_config
+from workflow.execution.inline import InlineExecutor
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # Parsl's own sockets
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory):
+    executor = ParslExecutor(lambda: local_config(tmp_path_factory.mktemp("runinfo"), workers=2))
+    yield executor
+    executor.close()
+
+
+def test_work_runs_in_other_processes_with_one_thread_each(pool):
+    futures = [pool.submit(os.getpid) for _ in range(8)]
+    threads = pool.submit(os.getenv, "OMP_NUM_THREADS")
+
+    assert os.getpid() not in {future.result(timeout=60) for future in futures}
+    assert threads.result(timeout=60) == "1"
+
+
+def test_errors_come_by_the_future(pool):
+    future = pool.submit(divmod, 1, 0)
+    wait([future], timeout=60)
+
+    assert isinstance(future.exception(), ZeroDivisionError)
+
+
+def test_a_worker_that_dies_costs_its_task_only(pool):
+    dead = pool.submit(os._exit, 3)
+    wait([dead], timeout=90)
+
+    assert type(dead.exception()).__name__ == "WorkerLost"
+    assert pool.submit(divmod, 7, 2).result(timeout=60) == (3, 1)
+
+
+def test_nothing_starts_before_the_first_submit(tmp_path):
+    def fail():
+        raise AssertionError
+
+    ParslExecutor(fail).close()
+
+
+def test_a_configuration_that_cannot_start_is_one_line(tmp_path):
+    (tmp_path / "c.py").write_text(
+        "from parsl import Config\nfrom parsl.executors import ThreadPoolExecutor\n"
+        "config = Config(executors=[ThreadPoolExecutor(label='a')], initialize_logging=False, run_dir='/proc/nowhere')\n"
+    )
+    executor = ParslExecutor(lambda: file_config(tmp_path / "c.py"))
+
+    with pytest.raises(ExecutorError, match="Parsl cannot start"):
+        executor.submit(divmod, 7, 2)
+
+
+def test_a_file_may_define_a_config_or_a_function(tmp_path):
+    (tmp_path / "a.py").write_text(
+        "from parsl import Config\nfrom parsl.executors import ThreadPoolExecutor\n"
+        f"config = Config(executors=[ThreadPoolExecutor(label='a')], initialize_logging=False, run_dir={str(tmp_path / 'r')!r})\n"
+    )
+    executor = ParslExecutor(lambda: file_config(tmp_path / "a.py"))
+
+    assert executor.submit(divmod, 7, 2).result(timeout=60) == (3, 1)
+    executor.close()
+
+
+def test_a_missing_file_is_told(tmp_path):
+    with pytest.raises(SpecError, match="no such file"):
+        file_config(tmp_path / "none.py")
+
+
+def test_inline_is_the_same_contract():
+    assert InlineExecutor().submit(divmod, 7, 2).result() == (3, 1)
