@@ -116,6 +116,7 @@ class Driver:
         self._failures: dict[str, str] = {}
         self._n_started = 0
         self._n_ended = 0
+        self._first_trial_at: float | None = None
         self._stopping = False
 
     def stop(self) -> None:
@@ -238,6 +239,8 @@ class Driver:
     def _submit_trial(self, job: _Job) -> None:
         assert job.manifest is not None
         manifest = job.manifest
+        if job.kind == "trial" and self._first_trial_at is None:
+            self._first_trial_at = self._now()
         objective = {**asdict(self._plan.objective), "names": list(self._plan.objectives)}
         self._submit(job, worker.execute, manifest.pid, manifest.method, manifest.trial_id, objective)
 
@@ -301,14 +304,15 @@ class Driver:
         )
 
     def _left_sec(self, statuses: tuple[StudyStatus, ...]) -> float | None:
-        if not self._n_ended:
+        """Extrapolate the rate at which trials ended; the wait for references does not count."""
+        if not self._n_ended or self._first_trial_at is None:
             return None
         left = sum(
             max(status.max_trials - status.ended, 0) + self._plan.studies[index].confirm
             for index, status in enumerate(statuses)
         )
         confirmed = sum(len(trials.confirmed) for trials in self._trials.values())
-        return (left - confirmed) * (self._now() - self._started_at) / self._n_ended
+        return (left - confirmed) * (self._now() - self._first_trial_at) / self._n_ended
 
 
 def is_usable(outcome: Outcome, budget_sec: float) -> bool:

@@ -42,6 +42,16 @@ def test_a_worker_that_dies_costs_its_task_only(pool):
     assert pool.submit(divmod, 7, 2).result(timeout=60) == (3, 1)
 
 
+def write_threads(path, run_dir):
+    """Write a configuration of threads in this process."""
+    path.write_text(
+        "from parsl import Config\n"
+        "from parsl.executors import ThreadPoolExecutor\n"
+        "executors = [ThreadPoolExecutor(label='threads')]\n"
+        f"config = Config(executors=executors, initialize_logging=False, run_dir={str(run_dir)!r})\n"
+    )
+
+
 def test_nothing_starts_before_the_first_submit(tmp_path):
     def fail():
         raise AssertionError
@@ -50,10 +60,7 @@ def test_nothing_starts_before_the_first_submit(tmp_path):
 
 
 def test_a_configuration_that_cannot_start_is_one_line(tmp_path):
-    (tmp_path / "c.py").write_text(
-        "from parsl import Config\nfrom parsl.executors import ThreadPoolExecutor\n"
-        "config = Config(executors=[ThreadPoolExecutor(label='a')], initialize_logging=False, run_dir='/proc/nowhere')\n"
-    )
+    write_threads(tmp_path / "c.py", "/proc/nowhere")
     executor = ParslExecutor(lambda: file_config(tmp_path / "c.py"))
 
     with pytest.raises(ExecutorError, match="Parsl cannot start"):
@@ -61,10 +68,7 @@ def test_a_configuration_that_cannot_start_is_one_line(tmp_path):
 
 
 def test_a_file_may_define_a_config_or_a_function(tmp_path):
-    (tmp_path / "a.py").write_text(
-        "from parsl import Config\nfrom parsl.executors import ThreadPoolExecutor\n"
-        f"config = Config(executors=[ThreadPoolExecutor(label='a')], initialize_logging=False, run_dir={str(tmp_path / 'r')!r})\n"
-    )
+    write_threads(tmp_path / "a.py", tmp_path / "run")
     executor = ParslExecutor(lambda: file_config(tmp_path / "a.py"))
 
     assert executor.submit(divmod, 7, 2).result(timeout=60) == (3, 1)
