@@ -1,0 +1,65 @@
+"""What the documents say exists and works."""
+
+import re
+import shlex
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+from tests.e2e.command import run
+from workflow.cli.main import _COMMANDS
+from workflow.store.store import ArtifactStore
+from workflow.study.forecast import forecast
+from workflow.study.plan import load_fixed, load_run, plan_fixed, plan_run
+
+DOCUMENTS = [
+    path for path in ROOT.rglob("*.md") if ".venv" not in path.parts and ".pytest_cache" not in path.parts
+]
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+        if not target.startswith("http"):
+            assert (path.parent / target).exists(), target
+
+
+def test_every_command_is_in_the_readme_and_every_one_in_it_exists():
+    named = set(re.findall(r"^parsl-optuna ([a-z]+)", README, re.MULTILINE))
+
+    assert named <= set(_COMMANDS)
+    assert set(_COMMANDS) - named <= {"run", "tasks"}
+    assert "`parsl-optuna tasks`" in README
+
+
+def test_every_option_of_the_contract_is_documented():
+    out, _ = run("parsl-optuna", "run", "--help")
+
+    for option in re.findall(r"--[a-z][a-z-]+", README.split("## Tune")[1].split("## What")[0]):
+        assert option in out
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_configuration_binds(path, tmp_path):
+    data = yaml.safe_load(path.read_text())
+    if "samplers" in data:
+        assert plan_fixed(load_fixed(path), str(path), {}).studies
+    else:
+        assert forecast(plan_run(load_run(path), str(path)), ArtifactStore(tmp_path))
+
+
+def test_the_readme_s_configuration_binds(tmp_path):
+    (block,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    path = tmp_path / "readme.yaml"
+    path.write_text(block)
+
+    assert len(plan_run(load_run(path), str(path)).studies) == 3
+
+
+def test_commands_with_files_name_files_that_exist():
+    for line in re.findall(r"^(?:parsl-optuna|parsl-llc) .*$", README, re.MULTILINE):
+        for word in shlex.split(line, comments=True):
+            if "/" in word and not word.startswith("artifacts"):
+                assert (ROOT / word).exists(), word
