@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -21,10 +21,10 @@ from workflow.tasks.llc.estimate import (
     REFERENCE_GATE,
     TRIAL_GATE,
     Draws,
-    Traces,
     finite_chains,
     summarise,
 )
+from workflow.tasks.llc.evaluation import evaluate
 from workflow.tasks.llc.params import Hmc, Mclmc, Sgld, Vi, bind
 from workflow.tasks.llc.target import load
 
@@ -205,15 +205,13 @@ def run_vi(estimand: Estimand, params: Vi, stream: Generator, deadline: Deadline
         state, _ = fit.step(state, stream)
         if training.expired:
             break
-    evaluation = _Evaluation.of(
-        estimand, settings, state, fit.sample(state, stream, params.eval_samples), stream
-    )
+    evaluation = evaluate(estimand, settings, state, params.eval_samples, stream, deadline)
     weight = state.mixture.logits.softmax(-1)
     draws = Draws(
         evaluation.traces,
         lost_chains=evaluation.lost,
         n_steps=done,
-        truncated=done < params.steps,
+        truncated=done < params.steps or evaluation.truncated,
         settings={
             "elbo": float(state.elbo.mean()),
             "component_entropy": float(-(weight * weight.log()).sum(-1).mean()),
@@ -221,70 +219,6 @@ def run_vi(estimand: Estimand, params: Vi, stream: Generator, deadline: Deadline
         },
     )
     return summarise(estimand, draws, TRIAL_GATE, evaluation.estimate)
-
-
-@dataclass(frozen=True)
-class _Evaluation:
-    """Losses of independent draws from the fits: ``(samples, fits)`` traces and the estimate."""
-
-    traces: Traces
-    lost: int
-    estimate: tuple[float, float]
-    control: float
-
-    @staticmethod
-    def of(
-        estimand: Estimand, settings: vi.Params, state: vi.State, w: Tensor, stream: Generator
-    ) -> _Evaluation:
-        fits, samples, dim = w.shape
-        flat = w.reshape(-1, dim)
-        parts = [estimand.energy(part, stream) for part in flat.split(256)]
-        energy = torch.cat([part[0] for part in parts])
-        gradient = torch.cat([part[1] for part in parts])
-        radius = estimand.radius(flat)
-        traces = {
-            "excess": estimand.excess_from(energy, radius),
-            "radius": radius,
-            "virial": ((flat - estimand.centre) * gradient).sum(-1),
-        }
-        shaped = {name: value.reshape(fits, samples).T for name, value in traces.items()}
-        kept, lost = finite_chains(shaped)
-        estimate, control = _controlled(estimand, settings, state, w, shaped["excess"].T)
-        return _Evaluation(kept, lost, estimate, control)
-
-
-def _controlled(
-    estimand: Estimand, settings: vi.Params, state: vi.State, w: Tensor, excess: Tensor
-) -> tuple[tuple[float, float], float]:
-    """Return (LLC, standard error) over the fits, and the control variate's mean coefficient.
-
-    The control is t/2 (w - w*)' H (w - w*), whose mean under q is known; its coefficient is fitted.
-    Without an exact Hessian diagonal its mean is not known, and the plain mean is used.
-    """
-    samples = w.shape[1]
-    coefficient = torch.zeros(len(w), dtype=excess.dtype)
-    controlled = excess
-    if estimand.target.summary.has_exact_diagonal:
-        shift = w - estimand.centre
-        products = estimand.loss_hvp(shift.reshape(-1, estimand.dim)).reshape(shift.shape)
-        control = 0.5 * estimand.t * (shift * products).sum(-1)
-        diagonal = estimand.target.diagonal
-        known = 0.5 * estimand.t * vi.quadratic_mean(state, settings, estimand.loss_hvp, diagonal)
-        centred = control - control.mean(1, keepdim=True)
-        spread = centred.square().sum(1)
-        covariance = (centred * excess).sum(1)
-        # Near 1 when the loss is nearly quadratic; the bounds keep the rounding of a vanishing
-        # Hessian from being blown up into a control.
-        coefficient = (covariance / spread.clamp(min=1e-300)).clamp(0.0, 2.0)
-        controlled = excess - coefficient.unsqueeze(1) * (control - known.unsqueeze(1))
-    means = controlled.mean(1)
-    finite = torch.isfinite(means)
-    means, controlled = means[finite], controlled[finite]
-    if not len(means):
-        return (math.nan, math.nan), math.nan
-    within = float((controlled.var(1) / samples).mean() / len(means))
-    between = float(means.var() / len(means)) if len(means) > 1 else 0.0
-    return (float(means.mean()), math.sqrt(max(within, between))), float(coefficient.mean())
 
 
 def _whitening(estimand: Estimand, params: Vi, stream: Generator) -> Tensor:
