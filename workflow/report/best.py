@@ -25,7 +25,7 @@ def best_points(result: RunResult) -> list[dict[str, Any]]:
 
 
 def best_tables(points: Sequence[Mapping[str, Any]]) -> list[Table]:
-    """Return one table per problem, with one row per method."""
+    """Return one table per problem with one row per method, then one per Pareto front."""
     tables: dict[str, Table] = {}
     for point in points:
         if point["pid"] not in tables:
@@ -41,7 +41,18 @@ def best_tables(points: Sequence[Mapping[str, Any]]) -> list[Table]:
             point["trial_id"],
             "  ".join(f"{name}={_short(value)}" for name, value in point["varied"].items()),
         )
-    return list(tables.values())
+    return [*tables.values(), *(_front_table(point) for point in points if point["front"])]
+
+
+def _front_table(point: Mapping[str, Any]) -> Table:
+    title = f"Pareto front of {point['method']} for {point['problem']} ({point['pid']})"
+    table = Table(title=title, title_justify="left", box=SIMPLE, pad_edge=False)
+    names = list(point["objectives"])
+    for name in (*names, "trial"):
+        table.add_column(name, no_wrap=True)
+    for member in point["front"]:
+        table.add_row(*(_number(member["objectives"][name]) for name in names), member["trial_id"])
+    return table
 
 
 def _point(trials: Trials) -> dict[str, Any]:

@@ -34,7 +34,8 @@ def test_the_front_is_listed_with_two_objectives_only(tmp_path):
 
 
 def test_tables_show_every_study(tmp_path):
-    points = best_points(drive(toy_plan(1.0, 2.0, methods=("guess", "other")), tmp_path))
+    plan = toy_plan(1.0, 2.0, methods=("guess", "other"), objectives=["error", "cost"])
+    points = best_points(drive(plan, tmp_path))
     console = Console(width=160, record=True, file=io.StringIO())
 
     for table in best_tables(points):
@@ -44,3 +45,4 @@ def test_tables_show_every_study(tmp_path):
     for point in points:
         assert point["trial_id"] in text
         assert point["pid"] in text
+        assert all(member["trial_id"] in text for member in point["front"])
