@@ -5,9 +5,13 @@ from __future__ import annotations
 import random
 from concurrent.futures import Future
 
+from workflow.errors import WorkerLost
+
 
 class ShuffledExecutor:
     """Holds submissions back, and runs one at random whenever the driver is about to wait."""
+
+    isolates = False
 
     def __init__(self, seed, lose=0.0):
         self._random = random.Random(seed)
@@ -29,12 +33,15 @@ class ShuffledExecutor:
             return
         future, function, args = self._held.pop(self._random.randrange(len(self._held)))
         if self._random.random() < self._lose:
-            future.set_exception(ConnectionError("worker lost"))
+            future.set_exception(WorkerLost("gone"))
             return
         try:
             future.set_result(function(*args))
         except Exception as error:
             future.set_exception(error)
+
+    def check(self):
+        pass
 
     def close(self):
         self._held = []

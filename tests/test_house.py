@@ -18,7 +18,7 @@ LAYERS = [
     {"ids", "records", "objective", "load"},
     {"store", "kernels", "spec"},
     {"tasks"},
-    {"worker", "aggregate", "execution"},
+    {"worker", "child", "supervise", "aggregate", "execution"},
     {"study"},
     {"report"},
     {"cli"},

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +69,35 @@ def note(problem, text):
             stream.write(f"{text}\n")
 
 
+def hang():
+    while True:
+        time.sleep(0.1)
+
+
+def eat():
+    kept = []
+    while True:
+        kept.append(bytearray(1 << 26))
+
+
+def flood():
+    line = "x" * (1 << 20)
+    for _ in range(64):
+        sys.stdout.write(line)
+    sys.stdout.write("the end\n")
+    sys.stdout.flush()
+
+
+TROUBLES = {
+    "hang": hang,
+    "eat": eat,
+    "flood": flood,
+    "segfault": lambda: ctypes.string_at(0),
+    "exit": lambda: os._exit(3),
+    "sigkill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+}
+
+
 def run(work: Work):
     problem, params = work.problem, work.params
     truth = float((work.prepared / "truth.txt").read_text(encoding="utf-8"))
@@ -89,6 +120,8 @@ def run(work: Work):
         return {"value": math.nan, "se": 0.1}
     if trouble == "memory":
         raise MemoryError
+    if trouble in TROUBLES:
+        TROUBLES[trouble]()
     if trouble == "kill" and params.get("x", 0) > 0:
         os.kill(os.getpid(), signal.SIGKILL)
     noise = (work.seed % 1000) / 1e5

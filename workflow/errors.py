@@ -29,8 +29,28 @@ class StoreError(WorkflowError, OSError):
     """The artifacts or results folder cannot be read or written."""
 
 
+class HeldError(WorkflowError, RuntimeError):
+    """Another driver is at work on the same results."""
+
+
 class ExecutorError(WorkflowError, RuntimeError):
     """The workers cannot be started or have gone for good."""
+
+
+class WorkerLost(WorkflowError, RuntimeError):
+    """A worker went away under a trial, through no fault that can be told from the trial's own."""
+
+
+class BlockLost(WorkerLost):
+    """A whole block of workers went away: cancelled, out of walltime, node down, interchange dead."""
+
+
+class NodeReclaimed(WorkerLost):
+    """The scheduler took the node back and the trial saved its progress."""
+
+
+class Preempted(BaseException):
+    """The scheduler wants the node back and the trial has saved its state; not to be swallowed."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -52,6 +52,29 @@ class OptunaSpec:
 
 
 @dataclass(frozen=True)
+class LimitsSpec:
+    """The block ``limits``: what a trial may take besides its budget.
+
+    Attributes:
+        grace_sec: A trial that is so much over its budget is killed; its state is ``timeout``.
+        memory_gb: Memory of a trial in GiB; beyond, its state is ``out_of_memory``. Null: no limit.
+        prepare_sec: Time for preparing a problem.
+        checkpoint_sec: A trial that can save its progress does so this often.
+    """
+
+    grace_sec: float = 30.0
+    memory_gb: float | None = None
+    prepare_sec: float = 86400.0
+    checkpoint_sec: float = 60.0
+
+    def __post_init__(self) -> None:
+        for name in ("grace_sec", "prepare_sec", "checkpoint_sec"):
+            _above_zero(name, getattr(self, name))
+        if self.memory_gb is not None:
+            _above_zero("memory_gb", self.memory_gb)
+
+
+@dataclass(frozen=True)
 class RunSpec:
     """A tuning configuration, ``parsl-optuna --config``.
 
@@ -63,6 +86,7 @@ class RunSpec:
         search_space: ``method -> parameter -> dimension or fixed value``, over the task's default.
         enqueue: ``method -> first guesses``, each a mapping of some or all parameters.
         reference: Hyperparameters of the reference that differ from its preset.
+        limits: Grace, memory, checkpoints.
         artifacts_dir: Where trials and references are kept.
         results_dir: Where tables are written.
         parsl_config: Python file that defines the Parsl configuration.
@@ -75,6 +99,7 @@ class RunSpec:
     search_space: dict[str, dict[str, Any]] = field(default_factory=dict)
     enqueue: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     reference: dict[str, Any] = field(default_factory=dict)
+    limits: LimitsSpec = field(default_factory=LimitsSpec)
     artifacts_dir: str = "artifacts"
     results_dir: str = "results"
     parsl_config: str | None = None
@@ -113,6 +138,7 @@ class FixedSpec:
         task: The task.
         budget_sec: Time per run.
         batch_size: Runs in flight per (problem, sampler).
+        limits: Grace, memory, checkpoints.
         artifacts_dir: Where runs are kept.
         results_dir: Where the table is written.
         parsl_config: Python file that defines the Parsl configuration.
@@ -123,6 +149,7 @@ class FixedSpec:
     task: str = "llc"
     budget_sec: float = 36000.0
     batch_size: int = 32
+    limits: LimitsSpec = field(default_factory=LimitsSpec)
     artifacts_dir: str = "artifacts"
     results_dir: str = "results"
     parsl_config: str | None = None

@@ -13,17 +13,19 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from workflow import __version__
 from workflow.clock import Deadline, utc_now
-from workflow.errors import TaskError
+from workflow.errors import CorruptArtifact, StoreError, TaskError
 from workflow.ids import derive_seed
 from workflow.objective import ERROR, Objective, evaluate, finite
 from workflow.records import OUTCOME_KEYS, Manifest, Outcome, State
+from workflow.store.checkpoint import Checkpoint
 from workflow.store.store import ArtifactStore
 from workflow.tasks.base import Metrics, Task, Work, prepare_task, resolve_task, run_task
 
@@ -35,10 +37,33 @@ _WORKER_VARIABLES = (
     "SLURMD_NODENAME",
     "PBS_JOBID",
 )
+_NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
+"""How torch and its CUDA allocator say it, in a RuntimeError."""
+
 _REPORTED_PACKAGES = ("torch", "numpy")
 
 
-def execute(root: str, pid: str, method: str, trial_id: str, objective: Mapping[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Hooks:
+    """What the process around a run lends it.
+
+    Attributes:
+        begin: Called when the problem is prepared and the run itself begins.
+        stopping: Whether the scheduler wants the node back.
+        checkpoint_sec: How often a task may save its progress; None never.
+    """
+
+    begin: Callable[[], None] = lambda: None
+    stopping: Callable[[], bool] = lambda: False
+    checkpoint_sec: float | None = None
+
+
+ALONE = Hooks()
+
+
+def execute(
+    root: str, pid: str, method: str, trial_id: str, objective: Mapping[str, Any], hooks: Hooks = ALONE
+) -> dict[str, Any]:
     """Run a stored trial, unless it has an outcome, and return the accepted outcome as plain data.
 
     Args:
@@ -47,15 +72,22 @@ def execute(root: str, pid: str, method: str, trial_id: str, objective: Mapping[
         method: Name of the method.
         trial_id: The trial's id.
         objective: Fields of `Objective`, and under ``names`` the objectives to record.
+        hooks: What the process around the run lends it.
 
     Raises:
         WorkflowError: The store cannot be read or written. A failing run is an outcome instead.
+        Preempted: The node has to be left; progress is saved.
     """
     store = ArtifactStore(Path(root))
     manifest, _ = store.manifest(pid, method, trial_id)
     done = store.outcome(manifest)
     if done is None:
-        done = store.commit(manifest, _attempt(store, manifest, objective))
+        checkpoint = Checkpoint()
+        if hooks.checkpoint_sec is not None:
+            folder = store.paths.metrics(pid, method, trial_id).parent
+            checkpoint = Checkpoint(folder, hooks.checkpoint_sec, hooks.stopping)
+        done = store.commit(manifest, _attempt(store, manifest, objective, checkpoint, hooks.begin))
+        checkpoint.clear()
     if manifest.role == "reference" and done.state is State.OK:
         publish(store, manifest, done)
     return done.to_json()
@@ -74,7 +106,7 @@ def replay(root: str, pid: str, method: str, trial_id: str) -> dict[str, Any]:
     store = ArtifactStore(Path(root))
     manifest, _ = store.manifest(pid, method, trial_id)
     stored = store.outcome(manifest)
-    data = _attempt(store, manifest, {}).to_json()
+    data = _attempt(store, manifest, {}, Checkpoint(), ALONE.begin).to_json()
     agrees = None
     if stored is not None:
         task = resolve_task(manifest.task)
@@ -93,8 +125,10 @@ def prepare(root: str, pid: str) -> None:
     store.prepare(pid, lambda folder: prepare_task(task, stored["problem"], folder))
 
 
-def failure(manifest: Manifest, state: State, reason: str) -> Outcome:
-    """Return the outcome of a trial whose worker did not come back."""
+def failure(
+    manifest: Manifest, state: State, reason: str, *, runtime_sec: float = 0.0, output: str | None = None
+) -> Outcome:
+    """Return the outcome of a trial that could not commit its own; *output* is the end of what it printed."""
     now = utc_now()
     return Outcome(
         manifest.trial_id,
@@ -102,15 +136,22 @@ def failure(manifest: Manifest, state: State, reason: str) -> Outcome:
         manifest.method,
         state,
         reason,
-        runtime_sec=0.0,
+        runtime_sec=runtime_sec,
         budget_sec=manifest.budget_sec,
         started=now,
         ended=now,
         host=socket.gethostname(),
+        traceback=output,
     )
 
 
-def _attempt(store: ArtifactStore, manifest: Manifest, objective: Mapping[str, Any]) -> Outcome:
+def _attempt(
+    store: ArtifactStore,
+    manifest: Manifest,
+    objective: Mapping[str, Any],
+    checkpoint: Checkpoint,
+    begin: Callable[[], None],
+) -> Outcome:
     started, prepare_sec, begun = utc_now(), 0.0, time.monotonic()
     state, reason, trace, metrics = State.OK, None, None, {}
     try:
@@ -124,14 +165,15 @@ def _attempt(store: ArtifactStore, manifest: Manifest, objective: Mapping[str, A
             prepared = store.prepare(manifest.pid, lambda folder: prepare_task(task, problem, folder))
             prepare_sec = time.monotonic() - begun
         begun = time.monotonic()
-        metrics = _run(task, manifest, problem, prepared)
+        begin()
+        metrics = _run(task, manifest, problem, prepared, checkpoint)
         state, reason = _classify(task, metrics)
-    except MemoryError as error:
-        state, reason, trace = State.OUT_OF_MEMORY, str(error) or "out of memory", traceback.format_exc()
     except Exception as error:  # a failing trial is a result
-        state, reason = State.FAILED, f"{type(error).__name__}: {error}".splitlines()[0]
+        if isinstance(error, (StoreError, CorruptArtifact)):
+            raise  # not the trial's doing
+        state, reason = _failed(error)
         trace = traceback.format_exc()
-    runtime = time.monotonic() - begun
+    runtime = checkpoint.used_sec + time.monotonic() - begun
     values = _objectives(store, manifest, objective, {**metrics, "runtime_sec": runtime})
     return Outcome(
         manifest.trial_id,
@@ -155,14 +197,29 @@ def _attempt(store: ArtifactStore, manifest: Manifest, objective: Mapping[str, A
     )
 
 
-def _run(task: Task, manifest: Manifest, problem: Mapping[str, Any], prepared: Path | None) -> Metrics:
+def _failed(error: Exception) -> tuple[State, str]:
+    text = str(error)
+    if isinstance(error, MemoryError) or any(words in text.lower() for words in _NO_MEMORY):
+        return State.OUT_OF_MEMORY, text.splitlines()[0] if text else "out of memory"
+    return State.FAILED, f"{type(error).__name__}: {text}".splitlines()[0]
+
+
+def _run(
+    task: Task,
+    manifest: Manifest,
+    problem: Mapping[str, Any],
+    prepared: Path | None,
+    checkpoint: Checkpoint,
+) -> Metrics:
+    left = max(manifest.budget_sec - checkpoint.used_sec, 1e-9)
     work = Work(
         problem,
         manifest.method,
         manifest.hyperparams,
         derive_seed("run", manifest.trial_id),
-        Deadline(manifest.budget_sec),
+        Deadline(left),
         prepared,
+        checkpoint,
     )
     metrics = run_task(task, work)
     taken = sorted(set(metrics) & set(OUTCOME_KEYS))

@@ -15,6 +15,7 @@ from workflow.space import Scalar
 from workflow.spec import FixedSpec
 from workflow.store.atomic import read_json
 from workflow.store.layout import Results
+from workflow.store.lease import Lease
 from workflow.store.store import ArtifactStore
 from workflow.study.plan import load_fixed, plan_fixed
 
@@ -51,9 +52,10 @@ def command(
         local=local, inline=inline, parsl_config=spec.parsl_config, results=results.root
     )
     store.check_writable()
-    session.write_config(asdict(spec), results)
-    result = session.run_plan(plan, store, executor)
-    session.save(plan, result, results)
+    with Lease(results.lease):
+        session.write_config(asdict(spec), results)
+        result = session.run_plan(plan, store, executor)
+        session.save(plan, result, results)
     for pid, reason in result.failures.items():
         session.warn(f"{pid}: {reason}")
     for trials in result.studies:

@@ -12,6 +12,7 @@ from rich.console import Console
 from workflow.cli import options, session
 from workflow.store.atomic import write_bytes, write_json
 from workflow.store.layout import Results
+from workflow.store.lease import Lease
 from workflow.store.store import ArtifactStore
 from workflow.study.plan import load_run, plan_run
 
@@ -44,10 +45,11 @@ def command(
         local=local, inline=inline, parsl_config=spec.parsl_config, results=results.root
     )
     store.check_writable()
-    session.write_config(asdict(spec), results)
-    result = session.run_plan(plan, store, executor)
-    session.save(plan, result, results)
-    _report(plan, result, results)
+    with Lease(results.lease):
+        session.write_config(asdict(spec), results)
+        result = session.run_plan(plan, store, executor)
+        session.save(plan, result, results)
+        _report(plan, result, results)
     if result.interrupted:
         return 130
     return 1 if result.failures or any(not t.successes for t in result.studies) else 0

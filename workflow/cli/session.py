@@ -40,8 +40,9 @@ def choose_executor(*, local: bool, inline: bool, parsl_config: str | None, resu
 
     if local:
         return apps.ParslExecutor(lambda: apps.local_config(results / "runinfo"))
-    loaded = apps.file_config(Path(str(parsl_config)))
-    return apps.ParslExecutor(lambda: loaded)
+    path = Path(str(parsl_config))
+    apps.file_config(path)  # a mistake in it is told before anything is written
+    return apps.ParslExecutor(lambda: apps.file_config(path))
 
 
 def run_plan(plan: RunPlan, store: ArtifactStore, executor: Executor) -> RunResult:

@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import importlib.util
 import os
+import signal
 import sys
-from collections.abc import Callable
-from concurrent.futures import Future
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, InvalidStateError
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workflow.errors import ExecutorError, SpecError
+from workflow.errors import BlockLost, ExecutorError, SpecError, WorkerLost
 
 if TYPE_CHECKING:
     from parsl import Config
+
+_MOST_STARTS = 3
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class ParslExecutor:
-    """A Parsl data flow kernel that is started by the first submit.
+    """A Parsl data flow kernel that is started by the first submit, and again when its interchange dies.
 
     Args:
-        make_config: Returns the configuration.
+        make_config: Returns a new configuration at every call.
     """
+
+    isolates = True
 
     def __init__(self, make_config: Callable[[], Config]) -> None:
         self._make_config = make_config
         self._kernel: Any = None
         self._apps: dict[Callable[..., Any], Any] = {}
+        self._pending: set[Future[Any]] = set()
+        self._starts = 0
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
         """Run ``function(*args)`` on a worker; *function* must be importable there by name."""
@@ -39,14 +50,40 @@ class ParslExecutor:
 
             # Wrapped here and not decorated there, the function travels by name.
             self._apps[function] = python_app(function, data_flow_kernel=self._kernel)
-        return self._apps[function](*args)
+        future: Future[Any] = Future()
+        self._pending.add(future)
+        self._apps[function](*args).add_done_callback(partial(self._settle, future))
+        return future
+
+    def check(self) -> None:
+        """Fail what is in flight when an interchange has died: Parsl would wait for ever."""
+        if self._kernel is None or not any(_is_dead(one) for one in self._kernel.executors.values()):
+            return
+        self._abandon()
+        for future in list(self._pending):
+            _resolve(future, error=BlockLost("the interchange of Parsl died"))
+        self._pending.clear()
+        if self._starts > _MOST_STARTS:
+            raise ExecutorError(f"the interchange of Parsl died {self._starts} times; see its log in runinfo")
 
     def close(self) -> None:
         """Stop the blocks and the kernel."""
-        if self._kernel is not None:
+        if self._kernel is None:
+            return
+        if any(_is_dead(one) for one in self._kernel.executors.values()):
+            self._abandon()
+        else:
             self._kernel.cleanup()
-            self._kernel = None
-            self._apps = {}
+        self._kernel, self._apps = None, {}
+
+    def _settle(self, future: Future[Any], inner: Future[Any]) -> None:
+        """Pass on what a Parsl future came to; called in a thread of Parsl's."""
+        self._pending.discard(future)
+        error = inner.exception()
+        if error is None:
+            _resolve(future, result=inner.result())
+        else:
+            _resolve(future, error=_translated(error))
 
     def _start(self) -> None:
         # Half a second that a run with nothing to do should not pay.
@@ -56,10 +93,63 @@ class ParslExecutor:
         _prepend("PATH", str(Path(sys.executable).parent))
         _prepend("PYTHONPATH", str(Path.cwd()))  # workers find a user's task where the driver did
         config = self._make_config()
+        self._starts += 1
         try:
-            self._kernel = DataFlowKernel(config)
+            with _deaf_children():
+                self._kernel = DataFlowKernel(config)
         except Exception as error:
             raise ExecutorError(f"Parsl cannot start: {error}") from error
+
+    def _abandon(self) -> None:
+        """Cancel the blocks and forget the kernel; its own clean-up would wait for the dead interchange."""
+        kernel, self._kernel, self._apps = self._kernel, None, {}
+        atexit.unregister(kernel.atexit_cleanup)
+        for executor in kernel.executors.values():
+            provider = getattr(executor, "provider", None)
+            if provider is not None and provider.resources:
+                provider.cancel(list(provider.resources))
+
+
+def _is_dead(executor: Any) -> bool:
+    process = getattr(executor, "interchange_proc", None)
+    return process is not None and process.poll() is not None
+
+
+def _resolve(future: Future[Any], *, result: Any = None, error: BaseException | None = None) -> None:
+    with contextlib.suppress(InvalidStateError):  # the first answer counts
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
+
+
+def _translated(error: BaseException) -> BaseException:
+    """Return one of our own errors for those by which Parsl tells of lost workers."""
+    from parsl.executors.errors import BadStateException, ScalingFailed  # noqa: PLC0415
+    from parsl.executors.high_throughput import errors as htex  # noqa: PLC0415
+    from parsl.jobs.errors import TooManyJobFailuresError  # noqa: PLC0415
+
+    text = " ".join(str(error).split())
+    if isinstance(error, htex.ManagerLost):
+        return BlockLost(text)
+    if isinstance(error, htex.WorkerLost):
+        return WorkerLost(text)
+    if isinstance(error, (BadStateException, ScalingFailed, TooManyJobFailuresError)):
+        return ExecutorError(f"the scheduler cannot start workers: {text}")
+    return error
+
+
+@contextlib.contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Start children that ignore Ctrl-C: the driver alone hears it, and needs them to drain."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
 
 
 def _prepend(variable: str, folder: str) -> None:

@@ -8,15 +8,31 @@ from typing import Any, Protocol
 
 
 class Executor(Protocol):
-    """Runs functions somewhere. Starts nothing before the first submit."""
+    """Runs functions somewhere. Starts nothing before the first submit.
+
+    Attributes:
+        isolates: Whether trials should run in child processes that can be killed.
+    """
+
+    isolates: bool
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
         """Run ``function(*args)``; the future resolves when it ends, or cannot end any more.
+
+        The future's exception is `WorkerLost` where another try may help, `ExecutorError` where the
+        backend is gone for good, else what the function raised.
 
         Raises:
             ExecutorError: The backend cannot be started.
         """
         ...
+
+    def check(self) -> None:
+        """Look after the backend; called about twice a second.
+
+        Raises:
+            ExecutorError: It is gone for good.
+        """
 
     def close(self) -> None:
         """Stop the workers; what still runs is abandoned."""

@@ -10,6 +10,8 @@ from typing import Any
 class InlineExecutor:
     """Runs every function during its submission."""
 
+    isolates = False
+
     def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
         """Run ``function(*args)`` now and return its resolved future."""
         future: Future[Any] = Future()
@@ -18,6 +20,9 @@ class InlineExecutor:
         except Exception as error:  # the future carries it, as for any backend
             future.set_exception(error)
         return future
+
+    def check(self) -> None:
+        """Do nothing."""
 
     def close(self) -> None:
         """Do nothing."""

@@ -84,6 +84,11 @@ class Results:
         """The resolved configuration."""
         return self.root / f"{self.name}_config.yaml"
 
+    @property
+    def lease(self) -> Path:
+        """Who is writing here."""
+        return self.root / "driver.lock"
+
     def study(self, task: str, pid: str, method: str) -> Path:
         """A pickled study for notebooks; never read by this package."""
         folder = f"optuna_{_checked(task.replace(':', '.'))}"  # a task may be named module:NAME

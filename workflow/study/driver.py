@@ -11,17 +11,17 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from workflow import worker
+from workflow import supervise, worker
 from workflow.clock import Clock, utc_now
-from workflow.errors import WorkflowError
+from workflow.errors import BlockLost, NodeReclaimed, WorkerLost, WorkflowError
 from workflow.execution.base import Executor
 from workflow.records import Asked, Manifest, Outcome, State, Trusted
 from workflow.store.store import ArtifactStore
 from workflow.study.plan import ProblemPlan, RunPlan
 from workflow.study.trials import Next, Trials
 
-_RETRIES = 2
-"""A trial whose worker is lost is submitted again so many times."""
+_RETRIES = {NodeReclaimed: 1000, BlockLost: 10}
+"""A trial that is lost in such a way is submitted again so many times; in any other way, twice."""
 
 _REFRESH_SEC = 0.5
 
@@ -134,6 +134,7 @@ class Driver:
         self._refill()
         self._observe(self.snapshot())
         while self._jobs:
+            self._executor.check()
             done, _ = wait(self._jobs, timeout=_REFRESH_SEC, return_when=FIRST_COMPLETED)
             for future in [known for known in self._jobs if known in done]:  # in order of submission
                 self._finish(future, self._jobs.pop(future))
@@ -242,7 +243,11 @@ class Driver:
         if job.kind == "trial" and self._first_trial_at is None:
             self._first_trial_at = self._now()
         objective = {**asdict(self._plan.objective), "names": list(self._plan.objectives)}
-        self._submit(job, worker.execute, manifest.pid, manifest.method, manifest.trial_id, objective)
+        trial = (manifest.pid, manifest.method, manifest.trial_id, objective)
+        if self._executor.isolates:
+            self._submit(job, supervise.supervise, *trial, asdict(self._plan.limits))
+        else:
+            self._submit(job, worker.execute, *trial)
 
     def _submit(self, job: _Job, function: Callable[..., Any], *args: Any) -> None:
         root = str(self._store.paths.root.resolve())  # workers may start in another folder
@@ -252,7 +257,9 @@ class Driver:
     def _finish(self, future: Future[Any], job: _Job) -> None:
         error = future.exception()
         if job.kind == "prepare":
-            if error is not None:
+            if isinstance(error, WorkerLost):
+                self._retry_prepare(job, error)
+            elif error is not None:
                 self._failures[job.problem.pid] = f"it cannot be prepared: {_one_line(error)}"
             else:
                 self._start_studies(job.problem)
@@ -275,12 +282,21 @@ class Driver:
     def _lost(self, job: _Job, error: BaseException) -> Outcome | None:
         """Submit a trial again whose worker did not come back; give it up after some tries."""
         assert job.manifest is not None
-        if job.tries < _RETRIES and not isinstance(error, WorkflowError):
+        if isinstance(error, WorkflowError) and not isinstance(error, WorkerLost):
+            raise error  # the store or the backend fails, and would for every trial
+        if job.tries < _RETRIES.get(type(error), 2):
             again = _Job(job.kind, job.problem, job.manifest, job.trials, job.tries + 1)
             self._submit_trial(again)
             return None
         reason = f"{_one_line(error)} (tried {job.tries + 1} times)"
         return self._store.commit(job.manifest, worker.failure(job.manifest, State.LOST, reason))
+
+    def _retry_prepare(self, job: _Job, error: BaseException) -> None:
+        if job.tries < _RETRIES.get(type(error), 2):
+            again = _Job("prepare", job.problem, tries=job.tries + 1)
+            self._submit(again, worker.prepare, job.problem.pid)
+        else:
+            self._failures[job.problem.pid] = f"it cannot be prepared: {_one_line(error)}"
 
     # Progress.
 

@@ -13,7 +13,7 @@ from workflow.load import read_yaml, structure
 from workflow.objective import ERROR, Objective
 from workflow.records import Manifest
 from workflow.space import Scalar, Space
-from workflow.spec import FixedSpec, RunSpec, SamplerName, SamplerSpec
+from workflow.spec import FixedSpec, LimitsSpec, RunSpec, SamplerName, SamplerSpec
 from workflow.study.overlay import merge_space
 from workflow.tasks.base import Task, resolve_task
 
@@ -105,6 +105,7 @@ class RunPlan:
         studies: Problem by problem, method by method.
         objective: What ``error`` means.
         objectives: Names, the first one leads.
+        limits: What a trial may take besides its budget.
     """
 
     task: Task
@@ -112,6 +113,7 @@ class RunPlan:
     studies: tuple[StudyPlan, ...]
     objective: Objective = field(default_factory=Objective)
     objectives: tuple[str, ...] = (ERROR,)
+    limits: LimitsSpec = field(default_factory=LimitsSpec)
 
     def manifest(self, study: StudyPlan, hyperparams: Mapping[str, Scalar], seed: int) -> Manifest:
         """Return the manifest of a trial of *study*."""
@@ -174,7 +176,7 @@ def plan_run(spec: RunSpec, where: str) -> RunPlan:
             with mistakes:
                 studies.append(_study(task, spec, problem, method, where))
     mistakes.raise_any()
-    return RunPlan(task, tuple(problems), tuple(studies), objective, spec.optuna.objectives)
+    return RunPlan(task, tuple(problems), tuple(studies), objective, spec.optuna.objectives, spec.limits)
 
 
 def plan_fixed(
@@ -204,7 +206,7 @@ def plan_fixed(
                 place = f"{where} $.samplers[{index}]"
                 studies.append(_fixed_study(task, spec, problem, sampler, tuned, place))
     mistakes.raise_any()
-    return RunPlan(task, tuple(problems), tuple(studies))
+    return RunPlan(task, tuple(problems), tuple(studies), limits=spec.limits)
 
 
 class _Mistakes:

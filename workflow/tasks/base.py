@@ -17,6 +17,7 @@ from workflow.clock import Deadline
 from workflow.errors import SpecError, TaskError, WorkflowError, nearest
 from workflow.records import Comparison
 from workflow.space import Scalar, Space
+from workflow.store.checkpoint import Checkpoint
 
 Metrics = dict[str, Any]
 """What a run returns: plain JSON values; non-finite numbers become null on disk."""
@@ -33,6 +34,7 @@ class Work:
         seed: For all randomness of this run; differs between trials.
         deadline: Started when the run starts; a run stops in time and says ``truncated``.
         prepared: Folder that the task's ``prepare`` filled, verified; None without one.
+        checkpoint: For saving progress; ``load`` at the start what an earlier attempt saved.
     """
 
     problem: Mapping[str, Any]
@@ -41,6 +43,7 @@ class Work:
     seed: int
     deadline: Deadline
     prepared: Path | None
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,162 @@
+"""Real child processes that misbehave."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+
+import pytest
+
+from tests.unit.test_worker import stored
+from workflow import supervise
+from workflow.errors import StoreError, WorkerLost
+from workflow.records import State
+from workflow.spec import LimitsSpec
+from workflow.supervise import ChildDied, verdict
+
+LIMITS = asdict(LimitsSpec(grace_sec=0.5))
+
+
+@pytest.fixture(autouse=True)
+def no_child_left():
+    """Every test starts with a fresh child."""
+    yield
+    for child in supervise._children.values():
+        child.kill()
+        child._died(None)
+    supervise._children.clear()
+
+
+def run(store, manifest, **limits):
+    where = (str(store.paths.root), manifest.pid, manifest.method, manifest.trial_id)
+    return supervise.supervise(*where, {}, LIMITS | limits)
+
+
+def with_budget(tmp_path, trouble, seconds=0.2):
+    from dataclasses import replace  # noqa: PLC0415
+
+    from tests.unit.test_worker import ASKED  # noqa: PLC0415
+
+    store, manifest = stored(tmp_path, trouble=trouble)
+    short = replace(manifest, budget_sec=seconds)
+    store.put_manifest(short, ASKED)
+    return store, short
+
+
+def test_trials_run_one_after_another_in_one_child(tmp_path):
+    store, first = stored(tmp_path)
+    _, second = stored(tmp_path, x=0.7)
+
+    assert run(store, first)["state"] == "ok"
+    (child,) = supervise._children.values()
+    assert run(store, second)["state"] == "ok"
+    assert list(supervise._children.values()) == [child]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "state", "words"),
+    [
+        ("segfault", "failed", "SIGSEGV"),
+        ("exit", "failed", "exit code 3"),
+        ("all", "failed", "x is too large"),
+        ("nan", "invalid", "nan"),
+        ("hang", "timeout", "after its budget"),
+    ],
+)
+def test_what_a_trial_does_to_itself_is_its_outcome_and_the_next_one_runs(tmp_path, trouble, state, words):
+    store, manifest = with_budget(tmp_path / "a", trouble)
+    outcome = run(store, manifest)
+
+    assert (outcome["state"], words in outcome["reason"]) == (state, True)
+    assert store.outcome(manifest).state == state
+    good_store, good = stored(tmp_path / "b")
+    assert run(good_store, good)["state"] == "ok"
+
+
+def test_a_crash_leaves_its_trace(tmp_path):
+    store, manifest = stored(tmp_path, trouble="segfault")
+
+    assert "toy.py" in run(store, manifest)["traceback"]
+
+
+def test_memory_beyond_the_limit_is_out_of_memory(tmp_path):
+    store, manifest = stored(tmp_path, trouble="eat")
+
+    assert run(store, manifest, memory_gb=1.0)["state"] == "out_of_memory"
+
+
+def test_a_flood_of_output_is_swallowed(tmp_path):
+    store, manifest = stored(tmp_path, trouble="flood")
+
+    assert run(store, manifest)["state"] == "ok"
+    (child,) = supervise._children.values()
+    assert len(child.output) <= 8192
+
+
+def test_a_kill_from_outside_is_lost_and_commits_nothing(tmp_path):
+    store, manifest = stored(tmp_path, trouble="sigkill")
+
+    with pytest.raises(WorkerLost, match="killed from outside"):
+        run(store, manifest)
+
+    assert store.outcome(manifest) is None
+
+
+def test_a_store_that_fails_is_not_the_trial_s_fault(tmp_path):
+    store, manifest = stored(tmp_path)
+    store.paths.metrics(manifest.pid, manifest.method, manifest.trial_id).mkdir()
+
+    with pytest.raises(StoreError):
+        run(store, manifest)
+
+
+def test_a_child_ends_with_its_parent(tmp_path):
+    store, manifest = stored(tmp_path, trouble="hang")
+    where = (str(store.paths.root), manifest.pid, manifest.method, manifest.trial_id)
+    code = f"from workflow.supervise import supervise\nsupervise(*{where!r}, {{}}, {LIMITS!r})"
+    parent = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    child = wait_for(lambda: children_of(parent.pid))
+
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+
+    wait_for(lambda: not any(is_running(pid) for pid in child))
+
+
+def wait_for(what, seconds=20):
+    limit = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    return found
+
+
+def children_of(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as stream:  # noqa: PTH123
+        return [int(word) for word in stream.read().split()]
+
+
+def is_running(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as stream:  # noqa: PTH123
+            return stream.read().split()[2] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("status", "peak", "overran", "state"),
+    [
+        (3, 0, None, State.FAILED),
+        (-signal.SIGSEGV, 0, None, State.FAILED),
+        (-signal.SIGABRT, 0, None, State.FAILED),
+        (-signal.SIGKILL, 0, None, State.LOST),
+        (-signal.SIGTERM, 0, None, State.LOST),
+        (-signal.SIGKILL, 2**30, None, State.OUT_OF_MEMORY),
+        (-signal.SIGKILL, 0, 5.0, State.TIMEOUT),
+    ],
+)
+def test_a_death_is_told_by_its_cause(status, peak, overran, state):
+    assert verdict(ChildDied(status, peak, overran), 1.0, 1.0)[0] is state

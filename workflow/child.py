@@ -1,0 +1,86 @@
+"""The process in which trials run, one after another, for a `supervise.Supervisor` that outlives them.
+
+Reads one request per line from stdin, answers on what was stdout; what tasks print goes to stderr.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import json
+import os
+import resource
+import signal
+import sys
+from types import FrameType
+from typing import Any, TextIO
+
+from workflow import worker
+from workflow.errors import Preempted, WorkflowError
+
+_PR_SET_PDEATHSIG = 1
+
+
+class _Stop:
+    """Remembers that the scheduler wants the node back."""
+
+    def __init__(self, grace_sec: float) -> None:
+        self._grace_sec = grace_sec
+        self.asked = self.busy = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if not self.busy:
+            os._exit(0)
+        self.asked = True
+        # Runs without the interpreter's lock, so that nothing can hold it up.
+        faulthandler.dump_traceback_later(self._grace_sec, exit=True)
+
+
+def main() -> None:
+    """Serve requests until stdin closes; ``argv`` is the grace in seconds and the memory in GiB, or 0."""
+    grace_sec, memory_gb = float(sys.argv[1]), float(sys.argv[2])
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    faulthandler.enable()
+    stop = _Stop(grace_sec)
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which drains
+    _die_with_parent()
+    if memory_gb:
+        size = int(memory_gb * 2**30)
+        resource.setrlimit(resource.RLIMIT_DATA, (size, size))
+    for line in sys.stdin:
+        stop.busy = True
+        _say(answers, _answer(json.loads(line), answers, stop))
+        stop.busy = False
+        if stop.asked:
+            return
+
+
+def _answer(request: dict[str, Any], answers: TextIO, stop: _Stop) -> dict[str, Any]:
+    hooks = worker.Hooks(
+        lambda: _say(answers, {"running": True}), lambda: stop.asked, request.pop("checkpoint_sec")
+    )
+    try:
+        return {"outcome": worker.execute(**request, hooks=hooks)}
+    except Preempted:
+        return {"preempted": True}
+    except WorkflowError as error:
+        return {"error": type(error).__name__, "text": str(error)}
+
+
+def _say(answers: TextIO, data: dict[str, Any]) -> None:
+    answers.write(json.dumps(data) + "\n")
+
+
+def _die_with_parent() -> None:
+    """Ask Linux for a SIGTERM when the parent ends, so that no trial outlives its worker."""
+    try:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    except (OSError, AttributeError):  # another system: stdin closes all the same
+        return
+
+
+if __name__ == "__main__":
+    main()

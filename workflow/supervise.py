@@ -1,0 +1,199 @@
+"""What a worker runs: a trial in a child process, watched, so that nothing it does can take the worker along.
+
+A child that overruns its budget, eats its memory, crashes or floods its output ends in a state of its own;
+what is no fault of the trial is `WorkerLost`, for the driver to try again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from workflow import errors, worker
+from workflow.errors import NodeReclaimed, WorkerLost
+from workflow.records import State
+from workflow.store.store import ArtifactStore
+
+_KEPT_OUTPUT = 8192
+_NEAR_LIMIT = 0.8
+"""A child that is killed with this share of the memory in use was killed for it."""
+
+
+class ChildDied(Exception):
+    """The child ended without an answer.
+
+    Attributes:
+        status: As ``os.waitstatus_to_exitcode`` gives it: negative for a signal.
+        peak: Its peak memory in bytes.
+        overran: Seconds over the limit when it was killed for that; None otherwise.
+    """
+
+    def __init__(self, status: int, peak: int, overran: float | None) -> None:
+        super().__init__(status)
+        self.status, self.peak, self.overran = status, peak, overran
+
+
+class Child:
+    """A process that runs trials, one at a time."""
+
+    def __init__(self, limits: Mapping[str, Any]) -> None:
+        self._limits = dict(limits)
+        arguments = [str(limits["grace_sec"]), str(limits["memory_gb"] or 0)]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "workflow.child", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # so that killing it reaches what it started
+        )
+        self._ears = selectors.DefaultSelector()
+        for stream in (self._process.stdout, self._process.stderr):
+            assert stream is not None
+            os.set_blocking(stream.fileno(), False)
+            self._ears.register(stream, selectors.EVENT_READ)
+        self._answers = b""
+        self.output = b""
+
+    def matches(self, limits: Mapping[str, Any]) -> bool:
+        """Whether the child is alive and was started with these limits."""
+        return self._process.poll() is None and self._limits == dict(limits)
+
+    def run(self, request: Mapping[str, Any], budget_sec: float) -> dict[str, Any]:
+        """Have the child run a trial; return its answer.
+
+        Raises:
+            ChildDied: It ended without one, or was killed for taking too long.
+        """
+        assert self._process.stdin is not None
+        self.output = b""
+        limit = time.monotonic() + self._limits["prepare_sec"]
+        try:
+            self._process.stdin.write(json.dumps(dict(request)).encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self._died(None) from None
+        while True:
+            for answer in self._listen(limit - time.monotonic()):
+                if "running" not in answer:
+                    return answer
+                limit = time.monotonic() + budget_sec + self._limits["grace_sec"]
+            if time.monotonic() > limit:
+                self.kill()
+                raise self._died(self._limits["grace_sec"])
+            if not self._ears.get_map():
+                raise self._died(None)
+
+    def kill(self) -> None:
+        """End the child and everything that it started."""
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+    def _listen(self, seconds: float) -> list[dict[str, Any]]:
+        """Wait for something to read; keep the end of the output, return the answers."""
+        for key, _ in self._ears.select(max(seconds, 0.0)):
+            chunk = os.read(key.fd, 1 << 16)
+            if not chunk:
+                self._ears.unregister(key.fileobj)
+            elif key.fileobj is self._process.stderr:
+                self.output = (self.output + chunk)[-_KEPT_OUTPUT:]
+            else:
+                self._answers += chunk
+        *lines, self._answers = self._answers.split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def _died(self, overran: float | None) -> ChildDied:
+        _, status, usage = os.wait4(self._process.pid, 0)
+        self._process.returncode = os.waitstatus_to_exitcode(status)
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if stream is not None:
+                stream.close()
+        return ChildDied(self._process.returncode, usage.ru_maxrss * 1024, overran)
+
+
+_children: dict[int, Child] = {}
+"""The child of this process, by its own id: a forked worker does not share its parent's."""
+
+
+def supervise(
+    root: str,
+    pid: str,
+    method: str,
+    trial_id: str,
+    objective: Mapping[str, Any],
+    limits: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Run a stored trial in a child process and return the accepted outcome as plain data.
+
+    Args:
+        root: The artifacts folder.
+        pid: The problem's id.
+        method: Name of the method.
+        trial_id: The trial's id.
+        objective: As `worker.execute` takes it.
+        limits: Fields of `LimitsSpec`.
+
+    Raises:
+        WorkerLost: The child was killed or preempted from outside; try again.
+        WorkflowError: The store cannot be read or written.
+    """
+    child = _children.get(os.getpid())
+    if child is None or not child.matches(limits):
+        if child is not None:
+            child.kill()
+        child = _children[os.getpid()] = Child(limits)
+    store = ArtifactStore(Path(root))
+    manifest, _ = store.manifest(pid, method, trial_id)
+    request = {"root": root, "pid": pid, "method": method, "trial_id": trial_id}
+    request |= {"objective": dict(objective), "checkpoint_sec": limits["checkpoint_sec"]}
+    begun = time.monotonic()
+    try:
+        answer = child.run(request, manifest.budget_sec)
+    except ChildDied as died:
+        del _children[os.getpid()]
+        state, reason = verdict(died, manifest.budget_sec, limits["memory_gb"])
+        if state is State.LOST:
+            raise WorkerLost(reason) from None
+        seconds, output = time.monotonic() - begun, child.output.decode(errors="replace")
+        outcome = worker.failure(manifest, state, reason, runtime_sec=seconds, output=output or None)
+        return store.commit(manifest, outcome).to_json()
+    if "outcome" in answer:
+        return answer["outcome"]
+    if "preempted" in answer:
+        raise NodeReclaimed("the scheduler took the node back; its progress is saved")
+    raise getattr(errors, answer["error"])(answer["text"])
+
+
+def verdict(died: ChildDied, budget_sec: float, memory_gb: float | None) -> tuple[State, str]:
+    """Return the state of a trial whose process died, and why."""
+    if died.overran is not None:
+        return State.TIMEOUT, f"still running {died.overran:g} s after its budget of {budget_sec:g} s; killed"
+    if died.status >= 0:
+        return State.FAILED, f"its process left with exit code {died.status}"
+    name = signal.Signals(-died.status).name
+    if -died.status == signal.SIGKILL:
+        size = memory_gb * 2**30 if memory_gb else _memory()
+        if died.peak >= _NEAR_LIMIT * size:
+            return State.OUT_OF_MEMORY, f"killed with {died.peak / 2**30:.1f} GiB in use"
+        return State.LOST, "its process was killed from outside"
+    if -died.status == signal.SIGTERM:
+        return State.LOST, "its process was terminated from outside"
+    return State.FAILED, f"its process died of {name}"
+
+
+def _memory() -> float:
+    """Return the memory that this process may use, in bytes: its control group's, or the machine's."""
+    total = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    try:
+        return min(total, float(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):  # no such group, or "max"
+        return total
