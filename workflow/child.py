@@ -5,7 +5,6 @@ Reads one request per line from stdin, answers on what was stdout; what tasks pr
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import json
 import os
@@ -17,8 +16,7 @@ from typing import Any, TextIO
 
 from workflow import worker
 from workflow.errors import Preempted, WorkflowError
-
-_PR_SET_PDEATHSIG = 1
+from workflow.execution.tether import die_with_parent
 
 
 class _Stop:
@@ -46,7 +44,7 @@ def main() -> None:
     stop = _Stop(grace_sec)
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which drains
-    _die_with_parent()
+    die_with_parent(signal.SIGTERM)
     if memory_gb:
         size = int(memory_gb * 2**30)
         resource.setrlimit(resource.RLIMIT_DATA, (size, size))
@@ -72,14 +70,6 @@ def _answer(request: dict[str, Any], answers: TextIO, stop: _Stop) -> dict[str, 
 
 def _say(answers: TextIO, data: dict[str, Any]) -> None:
     answers.write(json.dumps(data) + "\n")
-
-
-def _die_with_parent() -> None:
-    """Ask Linux for a SIGTERM when the parent ends, so that no trial outlives its worker."""
-    try:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    except (OSError, AttributeError):  # another system: stdin closes all the same
-        return
 
 
 if __name__ == "__main__":

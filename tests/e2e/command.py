@@ -10,15 +10,19 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
+MARK = "PARSL_OPTUNA_TEST"
+"""Variable by which the processes of a run are found: the folder of its configuration."""
+
 SCRIPTS = {name: Path(sys.executable).with_name(name) for name in ("parsl-optuna", "parsl-llc")}
 
 
 def start(program, *args, cwd=ROOT, **kwargs):
     """Start a command of this package in its own session."""
+    mark = str(Path(args[args.index("--config") + 1]).parent) if "--config" in args else ""
     return subprocess.Popen(
         [str(SCRIPTS[program]), *map(str, args)],
         cwd=cwd,
-        env=os.environ | {"COLUMNS": "200"},
+        env=os.environ | {"COLUMNS": "200", MARK: mark},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

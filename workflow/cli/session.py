@@ -85,13 +85,21 @@ def warn(text: str) -> None:
 
 
 def _on_interrupt(driver: Driver) -> Callable[[], None]:
-    """Stop the driver on Ctrl-C; return a function that restores the former handler."""
+    """Drain on the first Ctrl-C, leave on the second and on SIGTERM; return a function that undoes this."""
 
-    def handle(number: int, frame: FrameType | None) -> None:
+    def drain(number: int, frame: FrameType | None) -> None:
         del number, frame
         signal.signal(signal.SIGINT, signal.default_int_handler)
         driver.stop()
         click.echo("stopping: what runs is finished; Ctrl-C again leaves at once", err=True)
 
-    former = signal.signal(signal.SIGINT, handle)
-    return lambda: (signal.signal(signal.SIGINT, former), None)[1]
+    former = {
+        signal.SIGINT: signal.signal(signal.SIGINT, drain),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, signal.default_int_handler),
+    }
+
+    def restore() -> None:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+    return restore

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _MOST_STARTS = 3
 
+_MOST_TEXT = 600
+
 _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -93,6 +95,8 @@ class ParslExecutor:
         _prepend("PATH", str(Path(sys.executable).parent))
         _prepend("PYTHONPATH", str(Path.cwd()))  # workers find a user's task where the driver did
         config = self._make_config()
+        for executor in config.executors:
+            _tie(executor)
         self._starts += 1
         try:
             with _deaf_children():
@@ -108,6 +112,13 @@ class ParslExecutor:
             provider = getattr(executor, "provider", None)
             if provider is not None and provider.resources:
                 provider.cancel(list(provider.resources))
+
+
+def _tie(executor: Any) -> None:
+    """Have an executor's interchange end with this process, and its workers with the interchange."""
+    command = getattr(executor, "interchange_launch_cmd", None)
+    if command is not None:
+        executor.interchange_launch_cmd = [sys.executable, "-m", "workflow.execution.tether", *command]
 
 
 def _is_dead(executor: Any) -> bool:
@@ -135,7 +146,7 @@ def _translated(error: BaseException) -> BaseException:
     if isinstance(error, htex.WorkerLost):
         return WorkerLost(text)
     if isinstance(error, (BadStateException, ScalingFailed, TooManyJobFailuresError)):
-        return ExecutorError(f"the scheduler cannot start workers: {text}")
+        return ExecutorError(f"the scheduler cannot start workers: {text[:_MOST_TEXT]}")
     return error
 
 
@@ -161,6 +172,7 @@ def _prepend(variable: str, folder: str) -> None:
 def local_config(run_dir: Path, workers: int | None = None) -> Config:
     """Return a configuration with one single-threaded worker process per core of this machine."""
     from parsl import Config, HighThroughputExecutor  # noqa: PLC0415
+    from parsl.jobs.error_handlers import windowed_error_handler  # noqa: PLC0415
     from parsl.providers import LocalProvider  # noqa: PLC0415
 
     threads = "; ".join(f"export {name}=1" for name in _ONE_THREAD)
@@ -169,12 +181,13 @@ def local_config(run_dir: Path, workers: int | None = None) -> Config:
         address="127.0.0.1",
         max_workers_per_node=workers or len(os.sched_getaffinity(0)),
         heartbeat_period=2,  # a dead worker is noticed, and replaced, after this time
-        heartbeat_threshold=30,
+        heartbeat_threshold=15,
+        block_error_handler=windowed_error_handler,
         provider=LocalProvider(init_blocks=1, min_blocks=1, max_blocks=1, worker_init=threads),
     )
     return Config(
         executors=[executor],
-        strategy="none",
+        strategy="simple",  # replaces a block that was lost
         strategy_period=0.2,  # the first block is asked for one period after the start
         run_dir=str(run_dir),
         initialize_logging=False,
