@@ -26,7 +26,7 @@ LAYERS = [
 ]
 DOORS = {
     "torch": {"kernels", "tasks"},
-    "parsl": {"execution.apps"},
+    "parsl": {"execution.apps", "execution.cluster"},
     "optuna": {"study.search"},
     "matplotlib": {"report.plots"},
     "yaml": {"load"},

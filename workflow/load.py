@@ -87,6 +87,27 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return data
 
 
+def assign(data: dict[str, Any], text: str) -> None:
+    """Carry out ``key.key=value`` on plain *data*; the value is YAML.
+
+    Raises:
+        SpecError: No such form, or a key leads through something that is no mapping.
+    """
+    path, equals, value = text.partition("=")
+    *parents, last = path.split(".")
+    if not equals or not last or not all(parents):
+        raise SpecError(f"--set {text}: must be KEY=VALUE, with dots for keys inside keys")
+    try:
+        parsed = yaml.load(value, Loader=_Loader)  # noqa: S506  a SafeLoader
+    except yaml.YAMLError as error:
+        raise SpecError(f"--set {text}: the value is not valid YAML") from error
+    for name in parents:
+        data = data.setdefault(name, {})
+        if not isinstance(data, dict):
+            raise SpecError(f"--set {text}: '{name}' holds no keys")
+    data[last] = parsed
+
+
 def dump_yaml(data: Mapping[str, Any]) -> str:
     """Write a plain mapping as YAML that `read_yaml` gives back unchanged."""
     return yaml.safe_dump(dict(data), sort_keys=False, allow_unicode=True)

@@ -75,6 +75,75 @@ class LimitsSpec:
 
 
 @dataclass(frozen=True)
+class ClusterSpec:
+    """The block ``cluster``: what to ask a scheduler for. A block is one job of one or more nodes.
+
+    Attributes:
+        partition: Partition or queue.
+        account: Account that is charged.
+        qos: Quality of service (SLURM).
+        walltime: Of a block, ``HH:MM:SS``.
+        nodes: Per block.
+        cores: Per node; null takes whole nodes.
+        memory_gb: Per node.
+        gpus: Per node; every worker sees one of its own.
+        workers: Per node; null is one per GPU, or else one per core.
+        max_blocks: At most so many at a time.
+        idle_sec: A block without work is given back after this time.
+        trial_sec: A block starts no trial later than this before its walltime ends; null is the
+            longest budget with its grace.
+        worker_init: Shell lines before the workers start, for modules and environments.
+        options: More lines for the head of the submit script, ``#SBATCH …`` or ``#PBS …``.
+        address: Of this machine as the nodes reach it; null tries all.
+        poll_sec: How often the scheduler is asked about blocks.
+        heartbeat_sec: Workers that are silent for six times this time are lost.
+    """
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    walltime: str = "01:00:00"
+    nodes: int = 1
+    cores: int | None = None
+    memory_gb: int | None = None
+    gpus: int = 0
+    workers: int | None = None
+    max_blocks: int = 1
+    idle_sec: float = 120.0
+    trial_sec: float | None = None
+    worker_init: str = ""
+    options: tuple[str, ...] = ()
+    address: str | None = None
+    poll_sec: float = 30.0
+    heartbeat_sec: int = 10
+
+    def __post_init__(self) -> None:
+        for name in ("nodes", "max_blocks", "idle_sec", "poll_sec", "heartbeat_sec"):
+            _above_zero(name, getattr(self, name))
+        parts = self.walltime.split(":")
+        if len(parts) != 3 or not all(part.isdigit() for part in parts) or not self.walltime_sec:
+            raise SpecError(f"walltime '{self.walltime}' must be HH:MM:SS, in quotes")
+        if self.trial_sec is not None and self.trial_sec >= self.walltime_sec:
+            raise SpecError(f"trial_sec {self.trial_sec} must be below walltime {self.walltime}")
+
+    @property
+    def walltime_sec(self) -> int:
+        """The walltime in seconds."""
+        hours, minutes, seconds = (int(part) for part in self.walltime.split(":"))
+        return 3600 * hours + 60 * minutes + seconds
+
+    @property
+    def workers_per_node(self) -> int | None:
+        """How many workers to start on a node; None leaves it to the cores found there."""
+        return self.workers or self.gpus or self.cores
+
+    @property
+    def drain_sec(self) -> int | None:
+        """Age at which a block starts nothing more; None without a *trial_sec*."""
+        return None if self.trial_sec is None else max(int(self.walltime_sec - self.trial_sec), 1)
+
+
+@dataclass(frozen=True)
 class RunSpec:
     """A tuning configuration, ``parsl-optuna --config``.
 
@@ -87,6 +156,7 @@ class RunSpec:
         enqueue: ``method -> first guesses``, each a mapping of some or all parameters.
         reference: Hyperparameters of the reference that differ from its preset.
         limits: Grace, memory, checkpoints.
+        cluster: What to ask a scheduler for.
         artifacts_dir: Where trials and references are kept.
         results_dir: Where tables are written.
         parsl_config: Python file that defines the Parsl configuration.
@@ -100,6 +170,7 @@ class RunSpec:
     enqueue: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     reference: dict[str, Any] = field(default_factory=dict)
     limits: LimitsSpec = field(default_factory=LimitsSpec)
+    cluster: ClusterSpec = field(default_factory=ClusterSpec)
     artifacts_dir: str = "artifacts"
     results_dir: str = "results"
     parsl_config: str | None = None
@@ -139,6 +210,7 @@ class FixedSpec:
         budget_sec: Time per run.
         batch_size: Runs in flight per (problem, sampler).
         limits: Grace, memory, checkpoints.
+        cluster: What to ask a scheduler for.
         artifacts_dir: Where runs are kept.
         results_dir: Where the table is written.
         parsl_config: Python file that defines the Parsl configuration.
@@ -150,6 +222,7 @@ class FixedSpec:
     budget_sec: float = 36000.0
     batch_size: int = 32
     limits: LimitsSpec = field(default_factory=LimitsSpec)
+    cluster: ClusterSpec = field(default_factory=ClusterSpec)
     artifacts_dir: str = "artifacts"
     results_dir: str = "results"
     parsl_config: str | None = None

@@ -36,6 +36,7 @@ _WORKER_VARIABLES = (
     "SLURM_JOB_ID",
     "SLURMD_NODENAME",
     "PBS_JOBID",
+    "CUDA_VISIBLE_DEVICES",
 )
 _NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
 """How torch and its CUDA allocator say it, in a RuntimeError."""

@@ -23,12 +23,14 @@ from workflow.study.plan import load_fixed, plan_fixed
 @click.command("parsl-llc", context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="parsl-llc")
 @options.config
+@options.assignments
 @options.backend
 @click.option("--budget", type=float, help="Seconds per run.")
 @options.artifacts_dir
 @options.results_dir
 def command(
     config: Path,
+    assignments: tuple[str, ...],
     local: bool,
     parsl_config: str | None,
     inline: bool,
@@ -41,16 +43,14 @@ def command(
     Hyperparameters come from the samplers' presets, from 'overrides', or from a tuning result
     ('best_from: RESULTS'). Running the same command again repeats nothing.
     """
-    spec = load_fixed(config)
+    spec = load_fixed(config, assignments)
     if budget is not None:
         spec = replace(spec, budget_sec=budget)
     spec = options.with_folders(spec, artifacts_dir, results_dir, parsl_config)
     plan = plan_fixed(spec, str(config), _tuned(spec, str(config)))
     results = Results(Path(spec.results_dir), "llc_runs")
     store = ArtifactStore(Path(spec.artifacts_dir))
-    executor = session.choose_executor(
-        local=local, inline=inline, parsl_config=spec.parsl_config, results=results.root
-    )
+    executor = session.choose_executor(spec, session.longest_sec(plan), local=local, inline=inline)
     store.check_writable()
     with Lease(results.lease):
         session.write_config(asdict(spec), results)

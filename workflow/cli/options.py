@@ -21,6 +21,13 @@ artifacts_dir = click.option(
     "--artifacts-dir", type=str, help="Where trials and references are kept.  [default: artifacts]"
 )
 results_dir = click.option("--results-dir", type=str, help="Where tables are written.  [default: results]")
+assignments = click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set any key of the file, e.g. optuna.seed=7; keys of 'cluster' may stand alone.",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 

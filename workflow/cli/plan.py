@@ -16,17 +16,24 @@ from workflow.study.plan import load_run, plan_run
 
 @click.command("plan")
 @options.config
+@options.assignments
 @options.budgets
 @options.artifacts_dir
 @options.results_dir
 @options.as_json
 def command(
-    config: Path, artifacts_dir: str | None, results_dir: str | None, as_json: bool, **budgets: Any
+    config: Path,
+    assignments: tuple[str, ...],
+    artifacts_dir: str | None,
+    results_dir: str | None,
+    as_json: bool,
+    **budgets: Any,
 ) -> None:
     """Say what would run and what is there already; starts nothing and writes nothing."""
     from workflow.study.forecast import forecast  # noqa: PLC0415
 
-    spec = options.with_folders(options.with_budgets(load_run(config), **budgets), artifacts_dir, results_dir)
+    spec = options.with_budgets(load_run(config, assignments), **budgets)
+    spec = options.with_folders(spec, artifacts_dir, results_dir)
     plan = plan_run(spec, str(config))
     lines = forecast(plan, ArtifactStore(Path(spec.artifacts_dir)))
     if as_json:

@@ -19,12 +19,14 @@ from workflow.study.plan import load_run, plan_run
 
 @click.command("run")
 @options.config
+@options.assignments
 @options.backend
 @options.budgets
 @options.artifacts_dir
 @options.results_dir
 def command(
     config: Path,
+    assignments: tuple[str, ...],
     local: bool,
     parsl_config: str | None,
     inline: bool,
@@ -37,13 +39,11 @@ def command(
     Values on the command line win over the file's. Running the same command again goes on where the
     last one stopped, and repeats nothing.
     """
-    spec = options.with_budgets(load_run(config), **budgets)
+    spec = options.with_budgets(load_run(config, assignments), **budgets)
     spec = options.with_folders(spec, artifacts_dir, results_dir, parsl_config)
     plan = plan_run(spec, str(config))
     results, store = Results(Path(spec.results_dir)), ArtifactStore(Path(spec.artifacts_dir))
-    executor = session.choose_executor(
-        local=local, inline=inline, parsl_config=spec.parsl_config, results=results.root
-    )
+    executor = session.choose_executor(spec, session.longest_sec(plan), local=local, inline=inline)
     store.check_writable()
     with Lease(results.lease):
         session.write_config(asdict(spec), results)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -20,17 +21,24 @@ from workflow.store.layout import Results
 from workflow.store.store import ArtifactStore
 
 if TYPE_CHECKING:
+    from workflow.spec import FixedSpec, RunSpec
     from workflow.study.driver import Driver, RunResult
     from workflow.study.plan import RunPlan
 
 
-def choose_executor(*, local: bool, inline: bool, parsl_config: str | None, results: Path) -> Executor:
+def choose_executor(spec: RunSpec | FixedSpec, longest_sec: float, *, local: bool, inline: bool) -> Executor:
     """Return the backend that the options ask for; nothing is started yet.
+
+    Args:
+        spec: The configuration; its ``parsl_config`` counts unless an option says otherwise.
+        longest_sec: How long a trial may take, all in all.
+        local: Whether ``--local`` is given.
+        inline: Whether ``--inline`` is given.
 
     Raises:
         SpecError: None or several are asked for, or the Parsl file is no good.
     """
-    if local + inline + (parsl_config is not None and not (local or inline)) != 1:
+    if local + inline + (spec.parsl_config is not None and not (local or inline)) != 1:
         raise SpecError("where should trials run? give one of --local, --parsl-config FILE, --inline")
     if inline:
         from workflow.execution.inline import InlineExecutor  # noqa: PLC0415
@@ -38,11 +46,21 @@ def choose_executor(*, local: bool, inline: bool, parsl_config: str | None, resu
         return InlineExecutor()
     from workflow.execution import apps  # noqa: PLC0415
 
+    run_dir = Path(spec.results_dir).resolve() / "runinfo"
     if local:
-        return apps.ParslExecutor(lambda: apps.local_config(results / "runinfo"))
-    path = Path(str(parsl_config))
-    apps.file_config(path)  # a mistake in it is told before anything is written
-    return apps.ParslExecutor(lambda: apps.file_config(path))
+        return apps.ParslExecutor(lambda: apps.local_config(run_dir))
+    path, cluster = Path(str(spec.parsl_config)), spec.cluster
+    if cluster.trial_sec is None and longest_sec < cluster.walltime_sec:
+        cluster = replace(cluster, trial_sec=longest_sec)
+    apps.file_config(path, cluster)  # a mistake in it is told before anything is written
+    return apps.ParslExecutor(lambda: apps.file_config(path, cluster))
+
+
+def longest_sec(plan: RunPlan) -> float:
+    """Return how long a reference or trial of *plan* may take, its grace included."""
+    budgets = [study.budget_sec for study in plan.studies]
+    budgets += [problem.reference.budget_sec for problem in plan.problems if problem.reference]
+    return max(budgets) + plan.limits.grace_sec
 
 
 def run_plan(plan: RunPlan, store: ArtifactStore, executor: Executor) -> RunResult:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import importlib.util
+import inspect
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workflow.errors import BlockLost, ExecutorError, SpecError, WorkerLost
+from workflow.spec import ClusterSpec
 
 if TYPE_CHECKING:
     from parsl import Config
@@ -24,7 +26,10 @@ _MOST_STARTS = 3
 
 _MOST_TEXT = 600
 
-_ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+ONE_THREAD = "; ".join(
+    f"export {name}=1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+)
+"""Shell line: workers share cores by number, so each keeps to one thread."""
 
 
 class ParslExecutor:
@@ -175,7 +180,6 @@ def local_config(run_dir: Path, workers: int | None = None) -> Config:
     from parsl.jobs.error_handlers import windowed_error_handler  # noqa: PLC0415
     from parsl.providers import LocalProvider  # noqa: PLC0415
 
-    threads = "; ".join(f"export {name}=1" for name in _ONE_THREAD)
     executor = HighThroughputExecutor(
         label="local",
         address="127.0.0.1",
@@ -183,7 +187,7 @@ def local_config(run_dir: Path, workers: int | None = None) -> Config:
         heartbeat_period=2,  # a dead worker is noticed, and replaced, after this time
         heartbeat_threshold=15,
         block_error_handler=windowed_error_handler,
-        provider=LocalProvider(init_blocks=1, min_blocks=1, max_blocks=1, worker_init=threads),
+        provider=LocalProvider(init_blocks=1, min_blocks=1, max_blocks=1, worker_init=ONE_THREAD),
     )
     return Config(
         executors=[executor],
@@ -194,8 +198,13 @@ def local_config(run_dir: Path, workers: int | None = None) -> Config:
     )
 
 
-def file_config(path: Path) -> Config:
-    """Load the configuration that a Python file defines as ``config``, a `Config` or a function.
+def file_config(path: Path, cluster: ClusterSpec | None = None) -> Config:
+    """Load the configuration that a Python file defines as ``config``.
+
+    Args:
+        path: The file; ``config`` is a `parsl.Config`, a function that returns one, or a function of
+            a `ClusterSpec` that does.
+        cluster: What to ask the scheduler for.
 
     Raises:
         SpecError: The file is missing, does not run, or defines no configuration.
@@ -209,7 +218,9 @@ def file_config(path: Path) -> Config:
     try:
         spec.loader.exec_module(module)
         config = getattr(module, "config", None)
-        config = config() if callable(config) else config
+        if callable(config):
+            takes_cluster = bool(inspect.signature(config).parameters)
+            config = config(cluster or ClusterSpec()) if takes_cluster else config()
     except Exception as error:
         raise SpecError(f"{path}: does not run: {type(error).__name__}: {error}") from error
     from parsl import Config  # noqa: PLC0415

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from workflow.errors import SpecError, WorkflowError, nearest
 from workflow.ids import derive_seed, problem_id
-from workflow.load import read_yaml, structure
+from workflow.load import assign, read_yaml, structure
 from workflow.objective import ERROR, Objective
 from workflow.records import Manifest
 from workflow.space import Scalar, Space
-from workflow.spec import FixedSpec, LimitsSpec, RunSpec, SamplerName, SamplerSpec
+from workflow.spec import ClusterSpec, FixedSpec, LimitsSpec, RunSpec, SamplerName, SamplerSpec
 from workflow.study.overlay import merge_space
 from workflow.tasks.base import Task, resolve_task
 
@@ -129,14 +129,27 @@ class RunPlan:
         )
 
 
-def load_run(path: Path) -> RunSpec:
-    """Read a tuning configuration; raises `SpecError` with all mistakes of shape at once."""
-    return structure(RunSpec, read_yaml(path), f"{path} $")
+def load_run(path: Path, assignments: Sequence[str] = ()) -> RunSpec:
+    """Read a tuning configuration, *assignments* (``KEY=VALUE``) laid over it.
+
+    Raises:
+        SpecError: All mistakes of shape at once.
+    """
+    return structure(RunSpec, _assigned(path, assignments), f"{path} $")
 
 
-def load_fixed(path: Path) -> FixedSpec:
-    """Read a production configuration; raises `SpecError` with all mistakes of shape at once."""
-    return structure(FixedSpec, read_yaml(path), f"{path} $")
+def load_fixed(path: Path, assignments: Sequence[str] = ()) -> FixedSpec:
+    """Read a production configuration as `load_run` reads a tuning one."""
+    return structure(FixedSpec, _assigned(path, assignments), f"{path} $")
+
+
+def _assigned(path: Path, assignments: Sequence[str]) -> dict[str, Any]:
+    """Read a file and lay assignments over it; a key of the block ``cluster`` may stand alone."""
+    data = read_yaml(path)
+    cluster = {entry.name for entry in fields(ClusterSpec)}
+    for text in assignments:
+        assign(data, f"cluster.{text}" if text.partition("=")[0] in cluster else text)
+    return data
 
 
 def plan_run(spec: RunSpec, where: str) -> RunPlan:

@@ -1,0 +1,18 @@
+r"""Blocks of workers as PBS Pro or OpenPBS jobs.
+
+What to ask for stands in the block ``cluster`` of the configuration, or after ``--set``:
+
+    parsl-optuna --config FILE --parsl-config parsl_configs/pbs.py \
+        --set partition=workq --set walltime=02:00:00 --set cores=16
+
+With ``gpus: 4`` every node starts four workers, and each sees one GPU.
+"""
+
+from pathlib import Path
+
+from workflow.execution.cluster import pbs_config
+
+
+def config(cluster):
+    """Return the configuration for a `workflow.spec.ClusterSpec`."""
+    return pbs_config(cluster, Path("runinfo"))

@@ -1,0 +1,18 @@
+r"""Blocks of workers as SLURM jobs.
+
+What to ask for stands in the block ``cluster`` of the configuration, or after ``--set``:
+
+    parsl-optuna --config FILE --parsl-config parsl_configs/slurm.py \
+        --set partition=cpu --set walltime=02:00:00 --set cores=16
+
+With ``gpus: 4`` every node starts four workers, and each sees one GPU.
+"""
+
+from pathlib import Path
+
+from workflow.execution.cluster import slurm_config
+
+
+def config(cluster):
+    """Return the configuration for a `workflow.spec.ClusterSpec`."""
+    return slurm_config(cluster, Path("runinfo"))
