@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -16,6 +17,8 @@ from workflow.execution.apps import ONE_THREAD
 from workflow.spec import ClusterSpec
 
 _SILENT_HEARTBEATS = 6
+_QSTAT = "qstat -x -f -F json "
+_UNKNOWN_JOB = 153
 
 
 def slurm_config(cluster: ClusterSpec, run_dir: Path) -> Config:
@@ -77,15 +80,18 @@ class _Pbs(PBSProProvider):
     def status_polling_interval(self) -> int:  # type: ignore[override]
         return self.poll_sec  # type: ignore[return-value]
 
-    def _status(self) -> None:
-        everything = self.resources
-        try:
-            for job_id, resource in everything.items():
-                if not resource["status"].terminal:
-                    self.resources = {job_id: resource}
-                    super()._status()
-        finally:
-            self.resources = everything
+    def execute_wait(self, cmd: str, timeout: int | None = None) -> tuple[int, str, str]:
+        head, _, identifiers = cmd.partition(_QSTAT)
+        if head or len(identifiers.split()) < 2:
+            return super().execute_wait(cmd, timeout)
+        jobs: dict[str, Any] = {}
+        for identifier in identifiers.split():
+            code, out, err = super().execute_wait(f"{_QSTAT}{identifier}", timeout)
+            if code == 0:
+                jobs |= json.loads(out).get("Jobs", {})
+            elif code != _UNKNOWN_JOB:
+                return code, out, err  # the server does not answer: nothing is known of any job
+        return 0, json.dumps({"Jobs": jobs}), ""
 
 
 def _block(cluster: ClusterSpec) -> dict[str, Any]:
