@@ -50,7 +50,8 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (size, size))
     for line in sys.stdin:
         stop.busy = True
-        _say(answers, _answer(json.loads(line), answers, stop))
+        answer = _answer(json.loads(line), answers, stop)
+        _say(answers, answer | {"leaving": stop.asked})
         stop.busy = False
         if stop.asked:
             return

@@ -98,6 +98,11 @@ class Child:
         except ProcessLookupError:
             return
 
+    def close(self) -> None:
+        """End the child and wait for it."""
+        self.kill()
+        self._died(None)
+
     def _listen(self, seconds: float) -> list[dict[str, Any]]:
         """Wait for something to read; keep the end of the output, return the answers."""
         for key, _ in self._ears.select(max(seconds, 0.0)):
@@ -112,12 +117,14 @@ class Child:
         return [json.loads(line) for line in lines]
 
     def _died(self, overran: float | None) -> ChildDied:
-        _, status, usage = os.wait4(self._process.pid, 0)
-        self._process.returncode = os.waitstatus_to_exitcode(status)
+        peak = 0
+        if self._process.returncode is None:
+            _, status, usage = os.wait4(self._process.pid, 0)
+            self._process.returncode, peak = os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None:
                 stream.close()
-        return ChildDied(self._process.returncode, usage.ru_maxrss * 1024, overran)
+        return ChildDied(self._process.returncode, peak, overran)
 
 
 _children: dict[int, Child] = {}
@@ -149,7 +156,7 @@ def supervise(
     child = _children.get(os.getpid())
     if child is None or not child.matches(limits):
         if child is not None:
-            child.kill()
+            child.close()
         child = _children[os.getpid()] = Child(limits)
     store = ArtifactStore(Path(root))
     manifest, _ = store.manifest(pid, method, trial_id)
@@ -166,6 +173,8 @@ def supervise(
         seconds, output = time.monotonic() - begun, child.output.decode(errors="replace")
         outcome = worker.failure(manifest, state, reason, runtime_sec=seconds, output=output or None)
         return store.commit(manifest, outcome).to_json()
+    if answer["leaving"]:
+        _children.pop(os.getpid()).close()
     if "outcome" in answer:
         return answer["outcome"]
     if "preempted" in answer:
@@ -177,7 +186,9 @@ def verdict(died: ChildDied, budget_sec: float, memory_gb: float | None) -> tupl
     """Return the state of a trial whose process died, and why."""
     if died.overran is not None:
         return State.TIMEOUT, f"still running {died.overran:g} s after its budget of {budget_sec:g} s; killed"
-    if died.status >= 0:
+    if died.status == 0:
+        return State.LOST, "its process left without an answer"
+    if died.status > 0:
         return State.FAILED, f"its process left with exit code {died.status}"
     name = signal.Signals(-died.status).name
     if -died.status == signal.SIGKILL:

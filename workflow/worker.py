@@ -169,7 +169,7 @@ def _attempt(
         begin()
         metrics = _run(task, manifest, problem, prepared, checkpoint)
         state, reason = _classify(task, metrics)
-    except Exception as error:  # a failing trial is a result
+    except (Exception, SystemExit) as error:  # a failing trial is a result
         if isinstance(error, (StoreError, CorruptArtifact)):
             raise  # not the trial's doing
         state, reason = _failed(error)
@@ -198,7 +198,7 @@ def _attempt(
     )
 
 
-def _failed(error: Exception) -> tuple[State, str]:
+def _failed(error: BaseException) -> tuple[State, str]:
     text = str(error)
     if isinstance(error, MemoryError) or any(words in text.lower() for words in _NO_MEMORY):
         return State.OUT_OF_MEMORY, text.splitlines()[0] if text else "out of memory"

@@ -32,8 +32,8 @@ def empty(cluster):
     wait_for(lambda: not cluster.jobs("RUNNING,PENDING,COMPLETING"))
 
 
-def config(folder, sleep_sec=0.3, trials=8, block=None, **optuna):
-    problem = {"truth": 1.0, "sleep_sec": sleep_sec, "log": str(folder / "log")}
+def config(folder, sleep_sec=0.3, trials=8, block=None, trouble="none", **optuna):
+    problem = {"truth": 1.0, "sleep_sec": sleep_sec, "log": str(folder / "log"), "trouble": trouble}
     budgets = {"max_trials": trials, "batch_size": 4, "confirm": 0, "method_budget_sec": 30}
     budgets |= {"hmc_budget_sec": 30} | optuna
     return write_config(folder, problems=[problem], optuna=budgets, cluster=BLOCK | (block or {}))
@@ -107,6 +107,19 @@ def test_scancel_of_a_block_costs_no_trial(tmp_path, cluster):
 
     assert list(rows(tmp_path)["state"]) == ["ok"] * 8
     assert len({worker["SLURM_JOB_ID"] for worker in worker_of(tmp_path)}) == 2
+
+
+def test_a_trial_of_a_cancelled_block_goes_on_from_its_checkpoint(tmp_path, cluster):
+    path = config(tmp_path, 0.3, 1, trouble="steps")
+    log = tmp_path / "log"
+    process = start("parsl-optuna", "--config", path, *SLURM)
+    wait_for(lambda: log.exists() and "step 9" in log.read_text())
+
+    cluster.call("scancel", *cluster.jobs())
+    end(process)
+
+    steps = [line for line in log.read_text().splitlines() if line.startswith("step")]
+    assert steps == [f"step {i}" for i in range(40)]
 
 
 def test_a_node_that_goes_down_costs_no_trial(tmp_path, cluster):

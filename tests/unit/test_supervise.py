@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import asdict
 
@@ -11,7 +12,7 @@ import pytest
 
 from tests.unit.test_worker import stored
 from workflow import supervise
-from workflow.errors import StoreError, WorkerLost
+from workflow.errors import NodeReclaimed, StoreError, WorkerLost
 from workflow.records import State
 from workflow.spec import LimitsSpec
 from workflow.supervise import ChildDied, verdict
@@ -24,8 +25,7 @@ def no_child_left():
     """Every test starts with a fresh child."""
     yield
     for child in supervise._children.values():
-        child.kill()
-        child._died(None)
+        child.close()
     supervise._children.clear()
 
 
@@ -112,6 +112,29 @@ def test_a_store_that_fails_is_not_the_trial_s_fault(tmp_path):
         run(store, manifest)
 
 
+def test_a_node_that_is_wanted_back_costs_no_step(tmp_path):
+    log = tmp_path / "log"
+    store, manifest = stored(tmp_path / "a", trouble="steps", log=str(log))
+
+    def reclaim():
+        wait_for(lambda: log.exists() and "step 5" in log.read_text())
+        (child,) = supervise._children.values()
+        os.kill(child._process.pid, signal.SIGTERM)
+
+    thread = threading.Thread(target=reclaim)
+    thread.start()
+    with pytest.raises(NodeReclaimed):
+        run(store, manifest)
+    thread.join()
+    outcome = run(store, manifest)
+
+    steps = [line for line in log.read_text().splitlines() if line.startswith("step")]
+    assert steps == [f"step {i}" for i in range(40)]
+    assert outcome["runtime_sec"] > 40 * 0.05
+    folder = store.paths.metrics(manifest.pid, manifest.method, manifest.trial_id).parent
+    assert {path.name for path in folder.iterdir()} == {"manifest.json", "metrics.json"}
+
+
 def test_a_child_ends_with_its_parent(tmp_path):
     store, manifest = stored(tmp_path, trouble="hang")
     where = (str(store.paths.root), manifest.pid, manifest.method, manifest.trial_id)
@@ -150,6 +173,7 @@ def is_running(pid):
     ("status", "peak", "overran", "state"),
     [
         (3, 0, None, State.FAILED),
+        (0, 0, None, State.LOST),
         (-signal.SIGSEGV, 0, None, State.FAILED),
         (-signal.SIGABRT, 0, None, State.FAILED),
         (-signal.SIGKILL, 0, None, State.LOST),

@@ -18,12 +18,16 @@ from workflow.clock import Deadline
 from workflow.kernels.types import Info, Kernel
 
 
-class _HasPosition(Protocol):
+class HasPosition(Protocol):
+    """A state that says where its chains are."""
+
     @property
-    def position(self) -> Tensor: ...
+    def position(self) -> Tensor:
+        """``(chains, dim)``."""
+        ...
 
 
-S = TypeVar("S", bound=_HasPosition)
+S = TypeVar("S", bound=HasPosition)
 
 
 class StepRule(Protocol):

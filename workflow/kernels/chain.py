@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Generator, Tensor
 
-from workflow.clock import Deadline
 from workflow.kernels.types import Info, Kernel
 
 S = TypeVar("S")
+
+
+class Expiring(Protocol):
+    """A `Deadline`, or what behaves like one."""
+
+    @property
+    def expired(self) -> bool:
+        """Whether to end."""
+        ...
 
 
 class Trace(NamedTuple):
@@ -49,10 +57,12 @@ class Schedule:
     Args:
         n_steps: Steps in all.
         every: Record each ``every``-th step.
+        first: Steps that an earlier call has done.
     """
 
     n_steps: int
     every: int = 1
+    first: int = 0
 
 
 def run(
@@ -61,7 +71,7 @@ def run(
     generator: Generator,
     schedule: Schedule,
     observe: Callable[[S, S], dict[str, Tensor]],
-    deadline: Deadline,
+    deadline: Expiring,
 ) -> tuple[S, Trace]:
     """Run a kernel and record observables.
 
@@ -75,8 +85,8 @@ def run(
     """
     rows: list[dict[str, Tensor]] = []
     infos: list[Info] = []
-    grad_evals, done, diverged = 0, 0, None
-    for done in range(1, schedule.n_steps + 1):
+    grad_evals, done, diverged = 0, schedule.first, None
+    for done in range(schedule.first + 1, schedule.n_steps + 1):
         before = state
         state, info = kernel.step(state, generator)
         grad_evals += info.grad_evals
@@ -87,11 +97,15 @@ def run(
             diverged = None
         if deadline.expired:
             break
-    return state, _stack(rows, infos, grad_evals, done, done < schedule.n_steps)
+    return state, _stack(rows, infos, grad_evals, done - schedule.first, done < schedule.n_steps)
 
 
 def extend(first: Trace, second: Trace) -> Trace:
-    """Join two successive traces of the same chains."""
+    """Join two successive traces of the same chains; one may hold no draw."""
+    if not (first.n_draws and second.n_draws):
+        drawn = first if first.n_draws else second
+        counts = (first.grad_evals + second.grad_evals, first.n_steps + second.n_steps)
+        return Trace(*drawn[:4], *counts, second.truncated)
     values = {name: torch.cat([first.values[name], second.values[name]]) for name in first.values}
     return Trace(
         values,

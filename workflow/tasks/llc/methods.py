@@ -12,8 +12,9 @@ from torch import Generator, Tensor
 
 from workflow.clock import Deadline
 from workflow.kernels import chain, hmc, mclmc, sgld, vi
-from workflow.kernels.adapt import DualAveraging, EnergyVariance, Plan, StepRule, WarmedUp, warm_up
+from workflow.kernels.adapt import DualAveraging, EnergyVariance, Plan, StepRule, WarmedUp
 from workflow.kernels.diagnostics import drift, ess, rhat
+from workflow.kernels.stages import Stages
 from workflow.kernels.types import Kernel
 from workflow.tasks.base import Metrics, Work
 from workflow.tasks.llc.estimand import Estimand
@@ -51,12 +52,12 @@ def run(work: Work) -> Metrics:
     assert work.prepared is not None
     torch.set_num_threads(1)
     estimand = Estimand(load(work.problem, work.prepared))
-    stream = Generator().manual_seed(work.seed)
+    stages = Stages(work.checkpoint, Generator().manual_seed(work.seed), estimand)
     method: Callable[..., Metrics] = _METHODS[work.method]
-    return method(estimand, bind(_PARAMS[work.method], work.params), stream, work.deadline)
+    return method(estimand, bind(_PARAMS[work.method], work.params), stages, work.deadline)
 
 
-def run_hmc(estimand: Estimand, params: Hmc, stream: Generator, deadline: Deadline) -> Metrics:
+def run_hmc(estimand: Estimand, params: Hmc, stages: Stages, deadline: Deadline) -> Metrics:
     """Adapt and draw; while the reference gate fails and budget is left, mend.
 
     Divergences call for a shorter step and new draws, anything else for more draws.
@@ -66,24 +67,24 @@ def run_hmc(estimand: Estimand, params: Hmc, stream: Generator, deadline: Deadli
     def make(step_size: float, variances: Tensor) -> Kernel[hmc.State]:
         return hmc.build(estimand.energy, hmc.Params(step_size, variances, params.leapfrog_steps))
 
-    start = estimand.starts(params.chains, stream)
+    start = estimand.starts(params.chains, stages.stream)
     plan = Plan(params.warmup, 0.5 * estimand.dim**-0.25, estimand.start_variances())
-    warm = warm_up(make, rule, plan, start, stream, deadline.part(_WARM_UP_SHARE))
-    warm = _without_divergences(estimand, make, warm, stream, deadline.part(_WARM_UP_SHARE))
+    warm = stages.warm_up(make, rule, plan, start, deadline.part(_WARM_UP_SHARE))
+    warm = _without_divergences(estimand, make, warm, stages, deadline.part(_WARM_UP_SHARE))
     observe = partial(_observe, estimand)
     begun = deadline.used_sec
     kernel, schedule = make(warm.step_size, warm.variances), chain.Schedule(params.draws)
-    state, trace = chain.run(kernel, warm.state, stream, schedule, observe, deadline)
+    state, trace = stages.chain(kernel, warm.state, schedule, observe, deadline)
     for _ in range(_RESTARTS):
         took = deadline.used_sec - begun
         if trace.truncated or not _diverges(trace) or deadline.left_sec < took / _SHORTER:
             break
         warm = warm._replace(state=state, step_size=_SHORTER * warm.step_size)
         begun, kernel = deadline.used_sec, make(warm.step_size, warm.variances)
-        state, trace = chain.run(kernel, warm.state, stream, schedule, observe, deadline)
+        state, trace = stages.chain(kernel, warm.state, schedule, observe, deadline)
     while not trace.truncated and trace.n_draws < params.max_draws and not _passes(trace):
         more = min(max(trace.n_draws // 2, 1), params.max_draws - trace.n_draws)
-        state, extra = chain.run(kernel, state, stream, chain.Schedule(more), observe, deadline)
+        state, extra = stages.chain(kernel, state, chain.Schedule(more), observe, deadline)
         trace = chain.extend(trace, extra)
     draws = _draws(trace, warm, {"step_size": warm.step_size, "leapfrog_steps": params.leapfrog_steps})
     return summarise(estimand, draws, REFERENCE_GATE)
@@ -93,7 +94,7 @@ def _without_divergences(
     estimand: Estimand,
     make: Callable[[float, Tensor], Kernel[hmc.State]],
     warm: WarmedUp[hmc.State],
-    stream: Generator,
+    stages: Stages,
     deadline: Deadline,
 ) -> WarmedUp[hmc.State]:
     """Shorten the step until pilot draws hardly diverge: narrow arms need less than the average.
@@ -104,7 +105,7 @@ def _without_divergences(
         kernel = make(warm.step_size, warm.variances)
         observe = partial(_observe, estimand)
         pilot = chain.Schedule(_PILOT_DRAWS)
-        state, trace = chain.run(kernel, warm.state, stream, pilot, observe, deadline)
+        state, trace = stages.chain(kernel, warm.state, pilot, observe, deadline)
         warm = warm._replace(state=state, n_steps=warm.n_steps + trace.n_steps)
         if trace.truncated or not _diverges(trace):
             break
@@ -112,7 +113,7 @@ def _without_divergences(
     return warm
 
 
-def run_mclmc(estimand: Estimand, params: Mclmc, stream: Generator, deadline: Deadline) -> Metrics:
+def run_mclmc(estimand: Estimand, params: Mclmc, stages: Stages, deadline: Deadline) -> Metrics:
     """Adapt the step to acceptance (adjusted) or energy error (unadjusted), then draw."""
     unit = math.sqrt(estimand.dim)
     adjusted = params.target_accept is not None
@@ -127,16 +128,16 @@ def run_mclmc(estimand: Estimand, params: Mclmc, stream: Generator, deadline: De
         settings = mclmc.Params(step_size, length, variances.sqrt(), adjusted)
         return mclmc.build(estimand.energy, settings)
 
-    start = estimand.starts(params.chains, stream)
+    start = estimand.starts(params.chains, stages.stream)
     # A trajectory has 1 to 64 steps: a step size that has not settled must not stall the warm-up.
     bounds = (length / 64.0, length) if adjusted else (1e-6 * unit, length)
     plan = Plan(params.warmup, params.step_size * unit, estimand.start_variances(), bounds)
-    warm = warm_up(make, rule, plan, start, stream, deadline.part(_WARM_UP_SHARE))
+    warm = stages.warm_up(make, rule, plan, start, deadline.part(_WARM_UP_SHARE))
     per_draw = max(1, round(length / warm.step_size)) if adjusted else 1
     schedule = chain.Schedule(max(params.steps // per_draw, 1))
     kernel = make(warm.step_size, warm.variances)
     observe = partial(_observe, estimand)
-    _, trace = chain.run(kernel, warm.state, stream, schedule, observe, deadline)
+    _, trace = stages.chain(kernel, warm.state, schedule, observe, deadline)
     settings = {"step_size": warm.step_size, "L": length, "steps_per_draw": per_draw}
     draws = _draws(trace, warm, settings)
     if not adjusted:
@@ -146,16 +147,16 @@ def run_mclmc(estimand: Estimand, params: Mclmc, stream: Generator, deadline: De
     return summarise(estimand, draws, TRIAL_GATE)
 
 
-def run_sgld(estimand: Estimand, params: Sgld, stream: Generator, deadline: Deadline) -> Metrics:
+def run_sgld(estimand: Estimand, params: Sgld, stages: Stages, deadline: Deadline) -> Metrics:
     """Burn in, freeze the preconditioner, then average over time, which is steps x step size."""
     burn_in = int(params.burn_in * params.steps)
     settings = sgld.Params(params.eta0, params.gamma, params.t0, params.precond_type, burn_in, params.noise)
     kernel = sgld.build(
         estimand.stochastic_energy(params.batch), estimand.stochastic_loss(params.batch), settings
     )
-    state = kernel.init(estimand.starts(params.chains, stream), stream)
+    state = kernel.init(estimand.starts(params.chains, stages.stream), stages.stream)
     nothing = chain.Schedule(burn_in, every=burn_in + 1)
-    state, burnt = chain.run(kernel, state, stream, nothing, lambda _, __: {}, deadline.part(0.5))
+    state, burnt = stages.chain(kernel, state, nothing, lambda _, __: {}, deadline.part(0.5))
 
     def observe(before: sgld.State, after: sgld.State) -> dict[str, Tensor]:
         # The gradient of the move belongs to the position before it, on a minibatch that is
@@ -168,7 +169,7 @@ def run_sgld(estimand: Estimand, params: Sgld, stream: Generator, deadline: Dead
         }
 
     schedule = chain.Schedule(params.steps - burn_in, params.eval_every)
-    _, trace = chain.run(kernel, state, stream, schedule, observe, deadline)
+    _, trace = stages.chain(kernel, state, schedule, observe, deadline)
     first = burnt.n_steps + params.eval_every - 1
     times = [first + params.eval_every * i for i in range(trace.n_draws)]
     weights = torch.tensor([sgld.step_size(settings, time) for time in times], dtype=torch.float64)
@@ -184,7 +185,7 @@ def run_sgld(estimand: Estimand, params: Sgld, stream: Generator, deadline: Dead
     return summarise(estimand, draws, TRIAL_GATE)
 
 
-def run_vi(estimand: Estimand, params: Vi, stream: Generator, deadline: Deadline) -> Metrics:
+def run_vi(estimand: Estimand, params: Vi, stages: Stages, deadline: Deadline) -> Metrics:
     """Fit the mixtures, then evaluate the loss under each with a quadratic control variate."""
     potential = estimand.stochastic_energy(params.batch_size)
     settings = vi.Params(
@@ -194,18 +195,14 @@ def run_vi(estimand: Estimand, params: Vi, stream: Generator, deadline: Deadline
         params.r,
         params.own_diagonal,
         estimand.centre,
-        _whitening(estimand, params, stream),
+        _whitening(estimand, params, stages.stream),
         _INITIAL_WIDTH * estimand.start_variances().sqrt(),
     )
     fit = vi.build(potential, settings)
-    state = fit.init(estimand.centre.expand(params.chains, -1), stream)
-    done = 0
+    state = fit.init(estimand.centre.expand(params.chains, -1), stages.stream)
     training = deadline.part(0.9)  # the rest is for the evaluation
-    for done in range(1, params.steps + 1):  # noqa: B007
-        state, _ = fit.step(state, stream)
-        if training.expired:
-            break
-    evaluation = evaluate(estimand, settings, state, params.eval_samples, stream, deadline)
+    state, done = stages.loop(lambda state: fit.step(state, stages.stream)[0], state, params.steps, training)
+    evaluation = evaluate(estimand, settings, state, params.eval_samples, stages.stream, deadline)
     weight = state.mixture.logits.softmax(-1)
     draws = Draws(
         evaluation.traces,

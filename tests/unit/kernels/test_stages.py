@@ -1,0 +1,68 @@
+"""A run that is stopped anywhere and gone on with gives the same bytes as one that was not."""
+
+import pytest
+
+from tests.scenarios import Bench
+from workflow.clock import Deadline
+from workflow.errors import Preempted
+from workflow.store.checkpoint import Checkpoint
+from workflow.tasks.base import Work, run_task
+from workflow.tasks.llc import TASK
+
+RUNS = {
+    "hmc": {"draws": 60, "warmup": 40, "max_draws": 90},
+    "sgld": {"steps": 200, "eval_every": 7, "precond_type": "adam"},
+    "mclmc": {"steps": 150, "warmup": 40},
+    "vi": {"steps": 60, "eval_samples": 50, "M": 2},
+}
+
+
+class EveryNth(Checkpoint):
+    """Wants to save, and the node back, at every n-th question."""
+
+    def __init__(self, folder, n):
+        super().__init__(folder)
+        self._n, self._asked = n, 0
+
+    def due(self):
+        self._asked += 1
+        return self._asked % self._n == 0
+
+    def save(self, content):
+        super().save(content)
+        raise Preempted
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    return Bench({"model": "small", "data": "small"}, tmp_path_factory.mktemp("small"))
+
+
+def run(bench, method, checkpoint):
+    params = TASK.complete(method, RUNS[method], "test")
+    work = Work(bench.problem, method, params, 5, Deadline(600), bench.folder, checkpoint)
+    return run_task(TASK, work)
+
+
+@pytest.mark.parametrize("n", [11, 23])
+@pytest.mark.parametrize("method", RUNS)
+def test_interrupted_and_uninterrupted_runs_are_the_same(bench, tmp_path, method, n):
+    wanted = run(bench, method, Checkpoint())
+    attempts, found = 0, None
+    while found is None:
+        attempts += 1
+        assert attempts < 100
+        try:
+            found = run(bench, method, EveryNth(tmp_path, n))
+        except Preempted:
+            continue
+
+    assert attempts > 1
+    assert repr(found) == repr(wanted)
+
+
+def test_saving_without_leaving_changes_nothing(bench, tmp_path):
+    wanted = run(bench, "mclmc", Checkpoint())
+
+    assert repr(run(bench, "mclmc", Checkpoint(tmp_path, every_sec=0.01))) == repr(wanted)
+    assert list(tmp_path.iterdir())

@@ -1,0 +1,60 @@
+"""Trees of tensors and plain values as bytes, without pickle: JSON for the shape, NPZ for the numbers."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+
+_TREE = "tree"
+
+
+def dumps(tree: Any) -> bytes:
+    """Write mappings, sequences, tensors and JSON values; named tuples become lists."""
+    arrays: dict[str, Any] = {}
+    shape = json.dumps(_stored(tree, arrays))
+    arrays[_TREE] = np.frombuffer(shape.encode(), dtype=np.uint8)
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    return stream.getvalue()
+
+
+def loads(content: bytes) -> Any:
+    """Read what `dumps` wrote."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return _read(json.loads(arrays[_TREE].tobytes()), arrays)
+
+
+def rebuild(like: T, data: Any) -> T:
+    """Give plain *data* the named tuples of *like*, which has the same shape."""
+    if isinstance(like, tuple) and hasattr(like, "_fields"):
+        return type(like)(*(rebuild(part, entry) for part, entry in zip(like, data, strict=True)))
+    return data
+
+
+def _stored(value: Any, arrays: dict[str, Any]) -> Any:
+    if isinstance(value, Tensor):
+        name = f"a{len(arrays)}"
+        arrays[name] = value.detach().cpu().numpy()
+        return {"tensor": name}
+    if isinstance(value, dict):
+        return {"mapping": {key: _stored(entry, arrays) for key, entry in value.items()}}
+    if isinstance(value, (list, tuple)):
+        return [_stored(entry, arrays) for entry in value]
+    return value
+
+
+def _read(value: Any, arrays: Any) -> Any:
+    if isinstance(value, list):
+        return [_read(entry, arrays) for entry in value]
+    if isinstance(value, dict):
+        if "tensor" in value:
+            return torch.from_numpy(arrays[value["tensor"]].copy())
+        return {key: _read(entry, arrays) for key, entry in value["mapping"].items()}
+    return value
