@@ -27,7 +27,7 @@ LAYERS = [
 DOORS = {
     "torch": {"kernels", "tasks"},
     "parsl": {"execution.apps", "execution.cluster"},
-    "optuna": {"study.search"},
+    "optuna": {"study.search", "study.samplers"},
     "matplotlib": {"report.plots"},
     "yaml": {"load"},
     "cattrs": {"load"},

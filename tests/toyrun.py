@@ -12,7 +12,7 @@ from workflow.study.plan import plan_run
 TOY = "tests.toy:TASK"
 
 
-def toy_plan(*problems, methods=("guess",), search_space=None, enqueue=None, **optuna):
+def toy_plan(*problems, methods=("guess",), search_space=None, enqueue=None, warm_start=(), **optuna):
     """Plan a run of the toy task; problems are mappings, or numbers for their truth."""
     raw = {
         "task": TOY,
@@ -21,6 +21,7 @@ def toy_plan(*problems, methods=("guess",), search_space=None, enqueue=None, **o
         "optuna": {"max_trials": 6, "batch_size": 2, "n_startup_trials": 3, "confirm": 0, "seed": 7} | optuna,
         "search_space": search_space or {},
         "enqueue": enqueue or {},
+        "warm_start": list(warm_start),
     }
     return plan_run(structure(RunSpec, raw, "toy.yaml $"), "toy.yaml")
 

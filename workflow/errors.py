@@ -53,6 +53,31 @@ class Preempted(BaseException):
     """The scheduler wants the node back and the trial has saved its state; not to be swallowed."""
 
 
+class Mistakes:
+    """Collects the messages of several `WorkflowError`s, so that all are told at once."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    def add(self, line: str) -> None:
+        """Add one."""
+        self._lines.append(line)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, WorkflowError):
+            self._lines += str(error).splitlines()
+            return True
+        return False
+
+    def raise_any(self) -> None:
+        """Raise `SpecError` with all of them, if there are any."""
+        if self._lines:
+            raise SpecError("\n".join(dict.fromkeys(self._lines)))
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Say which of *known* the user may have meant, or list them all."""
     options = sorted(str(option) for option in known)

@@ -76,11 +76,13 @@ class Asked:
         number: The trial's number in its study; None outside a search.
         at: UTC timestamp.
         by: ``search``, ``enqueue``, ``confirm``, ``fixed`` or ``reference``.
+        attempt: How many proposals for this number were refused before, as known already.
     """
 
     number: int | None
     at: str
     by: str
+    attempt: int = 0
 
 
 @dataclass(frozen=True)

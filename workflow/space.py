@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -109,6 +110,11 @@ class Space:
                 total *= len(dimension.choices)
         return total
 
+    def points(self) -> Iterator[dict[str, Scalar]]:
+        """Yield every point of a finite space, the last parameter varying fastest."""
+        for values in itertools.product(*(_values(dimension) for dimension in self.dimensions.values())):
+            yield dict(zip(self.dimensions, values, strict=True))
+
     def describe(self) -> dict[str, str]:
         """Return one short text per parameter, varying ones first."""
         texts = {name: _describe(dimension) for name, dimension in self.dimensions.items()}
@@ -122,6 +128,16 @@ def _check_bounds(kind: str, low: float, high: float, log: bool) -> None:
         raise SpecError(f"low {low} is above high {high}; swap them")
     if log and low <= 0:
         raise SpecError(f"a log scale needs low above 0, got {low} ({kind})")
+
+
+def _values(dimension: Dimension) -> Sequence[Scalar]:
+    if isinstance(dimension, Categorical):
+        return dimension.choices
+    if isinstance(dimension, Int):
+        return range(dimension.low, dimension.high + 1, dimension.step)
+    if dimension.low < dimension.high:
+        raise SpecError(f"[{dimension.low:g}, {dimension.high:g}] has no list of values; give choices")
+    return (dimension.low,)
 
 
 def _is_number(value: Any) -> bool:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from workflow.errors import SpecError
+from workflow.errors import SpecError, nearest
 from workflow.objective import ERROR
 
-SamplerName = Literal["tpe", "random"]
+SAMPLERS = (
+    "tpe", "random", "grid", "gp", "cmaes", "nsgaii", "nsgaiii", "qmc", "brute_force", "partial_fixed"
+)  # fmt: skip
+"""Optuna's samplers by the names that a configuration may use."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +24,16 @@ class OptunaSpec:
         hmc_budget_sec: Time for a reference.
         method_budget_sec: Time for a trial.
         seed: All proposals derive from it, the problem, the method and the trial's number.
-        sampler: ``tpe`` or ``random``.
+        sampler: A name of `SAMPLERS`, or a mapping of ``name`` and the sampler's own parameters.
         n_startup_trials: Random trials before TPE starts to model.
         objective: A name (``abs``, ``huber``, ``standardised``, ``metric``) or its mapping.
         objectives: ``error`` and metrics; more than one gives a Pareto front.
         confirm: Fresh seeds on which the best point is run again at the end.
         stop_after_failures: A study whose first so many trials all fail is stopped.
+        target: A study stops when its first objective is at most this.
+        patience: A study stops after so many trials without an improvement.
+        terminator: Whether Optuna's terminator may stop a study.
+        max_hours: The run asks for nothing more after this time.
     """
 
     max_trials: int = 200
@@ -34,14 +41,41 @@ class OptunaSpec:
     hmc_budget_sec: float = 36000.0
     method_budget_sec: float = 6000.0
     seed: int = 42
-    sampler: SamplerName = "tpe"
+    sampler: Any = "tpe"
     n_startup_trials: int = 10
     objective: Any = "abs"
     objectives: tuple[str, ...] = (ERROR,)
     confirm: int = 2
     stop_after_failures: int = 10
+    target: float | None = None
+    patience: int | None = None
+    terminator: bool = False
+    max_hours: float | None = None
+
+    @property
+    def sampler_name(self) -> str:
+        """The sampler's name."""
+        return self.sampler["name"] if isinstance(self.sampler, dict) else self.sampler
+
+    @property
+    def sampler_params(self) -> dict[str, Any]:
+        """The sampler's own parameters."""
+        params = dict(self.sampler) if isinstance(self.sampler, dict) else {}
+        params.pop("name", None)
+        return params
 
     def __post_init__(self) -> None:
+        if isinstance(self.sampler, dict) and "name" not in self.sampler:
+            raise SpecError("sampler: name is missing; e.g. {name: tpe, multivariate: true}")
+        if self.sampler_name not in SAMPLERS:
+            raise SpecError(
+                f"sampler: unknown name '{self.sampler_name}'; {nearest(self.sampler_name, SAMPLERS)}"
+            )
+        for name in ("patience", "max_hours"):
+            if getattr(self, name) is not None:
+                _above_zero(name, getattr(self, name))
+        if self.terminator and len(self.objectives) > 1:
+            raise SpecError("terminator goes with one objective only")
         for name in ("max_trials", "batch_size", "hmc_budget_sec", "method_budget_sec"):
             _above_zero(name, getattr(self, name))
         for name in ("n_startup_trials", "confirm", "stop_after_failures"):
@@ -144,6 +178,22 @@ class ClusterSpec:
 
 
 @dataclass(frozen=True)
+class WarmStart:
+    """One entry of ``warm_start``: a table of points that other studies have tried.
+
+    Attributes:
+        table: A parquet that `aggregate` wrote, or a CSV with a column per parameter.
+        objective: Column with what is minimised.
+        method: Take them for this method only; null takes a row for the method that its column
+            ``method`` names, or for all.
+    """
+
+    table: str
+    objective: str = "objective"
+    method: str | None = None
+
+
+@dataclass(frozen=True)
 class RunSpec:
     """A tuning configuration, ``parsl-optuna --config``.
 
@@ -154,6 +204,7 @@ class RunSpec:
         optuna: Trials, budgets, search.
         search_space: ``method -> parameter -> dimension or fixed value``, over the task's default.
         enqueue: ``method -> first guesses``, each a mapping of some or all parameters.
+        warm_start: Tables of points that the search learns from and does not run.
         reference: Hyperparameters of the reference that differ from its preset.
         limits: Grace, memory, checkpoints.
         cluster: What to ask a scheduler for.
@@ -168,6 +219,7 @@ class RunSpec:
     optuna: OptunaSpec = field(default_factory=OptunaSpec)
     search_space: dict[str, dict[str, Any]] = field(default_factory=dict)
     enqueue: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    warm_start: tuple[WarmStart, ...] = ()
     reference: dict[str, Any] = field(default_factory=dict)
     limits: LimitsSpec = field(default_factory=LimitsSpec)
     cluster: ClusterSpec = field(default_factory=ClusterSpec)

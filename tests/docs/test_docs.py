@@ -10,8 +10,9 @@ from tests.conftest import ROOT
 from tests.e2e.command import run
 from workflow.cli.main import _COMMANDS
 from workflow.store.store import ArtifactStore
+from workflow.study.fixed import load_fixed, plan_fixed
 from workflow.study.forecast import forecast
-from workflow.study.plan import load_fixed, load_run, plan_fixed, plan_run
+from workflow.study.plan import load_run, plan_run
 
 DOCUMENTS = [
     path for path in ROOT.rglob("*.md") if ".venv" not in path.parts and ".pytest_cache" not in path.parts

@@ -17,7 +17,7 @@ from workflow.store.atomic import read_json
 from workflow.store.layout import Results
 from workflow.store.lease import Lease
 from workflow.store.store import ArtifactStore
-from workflow.study.plan import load_fixed, plan_fixed
+from workflow.study.fixed import load_fixed, plan_fixed
 
 
 @click.command("parsl-llc", context_settings={"help_option_names": ["-h", "--help"]})

@@ -138,6 +138,7 @@ class Driver:
             done, _ = wait(self._jobs, timeout=_REFRESH_SEC, return_when=FIRST_COMPLETED)
             for future in [known for known in self._jobs if known in done]:  # in order of submission
                 self._finish(future, self._jobs.pop(future))
+            self._watch_time()
             self._refill()
             self._observe(self.snapshot())
         studies = tuple(self._trials[key] for key in sorted(self._trials, key=lambda key: key[2]))
@@ -153,6 +154,15 @@ class Driver:
             self._now() - self._started_at,
             self._left_sec(statuses),
         )
+
+    def _watch_time(self) -> None:
+        """Let every study end with what it has when the hours of the run are over."""
+        hours = self._plan.max_hours
+        if hours is None or self._now() - self._started_at < 3600 * hours:
+            return
+        for trials in self._trials.values():
+            if trials.is_searching and trials.stopped is None:
+                trials.stopped = f"the {hours:g} hours of the run are over"
 
     # Problems.
 
@@ -339,7 +349,7 @@ def is_usable(outcome: Outcome, budget_sec: float) -> bool:
 
 
 def _asked(proposal: Next) -> Asked:
-    return Asked(proposal.number, utc_now(), proposal.by)
+    return Asked(proposal.number, utc_now(), proposal.by, proposal.attempt)
 
 
 def _bad(trials: Trials) -> int:

@@ -7,14 +7,15 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from workflow.errors import SpecError, WorkflowError, nearest
+from workflow.errors import Mistakes, SpecError, nearest
 from workflow.ids import derive_seed, problem_id
 from workflow.load import assign, read_yaml, structure
 from workflow.objective import ERROR, Objective
 from workflow.records import Manifest
 from workflow.space import Scalar, Space
-from workflow.spec import ClusterSpec, FixedSpec, LimitsSpec, RunSpec, SamplerName, SamplerSpec
+from workflow.spec import ClusterSpec, LimitsSpec, RunSpec
 from workflow.study.overlay import merge_space
+from workflow.study.warmstart import read_points
 from workflow.tasks.base import Task, resolve_task
 
 
@@ -58,10 +59,15 @@ class StudyPlan:
         batch_size: Trials in flight.
         seed: Of all proposals.
         sampler: Of the search.
+        sampler_params: Its own parameters.
         n_startup_trials: Random trials first.
         enqueue: First guesses, complete or partial.
         confirm: Fresh seeds for the best point.
         stop_after_failures: Stop when the first so many all fail; 0 never does.
+        target: Stop when the first objective is at most this.
+        patience: Stop after so many trials without an improvement.
+        terminator: Whether Optuna's terminator may stop it.
+        learned: Points and first objectives that the search knows from elsewhere.
         points: Fixed trials instead of a search.
     """
 
@@ -74,11 +80,16 @@ class StudyPlan:
     max_trials: int
     batch_size: int
     seed: int = 0
-    sampler: SamplerName = "random"
+    sampler: str = "random"
+    sampler_params: Mapping[str, Any] = field(default_factory=dict)
     n_startup_trials: int = 10
     enqueue: tuple[Mapping[str, Scalar], ...] = ()
     confirm: int = 0
     stop_after_failures: int = 0
+    target: float | None = None
+    patience: int | None = None
+    terminator: bool = False
+    learned: tuple[tuple[Mapping[str, Scalar], float], ...] = ()
     points: tuple[Point, ...] | None = None
 
     def hyperparams(self, point: Mapping[str, Scalar]) -> dict[str, Scalar]:
@@ -106,6 +117,7 @@ class RunPlan:
         objective: What ``error`` means.
         objectives: Names, the first one leads.
         limits: What a trial may take besides its budget.
+        max_hours: After so long nothing more is asked.
     """
 
     task: Task
@@ -114,6 +126,7 @@ class RunPlan:
     objective: Objective = field(default_factory=Objective)
     objectives: tuple[str, ...] = (ERROR,)
     limits: LimitsSpec = field(default_factory=LimitsSpec)
+    max_hours: float | None = None
 
     def manifest(self, study: StudyPlan, hyperparams: Mapping[str, Scalar], seed: int) -> Manifest:
         """Return the manifest of a trial of *study*."""
@@ -135,15 +148,10 @@ def load_run(path: Path, assignments: Sequence[str] = ()) -> RunSpec:
     Raises:
         SpecError: All mistakes of shape at once.
     """
-    return structure(RunSpec, _assigned(path, assignments), f"{path} $")
+    return structure(RunSpec, assigned(path, assignments), f"{path} $")
 
 
-def load_fixed(path: Path, assignments: Sequence[str] = ()) -> FixedSpec:
-    """Read a production configuration as `load_run` reads a tuning one."""
-    return structure(FixedSpec, _assigned(path, assignments), f"{path} $")
-
-
-def _assigned(path: Path, assignments: Sequence[str]) -> dict[str, Any]:
+def assigned(path: Path, assignments: Sequence[str]) -> dict[str, Any]:
     """Read a file and lay assignments over it; a key of the block ``cluster`` may stand alone."""
     data = read_yaml(path)
     cluster = {entry.name for entry in fields(ClusterSpec)}
@@ -162,8 +170,8 @@ def plan_run(spec: RunSpec, where: str) -> RunPlan:
     Raises:
         SpecError: All mistakes, one per line.
     """
-    task = _task(spec.task, where)
-    mistakes = _Mistakes()
+    task = bind_task(spec.task, where)
+    mistakes = Mistakes()
     for index, method in enumerate(spec.methods):
         if method not in task.methods:
             mistakes.add(f"{where} $.methods[{index}]: no method '{method}'; {nearest(method, task.methods)}")
@@ -179,80 +187,37 @@ def plan_run(spec: RunSpec, where: str) -> RunPlan:
     problems = []
     for index, raw in enumerate(spec.problems):
         with mistakes:
-            problem = _problem(task, raw, f"{where} $.problems[{index}]")
+            problem = bind_problem(task, raw, f"{where} $.problems[{index}]")
             manifest = _reference(task, problem.pid, spec, f"{where} $.reference")
             problems.append(ProblemPlan(problem.pid, problem.label, problem.problem, manifest))
     mistakes.raise_any()
     studies = []
-    for problem in _distinct_problems(problems, where, mistakes):
+    for problem in distinct_problems(problems, where, mistakes):
         for method in spec.methods:
             with mistakes:
                 studies.append(_study(task, spec, problem, method, where))
     mistakes.raise_any()
-    return RunPlan(task, tuple(problems), tuple(studies), objective, spec.optuna.objectives, spec.limits)
+    return RunPlan(
+        task,
+        tuple(problems),
+        tuple(studies),
+        objective,
+        spec.optuna.objectives,
+        spec.limits,
+        spec.optuna.max_hours,
+    )
 
 
-def plan_fixed(
-    spec: FixedSpec, where: str, tuned: Mapping[tuple[str, str, str], Mapping[str, Scalar]]
-) -> RunPlan:
-    """Bind a production configuration.
-
-    Args:
-        spec: The configuration.
-        where: Its file, for messages.
-        tuned: Best hyperparameters by (results folder, pid, method), for ``best_from``.
-
-    Raises:
-        SpecError: All mistakes, one per line.
-    """
-    task = _task(spec.task, where)
-    mistakes = _Mistakes()
-    problems = []
-    for index, raw in enumerate(spec.problems):
-        with mistakes:
-            problems.append(_problem(task, raw, f"{where} $.problems[{index}]"))
-    mistakes.raise_any()
-    studies = []
-    for problem in _distinct_problems(problems, where, mistakes):
-        for index, sampler in enumerate(spec.samplers):
-            with mistakes:
-                place = f"{where} $.samplers[{index}]"
-                studies.append(_fixed_study(task, spec, problem, sampler, tuned, place))
-    mistakes.raise_any()
-    return RunPlan(task, tuple(problems), tuple(studies), limits=spec.limits)
-
-
-class _Mistakes:
-    """Collects the messages of several `WorkflowError`s, so that all are told at once."""
-
-    def __init__(self) -> None:
-        self._lines: list[str] = []
-
-    def add(self, line: str) -> None:
-        self._lines.append(line)
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        if isinstance(error, WorkflowError):
-            self._lines += str(error).splitlines()
-            return True
-        return False
-
-    def raise_any(self) -> None:
-        if self._lines:
-            raise SpecError("\n".join(dict.fromkeys(self._lines)))
-
-
-def _task(name: str, where: str) -> Task:
+def bind_task(name: str, where: str) -> Task:
+    """Find a task; raises `SpecError` with its place."""
     try:
         return resolve_task(name)
     except SpecError as error:
         raise SpecError(f"{where} $.task: {error}") from error
 
 
-def _problem(task: Task, raw: Mapping[str, Any], where: str) -> ProblemPlan:
+def bind_problem(task: Task, raw: Mapping[str, Any], where: str) -> ProblemPlan:
+    """Resolve a problem as written; raises `SpecError` with its place."""
     problem = task.resolve(raw, where)
     pid = problem_id(task.name, task.version, problem)
     return ProblemPlan(pid, label_of(raw), problem, None)
@@ -264,7 +229,8 @@ def label_of(raw: Mapping[str, Any]) -> str:
     return "/".join(words) + ("+overrides" if raw.get("overrides") else "")
 
 
-def _distinct_problems(problems: list[ProblemPlan], where: str, mistakes: _Mistakes) -> list[ProblemPlan]:
+def distinct_problems(problems: list[ProblemPlan], where: str, mistakes: Mistakes) -> list[ProblemPlan]:
+    """Return the problems, with a mistake added for each that is there twice."""
     seen: dict[str, int] = {}
     for index, problem in enumerate(problems):
         if problem.pid in seen:
@@ -316,11 +282,20 @@ def _study(task: Task, spec: RunSpec, problem: ProblemPlan, method: str, where: 
         optuna.max_trials,
         optuna.batch_size,
         derive_seed("study", optuna.seed, problem.pid, method),
-        optuna.sampler,
+        optuna.sampler_name,
+        optuna.sampler_params,
         optuna.n_startup_trials,
         tuple(guesses),
         optuna.confirm,
         optuna.stop_after_failures,
+        optuna.target,
+        optuna.patience,
+        optuna.terminator,
+        tuple(
+            found
+            for index, entry in enumerate(spec.warm_start)
+            for found in read_points(entry, method, space, f"{where} $.warm_start[{index}]")
+        ),
     )
 
 
@@ -335,35 +310,3 @@ def _guess(
         if not dimension.contains(complete[name]):
             raise SpecError(f"{where}.{name}: {guess[name]} is outside the search space; widen it there")
     return {name: complete[name] for name in guess}
-
-
-def _fixed_study(
-    task: Task,
-    spec: FixedSpec,
-    problem: ProblemPlan,
-    sampler: SamplerSpec,
-    tuned: Mapping[tuple[str, str, str], Mapping[str, Scalar]],
-    where: str,
-) -> StudyPlan:
-    best: Mapping[str, Scalar] = {}
-    if sampler.best_from is not None:
-        key = (sampler.best_from, problem.pid, sampler.name)
-        if key not in tuned:
-            raise SpecError(
-                f"{where}.best_from: '{sampler.best_from}' has no tuned {sampler.name} for {problem.pid} "
-                f"({problem.label}); tune it first"
-            )
-        best = tuned[key]
-    params = task.complete(sampler.name, {**best, **sampler.overrides}, f"{where}.overrides")
-    points = tuple(Point(params, seed) for seed in sampler.seeds)
-    return StudyPlan(
-        problem.pid,
-        problem.label,
-        sampler.name,
-        params,
-        Space(),
-        spec.budget_sec,
-        len(points),
-        spec.batch_size,
-        points=points,
-    )

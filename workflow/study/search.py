@@ -1,4 +1,4 @@
-"""The only importer of Optuna: an in-memory study that is a fold over trials, and can be asked.
+"""An Optuna study in memory that is a fold over trials, and can be asked.
 
 The study is rebuilt from the artifacts at every start. The sampler is made anew for every ask from
 (study seed, trial number, attempt), so a proposal depends on what was told and not on what was asked
@@ -7,9 +7,12 @@ in an earlier life.
 
 from __future__ import annotations
 
+import json
 import pickle
+import random
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import optuna
 from optuna.distributions import (
@@ -18,15 +21,20 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
+from workflow.errors import SpecError
 from workflow.ids import derive_seed
+from workflow.records import Asked
 from workflow.space import Dimension, Float, Int, Scalar
 from workflow.study.plan import StudyPlan
+from workflow.study.samplers import STATEFUL, make_sampler
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+_MOST_POINTS = 200_000
 
 Values = Sequence[float] | None
 """Objective values of an ended trial; None for a failed one."""
@@ -46,30 +54,73 @@ class Search:
             name: _distribution(dimension) for name, dimension in plan.space.dimensions.items()
         }
         self._numbers: dict[int, int] = {}
+        self._seen: set[str] = set()
+        if plan.sampler == "grid":
+            self._grid = plan.space.points()
+        elif plan.sampler == "cmaes" and n_objectives > 1:
+            raise SpecError("$.optuna.sampler: 'cmaes' knows one objective only; take nsgaii or tpe")
+        else:
+            self._sampler(0, 0)  # tells mistakes before anything runs
         self._study = optuna.create_study(
             study_name=f"{plan.pid}:{plan.method}", directions=[StudyDirection.MINIMIZE] * n_objectives
         )
 
-    def restore(self, number: int, point: Mapping[str, Scalar], values: Values, *, ended: bool) -> None:
+    def learn(self, point: Mapping[str, Scalar], value: float) -> None:
+        """Add what another study found."""
+        self._add(point, [value], TrialState.COMPLETE)
+
+    def restore(
+        self, number: int, point: Mapping[str, Scalar], values: Values, asked: Asked, *, ended: bool
+    ) -> None:
         """Add a trial of an earlier life: ended with *values* (None: failed), or still running."""
+        attributes = {}
+        if self._plan.sampler in STATEFUL and asked.by == "search":
+            again = self._ask_again(number, asked.attempt)
+            if again == point:
+                if ended:
+                    self.tell(number, values)
+                return
+            # With several trials in flight the order of events was another one: keep what was run.
+            attributes = self._study.get_trials(deepcopy=False)[self._numbers[number]].system_attrs
+            self.tell(number, None)
         state = TrialState.RUNNING
         if ended:
             state = TrialState.COMPLETE if values is not None else TrialState.FAIL
-        trial = optuna.trial.create_trial(
-            state=state,
-            values=list(values) if state is TrialState.COMPLETE and values is not None else None,
-            params=dict(point),
-            distributions=self._distributions,
-        )
-        self._numbers[number] = len(self._study.trials)
-        self._study.add_trial(trial)
+        self._numbers[number] = self._add(point, values, state, attributes)
+
+    def _ask_again(self, number: int, attempts: int) -> dict[str, Scalar]:
+        """Ask as in the earlier life, refusals included, so that the sampler notes what it noted then."""
+        for attempt in range(attempts):
+            self.ask(number, attempt)
+            self.tell(number, None)
+        return self.ask(number, attempts)
 
     def ask(self, number: int, attempt: int = 0, *, at_random: bool = False) -> dict[str, Scalar]:
         """Propose a point for trial *number*; a later *attempt* proposes another one."""
-        self._study.sampler = self._sampler(number, attempt, at_random=at_random)
-        trial = self._study.ask(self._distributions)
+        if self._plan.sampler == "grid":
+            point = next((one for one in self._grid if _key(one) not in self._seen), None)
+            if point is not None:
+                self._study.enqueue_trial(dict(point))
+            at_random = True
+        if at_random:
+            self._study.sampler = RandomSampler(self._seed(number, attempt) % 2**32)
+        else:
+            self._study.sampler = self._sampler(number, attempt)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            trial = self._study.ask(self._distributions)
         self._numbers[number] = trial.number
+        self._seen.add(_key(trial.params))
         return dict(trial.params)
+
+    def leftover(self, number: int) -> dict[str, Scalar] | None:
+        """Propose, for trial *number*, one of the points of a small finite space that are left; or None."""
+        if self._plan.space.size() > _MOST_POINTS:
+            return None
+        left = [point for point in self._plan.space.points() if _key(point) not in self._seen]
+        if not left:
+            return None
+        return self.suggest(number, random.Random(self._seed(number, 0)).choice(left))
 
     def suggest(self, number: int, guess: Mapping[str, Scalar]) -> dict[str, Scalar]:
         """Return a first guess as trial *number*, completed by the sampler where it is partial."""
@@ -88,13 +139,40 @@ class Search:
         """Return the study as bytes for notebooks."""
         return pickle.dumps(self._study)
 
-    def _sampler(self, number: int, attempt: int, *, at_random: bool) -> BaseSampler:
-        seed = derive_seed("ask", self._plan.seed, number, attempt) % 2**32
-        if at_random or self._plan.sampler == "random":
-            return RandomSampler(seed)
+    def should_terminate(self) -> bool:
+        """Whether Optuna's terminator sees nothing left to gain."""
+        from optuna.terminator import Terminator  # noqa: PLC0415  it needs torch, which others do not
+
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return TPESampler(seed=seed, n_startup_trials=self._plan.n_startup_trials)
+            warnings.simplefilter("ignore")
+            return Terminator().should_terminate(self._study)
+
+    def _add(
+        self,
+        point: Mapping[str, Scalar],
+        values: Values,
+        state: TrialState,
+        attributes: dict[str, Any] | None = None,
+    ) -> int:
+        """Add a trial that was not asked here; return its number in the study."""
+        trial = optuna.trial.create_trial(
+            state=state,
+            values=list(values) if state is TrialState.COMPLETE and values is not None else None,
+            params=dict(point),
+            distributions=self._distributions,
+            system_attrs=attributes,
+        )
+        self._study.add_trial(trial)
+        self._seen.add(_key(point))
+        return len(self._study.get_trials(deepcopy=False)) - 1
+
+    def _sampler(self, number: int, attempt: int) -> optuna.samplers.BaseSampler:
+        plan = self._plan
+        seeds = (derive_seed("sampler", plan.seed), self._seed(number, attempt))
+        return make_sampler(plan.sampler, plan.sampler_params, seeds, plan.n_startup_trials)
+
+    def _seed(self, number: int, attempt: int) -> int:
+        return derive_seed("ask", self._plan.seed, number, attempt)
 
 
 def pareto_front(values: Sequence[Sequence[float]]) -> list[int]:
@@ -108,6 +186,10 @@ def pareto_front(values: Sequence[Sequence[float]]) -> list[int]:
         if not beaten:
             front.append(index)
     return front
+
+
+def _key(point: Mapping[str, Scalar]) -> str:
+    return json.dumps(dict(point), sort_keys=True)
 
 
 def _distribution(dimension: Dimension) -> BaseDistribution:

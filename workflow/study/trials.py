@@ -47,6 +47,7 @@ class Next:
     manifest: Manifest
     number: int | None
     by: str
+    attempt: int = 0
 
 
 class Trials:
@@ -74,7 +75,10 @@ class Trials:
         self.search = None
         if study.points is None:
             self.search = Search(study, len(plan.objectives))
+            for point, value in study.learned if len(plan.objectives) == 1 else ():
+                self.search.learn(point, value)
             self._fold(store)
+            self._apply_rules()
 
     # What comes next.
 
@@ -100,6 +104,7 @@ class Trials:
         limit = self.study.stop_after_failures
         if limit and len(self.ended) >= limit and not any(e.values for e in self.ended.values()):
             self.stopped = f"its first {len(self.ended)} trials all failed, the last one: {outcome.reason}"
+        self._apply_rules()
         return ended
 
     @property
@@ -134,6 +139,20 @@ class Trials:
 
     # Inside.
 
+    def _apply_rules(self) -> None:
+        """Stop the study where one of its own rules says so."""
+        best = self.best()
+        if self.stopped is not None or best is None or best.values is None or self.search is None:
+            return
+        study = self.study
+        since = sum(_order(entry) > _order(best) for entry in self.ended.values())
+        if study.target is not None and best.values[0] <= study.target:
+            self.stopped = f"reached its target: {best.values[0]:.4g} is at most {study.target:.4g}"
+        elif study.patience is not None and since >= study.patience:
+            self.stopped = f"no improvement in its last {since} trials"
+        elif study.terminator and self.search.should_terminate():
+            self.stopped = f"Optuna's terminator sees nothing left to gain after {len(self.ended)} trials"
+
     def _fold(self, store: ArtifactStore) -> None:
         """Rebuild the search from what is on disk."""
         assert self.search is not None
@@ -147,12 +166,12 @@ class Trials:
             self._known[manifest.trial_id] = manifest.hyperparams
             outcome = store.outcome(manifest)
             if outcome is None or outcome.state is State.LOST:  # a lost trial gets another chance
-                self._pending.append(Next(manifest, number, asked.by))
-                self.search.restore(number, point, None, ended=False)
+                self._pending.append(Next(manifest, number, asked.by, asked.attempt))
+                self.search.restore(number, point, None, asked, ended=False)
                 continue
             ended = self._judge(manifest, asked, outcome)
             self.ended[manifest.trial_id] = ended
-            self.search.restore(number, point, ended.values, ended=True)
+            self.search.restore(number, point, ended.values, asked, ended=True)
 
     def _members(self, store: ArtifactStore) -> Iterator[tuple[Manifest, Asked]]:
         """Yield the stored trials that this study could have asked for, whoever did."""
@@ -201,21 +220,24 @@ class Trials:
             for attempt in range(_MODEL_ATTEMPTS + _RANDOM_ATTEMPTS):
                 at_random = attempt >= _MODEL_ATTEMPTS
                 point = search.ask(number, attempt, at_random=at_random)
-                proposal = self._fresh(point, number, "search")
+                proposal = self._fresh(point, number, "search", attempt)
                 if proposal is not None:
                     return proposal
                 search.tell(number, None)
+            point = search.leftover(number)
+            if point is not None:
+                return self._fresh(point, number, "search", _MODEL_ATTEMPTS + _RANDOM_ATTEMPTS)
         self.stopped = f"all {len(self._known)} points of its search space are known"
         return None
 
-    def _fresh(self, point: Mapping[str, Scalar], number: int, by: str) -> Next | None:
+    def _fresh(self, point: Mapping[str, Scalar], number: int, by: str, attempt: int = 0) -> Next | None:
         hyperparams = self.study.hyperparams(point)
         manifest = self._plan.manifest(self.study, hyperparams, 0)
         if manifest.trial_id in self._known:
             return None
         self._known[manifest.trial_id] = hyperparams
         self._next_number = number + 1
-        return Next(manifest, number, by)
+        return Next(manifest, number, by, attempt)
 
     def _unused_guess(self) -> Mapping[str, Scalar] | None:
         for guess in self.study.enqueue:

@@ -3,6 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.toyrun import toy_plan
+from workflow.records import Asked
 from workflow.study.search import Search, pareto_front
 
 
@@ -18,7 +19,7 @@ def test_asks_depend_on_what_was_told_and_not_on_the_process():
         told.append((number, point, (abs(point["x"]),)))
         first.tell(number, told[-1][2])
     for number, point, values in told:
-        second.restore(number, point, values, ended=True)
+        second.restore(number, point, values, Asked(number, "", "search"), ended=True)
 
     assert first.ask(6) == second.ask(6)
 
