@@ -30,7 +30,7 @@ def drive(plan, folder, executor=None, observe=None):
     """Drive a plan to its end in *folder*."""
     executor = executor or InlineExecutor()
     observe = observe or getattr(executor, "pump", lambda snapshot: None)
-    return Driver(plan, ArtifactStore(folder), executor, observe).run()
+    return Driver(plan, ArtifactStore(folder), executor, observe, refresh_sec=0.0).run()
 
 
 def rows(result):

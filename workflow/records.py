@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, Literal
 
 from workflow.ids import trial_id
@@ -50,7 +51,7 @@ class Manifest:
     seed: int
     budget_sec: float
 
-    @property
+    @cached_property
     def trial_id(self) -> str:
         """Return ``r_`` + 12 hex digits."""
         return trial_id(self.identity())

@@ -5,6 +5,7 @@ Decides nothing about proposals (`trials`), nothing about files (`store`): it mo
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -95,8 +96,9 @@ class Driver:
         plan: What to run.
         store: Where everything is kept.
         executor: Where it runs.
-        observe: Called with a snapshot when something changed, and about twice a second.
+        observe: Called with a snapshot about every *refresh_sec*.
         now: Monotonic clock.
+        refresh_sec: How often to look after the backend, and at most to tell.
     """
 
     def __init__(
@@ -106,7 +108,9 @@ class Driver:
         executor: Executor,
         observe: Callable[[Snapshot], None],
         now: Clock = time.monotonic,
+        refresh_sec: float = _REFRESH_SEC,
     ) -> None:
+        self._refresh_sec, self._told_at = refresh_sec, -math.inf
         self._plan, self._store, self._executor = plan, store, executor
         self._observe, self._now = observe, now
         self._started_at = now()
@@ -135,12 +139,13 @@ class Driver:
         self._observe(self.snapshot())
         while self._jobs:
             self._executor.check()
-            done, _ = wait(self._jobs, timeout=_REFRESH_SEC, return_when=FIRST_COMPLETED)
+            done, _ = wait(self._jobs, timeout=self._refresh_sec, return_when=FIRST_COMPLETED)
             for future in [known for known in self._jobs if known in done]:  # in order of submission
                 self._finish(future, self._jobs.pop(future))
             self._watch_time()
             self._refill()
-            self._observe(self.snapshot())
+            self._tell()
+        self._observe(self.snapshot())
         studies = tuple(self._trials[key] for key in sorted(self._trials, key=lambda key: key[2]))
         return RunResult(studies, self._references, self._failures, self._n_started, self._stopping)
 
@@ -163,6 +168,12 @@ class Driver:
         for trials in self._trials.values():
             if trials.is_searching and trials.stopped is None:
                 trials.stopped = f"the {hours:g} hours of the run are over"
+
+    def _tell(self) -> None:
+        """Show the progress, but not after every trial where they end by the hundred."""
+        if self._now() - self._told_at >= self._refresh_sec:
+            self._told_at = self._now()
+            self._observe(self.snapshot())
 
     # Problems.
 
@@ -322,7 +333,7 @@ class Driver:
             study.pid,
             study.method,
             len(trials.ended),
-            sum(entry.values is None for entry in trials.ended.values()) if trials.search else _bad(trials),
+            trials.n_failed if trials.search else _bad(trials),
             len(trials.running),
             study.max_trials,
             None if best is None else next(iter(best.objectives.values())),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from workflow.objective import evaluate
 from workflow.records import Asked, Manifest, Outcome, State, Trusted
@@ -32,7 +33,7 @@ class Ended:
     outcome: Outcome
     objectives: Mapping[str, float | None]
 
-    @property
+    @cached_property
     def values(self) -> tuple[float, ...] | None:
         """All objectives in order; None unless the trial is ok and every one is a number."""
         values = tuple(value for value in self.objectives.values() if value is not None)
@@ -70,6 +71,8 @@ class Trials:
         self.running: dict[str, Next] = {}
         self.stopped: str | None = None
         self._pending: list[Next] = []
+        self._best: Ended | None = None
+        self._since_best = self.n_failed = 0
         self._known: dict[str, Mapping[str, Scalar]] = {}
         self._next_number = 0
         self.search = None
@@ -98,11 +101,11 @@ class Trials:
         if started.by == "confirm":
             self.confirmed[trial_id] = ended
             return ended
-        self.ended[trial_id] = ended
+        self._count(ended)
         if self.search is not None and started.number is not None:
             self.search.tell(started.number, ended.values)
         limit = self.study.stop_after_failures
-        if limit and len(self.ended) >= limit and not any(e.values for e in self.ended.values()):
+        if limit and len(self.ended) >= limit and self._best is None:
             self.stopped = f"its first {len(self.ended)} trials all failed, the last one: {outcome.reason}"
         self._apply_rules()
         return ended
@@ -130,7 +133,7 @@ class Trials:
 
     def best(self) -> Ended | None:
         """Return the trial with the least first objective; None when none succeeded."""
-        return min(self.successes, key=lambda e: e.values or (), default=None)
+        return self._best
 
     def front(self) -> list[Ended]:
         """Return the Pareto front, the trials that none beats in all objectives."""
@@ -139,13 +142,23 @@ class Trials:
 
     # Inside.
 
+    def _count(self, ended: Ended) -> None:
+        """Add an ended trial; what is asked after every trial must not cost a pass over all of them."""
+        self.ended[ended.manifest.trial_id] = ended
+        self.n_failed += ended.values is None
+        best = self._best
+        if ended.values is not None and (best is None or _rank(ended) < _rank(best)):
+            self._best = best = ended
+            self._since_best = sum(_order(entry) > _order(best) for entry in self.ended.values())
+        elif best is not None and _order(ended) > _order(best):
+            self._since_best += 1
+
     def _apply_rules(self) -> None:
         """Stop the study where one of its own rules says so."""
-        best = self.best()
+        best, since = self._best, self._since_best
         if self.stopped is not None or best is None or best.values is None or self.search is None:
             return
         study = self.study
-        since = sum(_order(entry) > _order(best) for entry in self.ended.values())
         if study.target is not None and best.values[0] <= study.target:
             self.stopped = f"reached its target: {best.values[0]:.4g} is at most {study.target:.4g}"
         elif study.patience is not None and since >= study.patience:
@@ -170,7 +183,7 @@ class Trials:
                 self.search.restore(number, point, None, asked, ended=False)
                 continue
             ended = self._judge(manifest, asked, outcome)
-            self.ended[manifest.trial_id] = ended
+            self._count(ended)
             self.search.restore(number, point, ended.values, asked, ended=True)
 
     def _members(self, store: ArtifactStore) -> Iterator[tuple[Manifest, Asked]]:
@@ -273,6 +286,10 @@ class Trials:
 def _age(manifest: Manifest, asked: Asked) -> tuple[float, str, str]:
     number = float("inf") if asked.number is None else asked.number
     return number, asked.at, manifest.trial_id
+
+
+def _rank(ended: Ended) -> tuple[tuple[float, ...], tuple[float, str, str]]:
+    return ended.values or (), _order(ended)
 
 
 def _order(ended: Ended) -> tuple[float, str, str]:

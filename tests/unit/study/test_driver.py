@@ -173,7 +173,7 @@ def test_stop_drains_what_runs(tmp_path):
             driver.stop()
         executor.pump()
 
-    driver = Driver(plan, ArtifactStore(tmp_path), executor, observe)
+    driver = Driver(plan, ArtifactStore(tmp_path), executor, observe, refresh_sec=0.0)
     result = driver.run()
 
     assert result.interrupted
