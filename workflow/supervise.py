@@ -137,6 +137,7 @@ def supervise(
     method: str,
     trial_id: str,
     objective: Mapping[str, Any],
+    budget_sec: float,
     limits: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Run a stored trial in a child process and return the accepted outcome as plain data.
@@ -147,6 +148,7 @@ def supervise(
         method: Name of the method.
         trial_id: The trial's id.
         objective: As `worker.execute` takes it.
+        budget_sec: Time allowed for the run itself.
         limits: Fields of `LimitsSpec`.
 
     Raises:
@@ -158,18 +160,18 @@ def supervise(
         if child is not None:
             child.close()
         child = _children[os.getpid()] = Child(limits)
-    store = ArtifactStore(Path(root))
-    manifest, _ = store.manifest(pid, method, trial_id)
     request = {"root": root, "pid": pid, "method": method, "trial_id": trial_id}
     request |= {"objective": dict(objective), "checkpoint_sec": limits["checkpoint_sec"]}
     begun = time.monotonic()
     try:
-        answer = child.run(request, manifest.budget_sec)
+        answer = child.run(request, budget_sec)
     except ChildDied as died:
         del _children[os.getpid()]
-        state, reason = verdict(died, manifest.budget_sec, limits["memory_gb"])
+        state, reason = verdict(died, budget_sec, limits["memory_gb"])
         if state is State.LOST:
             raise WorkerLost(reason) from None
+        store = ArtifactStore(Path(root))
+        manifest, _ = store.manifest(pid, method, trial_id)
         seconds, output = time.monotonic() - begun, child.output.decode(errors="replace")
         outcome = worker.failure(manifest, state, reason, runtime_sec=seconds, output=output or None)
         return store.commit(manifest, outcome).to_json()

@@ -303,4 +303,9 @@ def _git_commit() -> str | None:
 
 def _versions() -> dict[str, str]:
     found = {"python": platform.python_version(), "parsl_optuna": __version__}
-    return found | {name: metadata.version(name) for name in _REPORTED_PACKAGES if name in sys.modules}
+    return found | {name: _version(name) for name in _REPORTED_PACKAGES if name in sys.modules}
+
+
+@functools.cache
+def _version(package: str) -> str:
+    return metadata.version(package)

@@ -31,7 +31,7 @@ def no_child_left():
 
 def run(store, manifest, **limits):
     where = (str(store.paths.root), manifest.pid, manifest.method, manifest.trial_id)
-    return supervise.supervise(*where, {}, LIMITS | limits)
+    return supervise.supervise(*where, {}, manifest.budget_sec, LIMITS | limits)
 
 
 def with_budget(tmp_path, trouble, seconds=0.2):
@@ -138,7 +138,7 @@ def test_a_node_that_is_wanted_back_costs_no_step(tmp_path):
 def test_a_child_ends_with_its_parent(tmp_path):
     store, manifest = stored(tmp_path, trouble="hang")
     where = (str(store.paths.root), manifest.pid, manifest.method, manifest.trial_id)
-    code = f"from workflow.supervise import supervise\nsupervise(*{where!r}, {{}}, {LIMITS!r})"
+    code = f"from workflow.supervise import supervise\nsupervise(*{where!r}, {{}}, 60.0, {LIMITS!r})"
     parent = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     child = wait_for(lambda: children_of(parent.pid))
 

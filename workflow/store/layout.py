@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from workflow.errors import SpecError
@@ -41,7 +42,7 @@ class Artifacts:
 
     def trials(self, pid: str, method: str) -> Path:
         """Folder of the trials of a problem and method."""
-        return self.runs / _checked(pid) / _checked(method)
+        return _below(self.runs, pid, method)
 
     def manifest(self, pid: str, method: str, trial_id: str) -> Path:
         """What a trial is."""
@@ -93,6 +94,11 @@ class Results:
         """A pickled study for notebooks; never read by this package."""
         folder = f"optuna_{_checked(task.replace(':', '.'))}"  # a task may be named module:NAME
         return self.root / "studies" / folder / f"{_checked(pid)}:{_checked(method)}.pkl"
+
+
+@lru_cache(maxsize=1024)  # asked for with every file of a study
+def _below(folder: Path, *names: str) -> Path:
+    return folder.joinpath(*map(_checked, names))
 
 
 def _checked(name: str) -> str:

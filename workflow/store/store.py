@@ -180,19 +180,7 @@ class ArtifactStore:
         data = read_json(path)
         if data is None:
             raise CorruptArtifact(f"{path}: is missing; delete the folder, or restore it")
-        try:
-            manifest = Manifest(**{entry.name: data[entry.name] for entry in fields(Manifest)})
-            asked = Asked(**data["asked"])
-            actual = manifest.trial_id
-        except (KeyError, TypeError, ValueError) as error:
-            raise CorruptArtifact(
-                f"{path}: not a manifest ({error}); restore it, or delete its folder"
-            ) from error
-        if actual != trial_id:
-            raise CorruptArtifact(
-                f"{path}: its content has the id {actual}, not {trial_id} (edited, or a collision)"
-            )
-        return manifest, asked
+        return _manifest(path, data, trial_id)
 
     def manifests(self, pid: str, method: str) -> Iterator[tuple[Manifest, Asked]]:
         """Yield all stored manifests of a problem and method, by id.
@@ -200,8 +188,10 @@ class ArtifactStore:
         A folder without a manifest is what a crash between two writes leaves, and is skipped.
         """
         for trial_id in _folders(self.paths.trials(pid, method)):
-            if self.paths.manifest(pid, method, trial_id).exists():
-                yield self.manifest(pid, method, trial_id)
+            path = self.paths.manifest(pid, method, trial_id)
+            data = read_json(path)
+            if data is not None:
+                yield _manifest(path, data, trial_id)
 
     def methods(self, pid: str) -> list[str]:
         """List the methods that have trials for a problem."""
@@ -242,6 +232,22 @@ class ArtifactStore:
         path = self.paths.metrics(manifest.pid, manifest.method, manifest.trial_id)
         count = len(list(path.parent.glob("metrics.retired-*.json")))
         path.replace(path.with_name(f"metrics.retired-{count + 1}.json"))
+
+
+def _manifest(path: Path, data: Mapping[str, Any], trial_id: str) -> tuple[Manifest, Asked]:
+    try:
+        manifest = Manifest(**{entry.name: data[entry.name] for entry in fields(Manifest)})
+        asked = Asked(**data["asked"])
+        actual = manifest.trial_id
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptArtifact(
+            f"{path}: not a manifest ({error}); restore it, or delete its folder"
+        ) from error
+    if actual != trial_id:
+        raise CorruptArtifact(
+            f"{path}: its content has the id {actual}, not {trial_id} (edited, or a collision)"
+        )
+    return manifest, asked
 
 
 def _folders(parent: Path) -> list[str]:

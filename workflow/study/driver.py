@@ -113,6 +113,9 @@ class Driver:
         self._refresh_sec, self._told_at = refresh_sec, -math.inf
         self._plan, self._store, self._executor = plan, store, executor
         self._observe, self._now = observe, now
+        self._objective = {**asdict(plan.objective), "names": list(plan.objectives)}
+        self._limits = asdict(plan.limits)
+        self._root = str(store.paths.root.resolve())  # workers may start in another folder
         self._started_at = now()
         self._jobs: dict[Future[Any], _Job] = {}
         self._trials: dict[tuple[str, str, int], Trials] = {}
@@ -263,16 +266,14 @@ class Driver:
         manifest = job.manifest
         if job.kind == "trial" and self._first_trial_at is None:
             self._first_trial_at = self._now()
-        objective = {**asdict(self._plan.objective), "names": list(self._plan.objectives)}
-        trial = (manifest.pid, manifest.method, manifest.trial_id, objective)
+        trial = (manifest.pid, manifest.method, manifest.trial_id, self._objective)
         if self._executor.isolates:
-            self._submit(job, supervise.supervise, *trial, asdict(self._plan.limits))
+            self._submit(job, supervise.supervise, *trial, manifest.budget_sec, self._limits)
         else:
             self._submit(job, worker.execute, *trial)
 
     def _submit(self, job: _Job, function: Callable[..., Any], *args: Any) -> None:
-        root = str(self._store.paths.root.resolve())  # workers may start in another folder
-        self._jobs[self._executor.submit(function, root, *args)] = job
+        self._jobs[self._executor.submit(function, self._root, *args)] = job
         self._n_started += job.tries == 0
 
     def _finish(self, future: Future[Any], job: _Job) -> None:

@@ -11,7 +11,7 @@ import json
 import pickle
 import random
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -61,18 +61,41 @@ class Search:
             raise SpecError("$.optuna.sampler: 'cmaes' knows one objective only; take nsgaii or tpe")
         else:
             self._sampler(0, 0)  # tells mistakes before anything runs
-        self._study = optuna.create_study(
-            study_name=f"{plan.pid}:{plan.method}", directions=[StudyDirection.MINIMIZE] * n_objectives
-        )
+        self._n_objectives = n_objectives
+        self._late: list[Callable[[], None]] = []
+        self._made: optuna.Study | None = None
+
+    @property
+    def _study(self) -> optuna.Study:
+        """The study, made when it is needed: one that has ended is never asked."""
+        if self._made is None:
+            self._made = optuna.create_study(
+                study_name=f"{self._plan.pid}:{self._plan.method}",
+                directions=[StudyDirection.MINIMIZE] * self._n_objectives,
+            )
+            for restore in self._late:
+                restore()
+        return self._made
 
     def learn(self, point: Mapping[str, Scalar], value: float) -> None:
         """Add what another study found."""
+        self._late.append(lambda: self._learn(point, value))
+
+    def _learn(self, point: Mapping[str, Scalar], value: float) -> None:
         self._add(point, [value], TrialState.COMPLETE)
 
     def restore(
         self, number: int, point: Mapping[str, Scalar], values: Values, asked: Asked, *, ended: bool
     ) -> None:
-        """Add a trial of an earlier life: ended with *values* (None: failed), or still running."""
+        """Add a trial of an earlier life: ended with *values* (None: failed), or still running.
+
+        To be called before anything is asked.
+        """
+        self._late.append(lambda: self._restore(number, point, values, asked, ended=ended))
+
+    def _restore(
+        self, number: int, point: Mapping[str, Scalar], values: Values, asked: Asked, *, ended: bool
+    ) -> None:
         attributes = {}
         if self._plan.sampler in STATEFUL and asked.by == "search":
             again = self._ask_again(number, asked.attempt)
@@ -129,11 +152,12 @@ class Search:
 
     def tell(self, number: int, values: Values) -> None:
         """End trial *number* with its objective values; None tells a failure."""
+        study = self._study  # what is still to be restored has its number only then
         trial = self._numbers[number]
         if values is None:
-            self._study.tell(trial, state=TrialState.FAIL)
+            study.tell(trial, state=TrialState.FAIL)
         else:
-            self._study.tell(trial, list(values))
+            study.tell(trial, list(values))
 
     def pickled(self) -> bytes:
         """Return the study as bytes for notebooks."""
