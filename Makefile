@@ -21,7 +21,7 @@ check: .venv/.installed-dev  ## lint and type-check
 	$(BIN)/pyright
 
 bench: .venv/.installed-dev  ## run every benchmark; see benchmarks/README.md
-	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+	for script in benchmarks/bench_*.py; do $(BIN)/python -m benchmarks.$$(basename $$script .py) || exit 1; done
 
 .venv/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

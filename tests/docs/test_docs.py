@@ -38,7 +38,7 @@ def test_every_command_is_in_the_readme_and_every_one_in_it_exists():
 def test_every_option_of_the_contract_is_documented():
     out, _ = run("parsl-optuna", "run", "--help")
 
-    for option in re.findall(r"--[a-z][a-z-]+", README.split("## Tune")[1].split("## What")[0]):
+    for option in re.findall(r"--[a-z][a-z-]+", README.split("## Tune")[1].split("## Promises")[0]):
         assert option in out
 
 
@@ -51,16 +51,19 @@ def test_every_configuration_binds(path, tmp_path):
         assert forecast(plan_run(load_run(path), str(path)), ArtifactStore(tmp_path))
 
 
-def test_the_readme_s_configuration_binds(tmp_path):
-    (block,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+def test_the_readme_s_configurations_bind(tmp_path):
+    whole, cluster = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
     path = tmp_path / "readme.yaml"
-    path.write_text(block)
+    path.write_text(whole + cluster)
 
-    assert len(plan_run(load_run(path), str(path)).studies) == 3
+    spec = load_run(path)
+
+    assert len(plan_run(spec, str(path)).studies) == 3
+    assert spec.cluster.workers_per_node == 4
 
 
 def test_commands_with_files_name_files_that_exist():
     for line in re.findall(r"^(?:parsl-optuna|parsl-llc) .*$", README, re.MULTILINE):
         for word in shlex.split(line, comments=True):
-            if "/" in word and not word.startswith("artifacts"):
+            if "/" in word and not word.startswith(("artifacts", "FILE")):
                 assert (ROOT / word).exists(), word

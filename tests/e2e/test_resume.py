@@ -2,24 +2,17 @@
 
 import os
 import signal
-import time
 from collections import Counter
 
 import pandas as pd
 import pytest
 
 from tests.e2e.command import run, start, write_config
+from tests.waiting import wait_for
 
 
 def committed(folder):
     return {path: path.read_bytes() for path in folder.glob("artifacts/runs/*/*/*/metrics.json")}
-
-
-def wait_for(condition, seconds=60):
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit, "waited too long"
-        time.sleep(0.05)
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from tests.waiting import wait_for
+
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged")
 _CONF = """\
 ClusterName=tests
@@ -98,14 +100,6 @@ def missing() -> str | None:
     if lacking:
         return f"{lacking[0]} is not installed"
     return None if os.geteuid() == 0 else "only root may start the daemons"
-
-
-def wait_for(condition, seconds: float = 60) -> None:
-    """Wait until a condition holds."""
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit, "waited too long"
-        time.sleep(0.1)
 
 
 def _munge() -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from tests.e2e.command import ROOT, run, start, write_config
 from tests.e2e.test_resume import committed
-from tests.slurm.daemons import Cluster, missing, wait_for
+from tests.slurm.daemons import Cluster, missing
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.slurm, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
 

@@ -5,12 +5,12 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import asdict
 
 import pytest
 
 from tests.unit.test_worker import stored
+from tests.waiting import wait_for
 from workflow import supervise
 from workflow.errors import NodeReclaimed, StoreError, WorkerLost
 from workflow.records import State
@@ -146,14 +146,6 @@ def test_a_child_ends_with_its_parent(tmp_path):
     parent.wait()
 
     wait_for(lambda: not any(is_running(pid) for pid in child))
-
-
-def wait_for(what, seconds=20):
-    limit = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < limit
-        time.sleep(0.05)
-    return found
 
 
 def children_of(pid):
