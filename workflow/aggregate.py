@@ -93,7 +93,7 @@ def objectives_of(rows: pa.Table) -> list[str]:
 
 
 def collect(store: ArtifactStore, task_name: str) -> list[Entry]:
-    """Read every ended trial of a task from the artifacts alone; replicates are left out.
+    """Read every ended trial of a task from the artifacts alone; confirmations are left out.
 
     Objectives are those recorded when the trial ran.
     """
@@ -107,7 +107,7 @@ def collect(store: ArtifactStore, task_name: str) -> list[Entry]:
         for method in store.methods(pid):
             for manifest, asked in store.manifests(pid, method):
                 outcome = store.outcome(manifest)
-                if outcome is not None and manifest.role == "trial" and manifest.seed == 0:
+                if outcome is not None and manifest.role == "trial" and asked.by != "confirm":
                     objectives = outcome.objectives
                     entries.append(Entry(manifest, asked, outcome, objectives, trusted, problem["label"]))
     return entries

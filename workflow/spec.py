@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from workflow.errors import SpecError, nearest
 from workflow.objective import ERROR
@@ -29,6 +29,8 @@ class OptunaSpec:
         objective: A name (``abs``, ``huber``, ``standardised``, ``metric``) or its mapping.
         objectives: ``error`` and metrics; more than one gives a Pareto front.
         confirm: Fresh seeds on which the best point is run again at the end.
+        replicates: Seeds per point; its objective is their mean or median.
+        aggregate: ``mean`` or ``median``.
         stop_after_failures: A study whose first so many trials all fail is stopped.
         target: A study stops when its first objective is at most this.
         patience: A study stops after so many trials without an improvement.
@@ -46,6 +48,8 @@ class OptunaSpec:
     objective: Any = "abs"
     objectives: tuple[str, ...] = (ERROR,)
     confirm: int = 2
+    replicates: int = 1
+    aggregate: Literal["mean", "median"] = "mean"
     stop_after_failures: int = 10
     target: float | None = None
     patience: int | None = None
@@ -76,7 +80,7 @@ class OptunaSpec:
                 _above_zero(name, getattr(self, name))
         if self.terminator and len(self.objectives) > 1:
             raise SpecError("terminator goes with one objective only")
-        for name in ("max_trials", "batch_size", "hmc_budget_sec", "method_budget_sec"):
+        for name in ("max_trials", "batch_size", "hmc_budget_sec", "method_budget_sec", "replicates"):
             _above_zero(name, getattr(self, name))
         for name in ("n_startup_trials", "confirm", "stop_after_failures"):
             if getattr(self, name) < 0:

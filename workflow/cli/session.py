@@ -87,7 +87,7 @@ def save(plan: RunPlan, result: RunResult, results: Results) -> None:
     entries = [
         aggregate.Entry(e.manifest, e.asked, e.outcome, e.objectives, trials.trusted, trials.study.label)
         for trials in result.studies
-        for e in trials.ended.values()
+        for e in trials.runs.values()
     ]
     aggregate.write(aggregate.table(entries, plan.task), results.table)
 

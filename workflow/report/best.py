@@ -12,7 +12,8 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from workflow.study.driver import RunResult
-    from workflow.study.trials import Ended, Trials
+    from workflow.study.ended import Ended
+    from workflow.study.trials import Trials
 
 
 def best_points(result: RunResult) -> list[dict[str, Any]]:
@@ -71,6 +72,7 @@ def _point(trials: Trials) -> dict[str, Any]:
         "trial_id": best.manifest.trial_id,
         "objective": next(iter(best.objectives.values())),
         "objectives": dict(best.objectives),
+        "spread": best.spread,
         "confirmed": fmean(again) if again else None,
         "confirmed_se": _standard_error(again),
         "confirmed_on": len(again),

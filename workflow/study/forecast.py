@@ -50,7 +50,7 @@ def forecast(plan: RunPlan, store: ArtifactStore) -> list[Line]:
     lines = [_reference(problem, store) for problem in plan.problems if problem.reference]
     for study in plan.studies:
         trials = Trials(plan, study, store, None)
-        ended, wanted = len(trials.ended), study.max_trials
+        ended, wanted = len(trials.runs), study.max_trials * study.replicates
         missing = max(wanted - ended, 0)
         confirm = study.confirm if missing else 0
         lines.append(

@@ -67,6 +67,8 @@ class StudyPlan:
         target: Stop when the first objective is at most this.
         patience: Stop after so many trials without an improvement.
         terminator: Whether Optuna's terminator may stop it.
+        replicates: Seeds per point.
+        aggregate: ``mean`` or ``median`` of them.
         learned: Points and first objectives that the search knows from elsewhere.
         points: Fixed trials instead of a search.
     """
@@ -89,6 +91,8 @@ class StudyPlan:
     target: float | None = None
     patience: int | None = None
     terminator: bool = False
+    replicates: int = 1
+    aggregate: str = "mean"
     learned: tuple[tuple[Mapping[str, Scalar], float], ...] = ()
     points: tuple[Point, ...] | None = None
 
@@ -291,6 +295,8 @@ def _study(task: Task, spec: RunSpec, problem: ProblemPlan, method: str, where: 
         optuna.target,
         optuna.patience,
         optuna.terminator,
+        optuna.replicates,
+        optuna.aggregate,
         tuple(
             found
             for index, entry in enumerate(spec.warm_start)

@@ -4,41 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 from workflow.objective import evaluate
 from workflow.records import Asked, Manifest, Outcome, State, Trusted
 from workflow.space import Scalar
 from workflow.store.store import ArtifactStore
+from workflow.study.ended import Ended, age_of, pooled
 from workflow.study.plan import RunPlan, StudyPlan
 from workflow.study.search import Search, pareto_front
 
 _MODEL_ATTEMPTS = 10
 _RANDOM_ATTEMPTS = 50
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A trial with its outcome.
-
-    Attributes:
-        manifest: What it was.
-        asked: How it came about.
-        outcome: What came of it.
-        objectives: By name, against the current reference.
-    """
-
-    manifest: Manifest
-    asked: Asked
-    outcome: Outcome
-    objectives: Mapping[str, float | None]
-
-    @cached_property
-    def values(self) -> tuple[float, ...] | None:
-        """All objectives in order; None unless the trial is ok and every one is a number."""
-        values = tuple(value for value in self.objectives.values() if value is not None)
-        complete = len(values) == len(self.objectives)
-        return values if complete and self.outcome.state is State.OK else None
 
 
 @dataclass(frozen=True)
@@ -54,6 +30,8 @@ class Next:
 class Trials:
     """The trials of one study.
 
+    ``ended`` holds its points; ``runs`` every single run, which with replicates are several per point.
+
     Args:
         plan: The run.
         study: The study.
@@ -67,6 +45,8 @@ class Trials:
         self.study, self.trusted = study, trusted
         self._plan = plan
         self.ended: dict[str, Ended] = {}
+        self.runs: dict[str, Ended] = {}
+        self._replicates: dict[int, list[Ended]] = {}
         self.confirmed: dict[str, Ended] = {}
         self.running: dict[str, Next] = {}
         self.stopped: str | None = None
@@ -101,9 +81,17 @@ class Trials:
         if started.by == "confirm":
             self.confirmed[trial_id] = ended
             return ended
-        self._count(ended)
-        if self.search is not None and started.number is not None:
-            self.search.tell(started.number, ended.values)
+        self.runs[trial_id] = ended
+        if self.search is None or started.number is None:
+            self._count(ended)
+            return ended
+        runs = self._replicates.setdefault(started.number, [])
+        runs.append(ended)
+        if len(runs) < self.study.replicates:
+            return ended
+        point = pooled(runs, self.study.aggregate)
+        self._count(point)
+        self.search.tell(started.number, point.values)
         limit = self.study.stop_after_failures
         if limit and len(self.ended) >= limit and self._best is None:
             self.stopped = f"its first {len(self.ended)} trials all failed, the last one: {outcome.reason}"
@@ -129,7 +117,7 @@ class Trials:
     @property
     def successes(self) -> list[Ended]:
         """Trials with all objectives, by trial number."""
-        return sorted((e for e in self.ended.values() if e.values), key=_order)
+        return sorted((e for e in self.ended.values() if e.values), key=lambda e: e.age)
 
     def best(self) -> Ended | None:
         """Return the trial with the least first objective; None when none succeeded."""
@@ -149,8 +137,8 @@ class Trials:
         best = self._best
         if ended.values is not None and (best is None or _rank(ended) < _rank(best)):
             self._best = best = ended
-            self._since_best = sum(_order(entry) > _order(best) for entry in self.ended.values())
-        elif best is not None and _order(ended) > _order(best):
+            self._since_best = sum(entry.age > best.age for entry in self.ended.values())
+        elif best is not None and ended.age > best.age:
             self._since_best += 1
 
     def _apply_rules(self) -> None:
@@ -169,7 +157,8 @@ class Trials:
     def _fold(self, store: ArtifactStore) -> None:
         """Rebuild the search from what is on disk."""
         assert self.search is not None
-        for manifest, asked in sorted(self._members(store), key=lambda pair: _age(*pair)):
+        for replicates in self._groups(store):
+            manifest, asked = replicates[0]
             point = self.study.point_of(manifest.hyperparams)
             assert point is not None
             number = asked.number
@@ -177,14 +166,41 @@ class Trials:
                 number = self._next_number
             self._next_number = number + 1
             self._known[manifest.trial_id] = manifest.hyperparams
-            outcome = store.outcome(manifest)
-            if outcome is None or outcome.state is State.LOST:  # a lost trial gets another chance
-                self._pending.append(Next(manifest, number, asked.by, asked.attempt))
+            runs = self._replicates[number] = self._read(replicates, number, store)
+            if len(runs) < self.study.replicates:
                 self.search.restore(number, point, None, asked, ended=False)
                 continue
-            ended = self._judge(manifest, asked, outcome)
+            ended = pooled(runs, self.study.aggregate)
             self._count(ended)
             self.search.restore(number, point, ended.values, asked, ended=True)
+
+    def _groups(self, store: ArtifactStore) -> list[dict[int, tuple[Manifest, Asked]]]:
+        """Return the stored replicates of every point, by seed, in the order of the first ones."""
+        groups: dict[str, dict[int, tuple[Manifest, Asked]]] = {}
+        for manifest, asked in self._members(store):
+            first = manifest
+            if manifest.seed:
+                first = self._plan.manifest(self.study, manifest.hyperparams, 0)
+            groups.setdefault(first.trial_id, {})[manifest.seed] = (manifest, asked)
+        whole = [group for group in groups.values() if 0 in group]
+        return sorted(whole, key=lambda group: age_of(*group[0]))
+
+    def _read(
+        self, replicates: Mapping[int, tuple[Manifest, Asked]], number: int, store: ArtifactStore
+    ) -> list[Ended]:
+        """Return the replicates of a point that have ended; the others are pending."""
+        runs = []
+        first, asked_first = replicates[0]
+        for seed in range(self.study.replicates):
+            manifest = self._plan.manifest(self.study, first.hyperparams, seed)
+            _, asked = replicates.get(seed, (manifest, asked_first))
+            outcome = store.outcome(manifest) if seed in replicates else None
+            if outcome is None or outcome.state is State.LOST:  # a lost trial gets another chance
+                self._pending.append(Next(manifest, number, asked_first.by, asked_first.attempt))
+                continue
+            runs.append(self._judge(manifest, asked, outcome))
+            self.runs[manifest.trial_id] = runs[-1]
+        return runs
 
     def _members(self, store: ArtifactStore) -> Iterator[tuple[Manifest, Asked]]:
         """Yield the stored trials that this study could have asked for, whoever did."""
@@ -192,7 +208,7 @@ class Trials:
             mine = (
                 manifest.role == "trial"
                 and (manifest.task, manifest.task_version) == (self._plan.task.name, self._plan.task.version)
-                and manifest.seed == 0
+                and manifest.seed < self.study.replicates
                 and manifest.budget_sec == self.study.budget_sec
             )
             if mine and self.study.point_of(manifest.hyperparams) is not None:
@@ -202,7 +218,8 @@ class Trials:
         if self._pending:
             return self._pending.pop(0)
         searching = sum(trial.by != "confirm" for trial in self.running.values())
-        if self.stopped is None and len(self.ended) + searching < self.study.max_trials:
+        begun = len(self.ended) + searching if self.search is None else len(self._known)
+        if self.stopped is None and begun < self.study.max_trials:
             return self._fixed_point() if self.search is None else self._search_point(self.search)
         if searching:
             return None
@@ -250,6 +267,10 @@ class Trials:
             return None
         self._known[manifest.trial_id] = hyperparams
         self._next_number = number + 1
+        self._pending += [
+            Next(self._plan.manifest(self.study, hyperparams, seed), number, by, attempt)
+            for seed in range(1, self.study.replicates)
+        ]
         return Next(manifest, number, by, attempt)
 
     def _unused_guess(self) -> Mapping[str, Scalar] | None:
@@ -269,7 +290,8 @@ class Trials:
             if entry.manifest.hyperparams == best.manifest.hyperparams
         }
         done |= {trial.manifest.seed for trial in self.running.values()}
-        return [seed for seed in range(1, self.study.confirm + 1) if seed not in done]
+        fresh = range(self.study.replicates, self.study.replicates + self.study.confirm)
+        return [seed for seed in fresh if seed not in done]
 
     def _judge(self, manifest: Manifest, asked: Asked, outcome: Outcome) -> Ended:
         reference = self._plan.task.reference
@@ -283,14 +305,5 @@ class Trials:
         return Ended(manifest, asked, outcome, objectives)
 
 
-def _age(manifest: Manifest, asked: Asked) -> tuple[float, str, str]:
-    number = float("inf") if asked.number is None else asked.number
-    return number, asked.at, manifest.trial_id
-
-
 def _rank(ended: Ended) -> tuple[tuple[float, ...], tuple[float, str, str]]:
-    return ended.values or (), _order(ended)
-
-
-def _order(ended: Ended) -> tuple[float, str, str]:
-    return _age(ended.manifest, ended.asked)
+    return ended.values or (), ended.age
