@@ -1,6 +1,5 @@
 """Interrupted runs with real worker processes: nothing that ended is lost or run again."""
 
-import os
 import signal
 from collections import Counter
 
@@ -34,7 +33,6 @@ def test_kill_9_and_the_same_command_again(tmp_path, slow_config, ended):
     process.stderr.close()
     before = committed(tmp_path)
     run("parsl-optuna", "--config", slow_config, "--local")
-    os.killpg(process.pid, signal.SIGKILL)  # workers that outlived their driver
 
     after = committed(tmp_path)
     assert {path: after[path] for path in before} == before
