@@ -6,6 +6,7 @@ import ctypes
 import math
 import os
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -97,7 +98,13 @@ def flood():
     sys.stdout.flush()
 
 
+def orphan():
+    subprocess.Popen(["sleep", "30"])
+    os._exit(3)
+
+
 TROUBLES = {
+    "orphan": orphan,
     "hang": hang,
     "eat": eat,
     "flood": flood,

@@ -59,7 +59,7 @@ class Child:
             assert stream is not None
             os.set_blocking(stream.fileno(), False)
             self._ears.register(stream, selectors.EVENT_READ)
-        self._answers = b""
+        self._answers, self._is_answering = b"", True
         self.output = b""
 
     def matches(self, limits: Mapping[str, Any]) -> bool:
@@ -88,7 +88,8 @@ class Child:
             if time.monotonic() > limit:
                 self.kill()
                 raise self._died(self._limits["grace_sec"])
-            if not self._ears.get_map():
+            if not self._is_answering:
+                self._listen(0.1)  # its last words
                 raise self._died(None)
 
     def kill(self) -> None:
@@ -108,6 +109,8 @@ class Child:
         for key, _ in self._ears.select(max(seconds, 0.0)):
             chunk = os.read(key.fd, 1 << 16)
             if not chunk:
+                # What the child started may still hold its stderr; its answers were its own.
+                self._is_answering &= key.fileobj is not self._process.stdout
                 self._ears.unregister(key.fileobj)
             elif key.fileobj is self._process.stderr:
                 self.output = (self.output + chunk)[-_KEPT_OUTPUT:]
@@ -121,6 +124,7 @@ class Child:
         if self._process.returncode is None:
             _, status, usage = os.wait4(self._process.pid, 0)
             self._process.returncode, peak = os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024
+            self.kill()  # what it started and left behind
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None:
                 stream.close()

@@ -7,6 +7,7 @@ import sys
 import threading
 from dataclasses import asdict
 
+import psutil
 import pytest
 
 from tests.unit.test_worker import stored
@@ -60,6 +61,7 @@ def test_trials_run_one_after_another_in_one_child(tmp_path):
     [
         ("segfault", "failed", "SIGSEGV"),
         ("exit", "failed", "exit code 3"),
+        ("orphan", "failed", "exit code 3"),
         ("all", "failed", "x is too large"),
         ("nan", "invalid", "nan"),
         ("hang", "timeout", "after its budget"),
@@ -73,6 +75,19 @@ def test_what_a_trial_does_to_itself_is_its_outcome_and_the_next_one_runs(tmp_pa
     assert store.outcome(manifest).state == state
     good_store, good = stored(tmp_path / "b")
     assert run(good_store, good)["state"] == "ok"
+
+
+def test_what_a_trial_started_ends_with_it(tmp_path):
+    store, manifest = stored(tmp_path, trouble="orphan")
+    before = set(psutil.pids())
+
+    run(store, manifest)
+
+    wait_for(lambda: not any(is_running(pid) and pid not in before for pid in sleepers()))
+
+
+def sleepers():
+    return [one.pid for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == ["sleep", "30"]]
 
 
 def test_a_crash_leaves_its_trace(tmp_path):
