@@ -165,11 +165,14 @@ class Search:
 
     def should_terminate(self) -> bool:
         """Whether Optuna's terminator sees nothing left to gain."""
-        from optuna.terminator import Terminator  # noqa: PLC0415  it needs torch, which others do not
+        # They need torch and scipy, which the other samplers and rules do not.
+        from optuna.terminator import EMMREvaluator, MedianErrorEvaluator, Terminator  # noqa: PLC0415
 
+        improvement = EMMREvaluator()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return Terminator().should_terminate(self._study)
+            terminator = Terminator(improvement, MedianErrorEvaluator(improvement))
+            return terminator.should_terminate(self._study)
 
     def _add(
         self,

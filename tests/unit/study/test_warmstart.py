@@ -45,7 +45,6 @@ def test_the_hours_of_a_run_end_it_and_the_next_run_goes_on(tmp_path):
     assert len(second.studies[0].ended) > len(first.studies[0].ended)
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_terminator_ends_a_study(tmp_path):
     plan = toy_plan(max_trials=60, batch_size=1, terminator=True)
