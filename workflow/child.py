@@ -1,4 +1,4 @@
-"""The process in which trials run, one after another, for a `supervise.Supervisor` that outlives them.
+"""The process in which trials run, one after another, for a `supervise.Child` in another process.
 
 Reads one request per line from stdin, answers on what was stdout; what tasks print goes to stderr.
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -15,8 +15,6 @@ from workflow.space import Scalar
 from workflow.spec import FixedSpec
 from workflow.store.atomic import read_json
 from workflow.store.layout import Results
-from workflow.store.lease import Lease
-from workflow.store.store import ArtifactStore
 from workflow.study.fixed import load_fixed, plan_fixed
 
 
@@ -49,13 +47,7 @@ def command(
     spec = options.with_folders(spec, artifacts_dir, results_dir, parsl_config)
     plan = plan_fixed(spec, str(config), _tuned(spec, str(config)))
     results = Results(Path(spec.results_dir), "llc_runs")
-    store = ArtifactStore(Path(spec.artifacts_dir))
-    executor = session.choose_executor(spec, session.longest_sec(plan), local=local, inline=inline)
-    store.check_writable()
-    with Lease(results.lease):
-        session.write_config(asdict(spec), results)
-        result = session.run_plan(plan, store, executor)
-        session.save(plan, result, results)
+    result = session.carry_out(spec, plan, results, local=local, inline=inline)
     for pid, reason in result.failures.items():
         session.warn(f"{pid}: {reason}")
     for trials in result.studies:

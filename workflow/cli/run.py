@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,6 @@ from rich.console import Console
 from workflow.cli import options, session
 from workflow.store.atomic import write_bytes, write_json
 from workflow.store.layout import Results
-from workflow.store.lease import Lease
-from workflow.store.store import ArtifactStore
 from workflow.study.plan import load_run, plan_run
 
 
@@ -42,14 +39,15 @@ def command(
     spec = options.with_budgets(load_run(config, assignments), **budgets)
     spec = options.with_folders(spec, artifacts_dir, results_dir, parsl_config)
     plan = plan_run(spec, str(config))
-    results, store = Results(Path(spec.results_dir)), ArtifactStore(Path(spec.artifacts_dir))
-    executor = session.choose_executor(spec, session.longest_sec(plan), local=local, inline=inline)
-    store.check_writable()
-    with Lease(results.lease):
-        session.write_config(asdict(spec), results)
-        result = session.run_plan(plan, store, executor)
-        session.save(plan, result, results)
-        _report(plan, result, results)
+    results = Results(Path(spec.results_dir))
+    result = session.carry_out(
+        spec,
+        plan,
+        results,
+        local=local,
+        inline=inline,
+        report=lambda result: _report(plan, result, results),
+    )
     if result.interrupted:
         return 130
     return 1 if result.failures or any(not t.successes for t in result.studies) else 0

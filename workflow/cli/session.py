@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from workflow.load import dump_yaml
 from workflow.report.live import Progress
 from workflow.store.atomic import write_bytes
 from workflow.store.layout import Results
+from workflow.store.lease import Lease
 from workflow.store.store import ArtifactStore
 
 if TYPE_CHECKING:
@@ -61,6 +62,40 @@ def longest_sec(plan: RunPlan) -> float:
     budgets = [study.budget_sec for study in plan.studies]
     budgets += [problem.reference.budget_sec for problem in plan.problems if problem.reference]
     return max(budgets) + plan.limits.grace_sec
+
+
+def _nothing_more(result: RunResult) -> None:
+    """Report nothing."""
+
+
+def carry_out(
+    spec: RunSpec | FixedSpec,
+    plan: RunPlan,
+    results: Results,
+    *,
+    local: bool,
+    inline: bool,
+    report: Callable[[RunResult], None] = _nothing_more,
+) -> RunResult:
+    """Run a plan where the options say and write its table, as the only driver of these results.
+
+    Args:
+        spec: The configuration, written beside the results.
+        plan: What it comes to.
+        results: Where the results go.
+        local: Whether ``--local`` is given.
+        inline: Whether ``--inline`` is given.
+        report: What else to write while the results are held.
+    """
+    store = ArtifactStore(Path(spec.artifacts_dir))
+    executor = choose_executor(spec, longest_sec(plan), local=local, inline=inline)
+    store.check_writable()
+    with Lease(results.lease):
+        write_config(asdict(spec), results)
+        result = run_plan(plan, store, executor)
+        save(plan, result, results)
+        report(result)
+    return result
 
 
 def run_plan(plan: RunPlan, store: ArtifactStore, executor: Executor) -> RunResult:

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from workflow import supervise, worker
@@ -306,17 +306,15 @@ class Driver:
         assert job.manifest is not None
         if isinstance(error, WorkflowError) and not isinstance(error, WorkerLost):
             raise error  # the store or the backend fails, and would for every trial
-        if job.tries < _RETRIES.get(type(error), 2):
-            again = _Job(job.kind, job.problem, job.manifest, job.trials, job.tries + 1)
-            self._submit_trial(again)
+        if _may_retry(job, error):
+            self._submit_trial(replace(job, tries=job.tries + 1))
             return None
         reason = f"{_one_line(error)} (tried {job.tries + 1} times)"
         return self._store.commit(job.manifest, worker.failure(job.manifest, State.LOST, reason))
 
     def _retry_prepare(self, job: _Job, error: BaseException) -> None:
-        if job.tries < _RETRIES.get(type(error), 2):
-            again = _Job("prepare", job.problem, tries=job.tries + 1)
-            self._submit(again, worker.prepare, job.problem.pid)
+        if _may_retry(job, error):
+            self._submit(replace(job, tries=job.tries + 1), worker.prepare, job.problem.pid)
         else:
             self._failures[job.problem.pid] = f"it cannot be prepared: {_one_line(error)}"
 
@@ -358,6 +356,10 @@ def is_usable(outcome: Outcome, budget_sec: float) -> bool:
     if outcome.state is not State.OK:
         return False
     return outcome.metrics.get("status", "ok") == "ok" or outcome.budget_sec >= budget_sec
+
+
+def _may_retry(job: _Job, error: BaseException) -> bool:
+    return job.tries < _RETRIES.get(type(error), 2)
 
 
 def _asked(proposal: Next) -> Asked:
