@@ -42,6 +42,18 @@ _Loader.add_implicit_resolver(
 )
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes what either version of YAML would not read as a string."""
+
+
+_Dumper.yaml_implicit_resolvers = {
+    first: _Loader.yaml_implicit_resolvers.get(first, [])
+    + yaml.SafeDumper.yaml_implicit_resolvers.get(first, [])
+    for first in {*_Loader.yaml_implicit_resolvers, *yaml.SafeDumper.yaml_implicit_resolvers}
+}
+_UNICODE_BREAKS = "\x85\u2028\u2029"
+
+
 def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     loader.flatten_mapping(node)
     keys = [loader.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
@@ -110,7 +122,10 @@ def assign(data: dict[str, Any], text: str) -> None:
 
 def dump_yaml(data: Mapping[str, Any]) -> str:
     """Write a plain mapping as YAML that `read_yaml` gives back unchanged."""
-    return yaml.safe_dump(dict(data), sort_keys=False, allow_unicode=True)
+    text = yaml.dump(dict(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    if any(mark in text for mark in _UNICODE_BREAKS):  # written as they are, these would be folded
+        text = yaml.dump(dict(data), Dumper=_Dumper, sort_keys=False, allow_unicode=False)
+    return text
 
 
 def structure(cls: type[T], data: object, where: str) -> T:

@@ -2,7 +2,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from workflow.errors import SpecError
@@ -128,6 +128,8 @@ def test_structure_undoes_unstructure(count, rate, widths):
         max_size=5,
     )
 )
+@example({"a": "\x85"})
+@example({"a": "1e-3", "b": "yes", "c": "0x1f", "d": "2026-01-01", "e": "\u2028x"})
 def test_dumped_yaml_reads_back(data):
     import tempfile  # noqa: PLC0415
     from pathlib import Path  # noqa: PLC0415
