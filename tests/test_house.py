@@ -27,7 +27,7 @@ LAYERS = [
 DOORS = {
     "torch": {"kernels", "tasks"},
     "parsl": {"execution.apps", "execution.cluster"},
-    "optuna": {"study.search", "study.samplers"},
+    "optuna": {"study.search", "study.samplers", "study.pruners"},
     "matplotlib": {"report.plots"},
     "yaml": {"load"},
     "cattrs": {"load"},

@@ -79,6 +79,14 @@ def count(work: Work):
             work.checkpoint.save(str(step + 1).encode())
 
 
+def curve(work: Work):
+    """Report forty values, which approach the final one."""
+    value = work.problem["truth"] + work.params["x"] ** 2
+    for step in range(40):
+        work.report(step, {"value": value + 1 / (1 + step)})
+        time.sleep(work.problem["sleep_sec"])
+
+
 def hang():
     while True:
         time.sleep(0.1)
@@ -131,6 +139,8 @@ def run(work: Work):
         }
     if trouble == "steps":
         count(work)
+    elif trouble == "curve":
+        curve(work)
     else:
         time.sleep(problem["sleep_sec"])
     if trouble == "all" or (trouble == "some" and params.get("x", 0) > 0):

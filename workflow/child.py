@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any, TextIO
 
 from workflow import worker
-from workflow.errors import Preempted, WorkflowError
+from workflow.errors import Preempted, Pruned, WorkflowError
 from workflow.execution.tether import die_with_parent
 
 
@@ -35,6 +35,25 @@ class _Stop:
         faulthandler.dump_traceback_later(self._grace_sec, exit=True)
 
 
+class _Prune:
+    """Ends the run when it is given up, wherever it is; outside of a run it does nothing."""
+
+    def __init__(self) -> None:
+        self._running = False
+
+    def begin(self) -> None:
+        self._running = True
+
+    def end(self) -> None:
+        self._running = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if self._running:
+            self._running = False
+            raise Pruned
+
+
 def main() -> None:
     """Serve requests until stdin closes; ``argv`` is the grace in seconds and the memory in GiB, or 0."""
     grace_sec, memory_gb = float(sys.argv[1]), float(sys.argv[2])
@@ -43,6 +62,8 @@ def main() -> None:
     faulthandler.enable()
     stop = _Stop(grace_sec)
     signal.signal(signal.SIGTERM, stop)
+    prune = _Prune()
+    signal.signal(signal.SIGUSR1, prune)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which drains
     die_with_parent(signal.SIGTERM)
     if memory_gb:
@@ -50,17 +71,19 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (size, size))
     for line in sys.stdin:
         stop.busy = True
-        answer = _answer(json.loads(line), answers, stop)
+        answer = _answer(json.loads(line), answers, stop, prune)
         _say(answers, answer | {"leaving": stop.asked})
         stop.busy = False
         if stop.asked:
             return
 
 
-def _answer(request: dict[str, Any], answers: TextIO, stop: _Stop) -> dict[str, Any]:
-    hooks = worker.Hooks(
-        lambda: _say(answers, {"running": True}), lambda: stop.asked, request.pop("checkpoint_sec")
-    )
+def _answer(request: dict[str, Any], answers: TextIO, stop: _Stop, prune: _Prune) -> dict[str, Any]:
+    def begin() -> None:
+        _say(answers, {"running": True})
+        prune.begin()
+
+    hooks = worker.Hooks(begin, prune.end, lambda: stop.asked, request.pop("checkpoint_sec"))
     try:
         return {"outcome": worker.execute(**request, hooks=hooks)}
     except Preempted:

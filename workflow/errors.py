@@ -53,6 +53,10 @@ class Preempted(BaseException):
     """The scheduler wants the node back and the trial has saved its state; not to be swallowed."""
 
 
+class Pruned(BaseException):
+    """The driver has given the trial up; not to be swallowed."""
+
+
 class Mistakes:
     """Collects the messages of several `WorkflowError`s, so that all are told at once."""
 

@@ -15,7 +15,7 @@ Role = Literal["trial", "reference"]
 
 
 class State(StrEnum):
-    """How a trial ended. Everything but ``ok`` is told to the search as failed."""
+    """How a trial ended. Everything but ``ok`` and ``pruned`` is told to the search as failed."""
 
     OK = "ok"
     FAILED = "failed"

@@ -13,6 +13,12 @@ SAMPLERS = (
 )  # fmt: skip
 """Optuna's samplers by the names that a configuration may use."""
 
+PRUNERS = (
+    "median", "percentile", "hyperband", "successive_halving", "wilcoxon", "threshold", "patient",
+    "wandb_hyperband",
+)  # fmt: skip
+"""Pruners by the names that a configuration may use."""
+
 
 @dataclass(frozen=True)
 class OptunaSpec:
@@ -25,6 +31,8 @@ class OptunaSpec:
         method_budget_sec: Time for a trial.
         seed: All proposals derive from it, the problem, the method and the trial's number.
         sampler: A name of `SAMPLERS`, or a mapping of ``name`` and the sampler's own parameters.
+        pruner: A name of `PRUNERS`, or a mapping of ``name`` and the pruner's own parameters; null
+            lets every trial run to its end.
         n_startup_trials: Random trials before TPE starts to model.
         objective: A name (``abs``, ``huber``, ``standardised``, ``metric``) or its mapping.
         objectives: ``error`` and metrics; more than one gives a Pareto front.
@@ -44,6 +52,7 @@ class OptunaSpec:
     method_budget_sec: float = 6000.0
     seed: int = 42
     sampler: Any = "tpe"
+    pruner: Any = None
     n_startup_trials: int = 10
     objective: Any = "abs"
     objectives: tuple[str, ...] = (ERROR,)
@@ -68,13 +77,22 @@ class OptunaSpec:
         params.pop("name", None)
         return params
 
+    @property
+    def pruner_name(self) -> str | None:
+        """The pruner's name; None without one."""
+        return self.pruner["name"] if isinstance(self.pruner, dict) else self.pruner
+
+    @property
+    def pruner_params(self) -> dict[str, Any]:
+        """The pruner's own parameters."""
+        params = dict(self.pruner) if isinstance(self.pruner, dict) else {}
+        params.pop("name", None)
+        return params
+
     def __post_init__(self) -> None:
-        if isinstance(self.sampler, dict) and "name" not in self.sampler:
-            raise SpecError("sampler: name is missing; e.g. {name: tpe, multivariate: true}")
-        if self.sampler_name not in SAMPLERS:
-            raise SpecError(
-                f"sampler: unknown name '{self.sampler_name}'; {nearest(self.sampler_name, SAMPLERS)}"
-            )
+        _named("sampler", self.sampler, SAMPLERS, "{name: tpe, multivariate: true}")
+        if self.pruner is not None:
+            _named("pruner", self.pruner, PRUNERS, "{name: median, n_startup_trials: 5}")
         for name in ("patience", "max_hours"):
             if getattr(self, name) is not None:
                 _above_zero(name, getattr(self, name))
@@ -288,6 +306,15 @@ class FixedSpec:
             raise SpecError("problems and samplers must name at least one each")
         _above_zero("budget_sec", self.budget_sec)
         _above_zero("batch_size", self.batch_size)
+
+
+def _named(key: str, value: Any, known: tuple[str, ...], example: str) -> None:
+    """Check a name, or a mapping with a name."""
+    if isinstance(value, dict) and "name" not in value:
+        raise SpecError(f"{key}: name is missing; e.g. {example}")
+    name = value["name"] if isinstance(value, dict) else value
+    if name not in known:
+        raise SpecError(f"{key}: unknown name '{name}'; {nearest(str(name), known)}")
 
 
 def _above_zero(name: str, value: float) -> None:

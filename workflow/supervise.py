@@ -23,6 +23,9 @@ from workflow.records import State
 from workflow.store.store import ArtifactStore
 
 _KEPT_OUTPUT = 8192
+_LOOK_SEC = 0.25
+"""How often to see whether a trial is given up."""
+
 _NEAR_LIMIT = 0.8
 """A child that is killed with this share of the memory in use was killed for it."""
 
@@ -66,8 +69,13 @@ class Child:
         """Whether the child is alive and was started with these limits."""
         return self._process.poll() is None and self._limits == dict(limits)
 
-    def run(self, request: Mapping[str, Any], budget_sec: float) -> dict[str, Any]:
+    def run(self, request: Mapping[str, Any], budget_sec: float, stop: Path | None = None) -> dict[str, Any]:
         """Have the child run a trial; return its answer.
+
+        Args:
+            request: Arguments of `worker.execute`.
+            budget_sec: Time allowed for the run itself.
+            stop: A file; when it appears, the run is to end as pruned.
 
         Raises:
             ChildDied: It ended without one, or was killed for taking too long.
@@ -81,10 +89,14 @@ class Child:
         except BrokenPipeError:
             raise self._died(None) from None
         while True:
-            for answer in self._listen(limit - time.monotonic()):
+            left = limit - time.monotonic()
+            for answer in self._listen(left if stop is None else min(left, _LOOK_SEC)):
                 if "running" not in answer:
                     return answer
                 limit = time.monotonic() + budget_sec + self._limits["grace_sec"]
+            if stop is not None and stop.exists():
+                self._process.send_signal(signal.SIGUSR1)
+                stop, limit = None, min(limit, time.monotonic() + self._limits["grace_sec"])
             if time.monotonic() > limit:
                 self.kill()
                 raise self._died(self._limits["grace_sec"])
@@ -143,6 +155,7 @@ def supervise(
     objective: Mapping[str, Any],
     budget_sec: float,
     limits: Mapping[str, Any],
+    prunable: bool = False,
 ) -> dict[str, Any]:
     """Run a stored trial in a child process and return the accepted outcome as plain data.
 
@@ -154,6 +167,7 @@ def supervise(
         objective: As `worker.execute` takes it.
         budget_sec: Time allowed for the run itself.
         limits: Fields of `LimitsSpec`.
+        prunable: Whether the driver may give the trial up.
 
     Raises:
         WorkerLost: The child was killed or preempted from outside; try again.
@@ -166,9 +180,10 @@ def supervise(
         child = _children[os.getpid()] = Child(limits)
     request = {"root": root, "pid": pid, "method": method, "trial_id": trial_id}
     request |= {"objective": dict(objective), "checkpoint_sec": limits["checkpoint_sec"]}
+    stop = ArtifactStore(Path(root)).paths.stop(pid, method, trial_id) if prunable else None
     begun = time.monotonic()
     try:
-        answer = child.run(request, budget_sec)
+        answer = child.run(request, budget_sec, stop)
     except ChildDied as died:
         del _children[os.getpid()]
         state, reason = verdict(died, budget_sec, limits["memory_gb"])

@@ -14,18 +14,19 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from workflow import __version__
 from workflow.clock import Deadline, utc_now
-from workflow.errors import CorruptArtifact, StoreError, TaskError
+from workflow.errors import CorruptArtifact, Pruned, StoreError, TaskError
 from workflow.ids import derive_seed
 from workflow.objective import ERROR, Objective, evaluate, finite
 from workflow.records import OUTCOME_KEYS, Manifest, Outcome, State
 from workflow.store.checkpoint import Checkpoint
+from workflow.store.progress import Reporter, stop_reason
 from workflow.store.store import ArtifactStore
 from workflow.tasks.base import Metrics, Task, Work, prepare_task, resolve_task, run_task
 
@@ -50,11 +51,13 @@ class Hooks:
 
     Attributes:
         begin: Called when the problem is prepared and the run itself begins.
+        end: Called when the run itself has ended.
         stopping: Whether the scheduler wants the node back.
         checkpoint_sec: How often a task may save its progress; None never.
     """
 
     begin: Callable[[], None] = lambda: None
+    end: Callable[[], None] = lambda: None
     stopping: Callable[[], bool] = lambda: False
     checkpoint_sec: float | None = None
 
@@ -83,12 +86,9 @@ def execute(
     manifest, _ = store.manifest(pid, method, trial_id)
     done = store.outcome(manifest)
     if done is None:
-        checkpoint = Checkpoint()
-        if hooks.checkpoint_sec is not None:
-            folder = store.paths.metrics(pid, method, trial_id).parent
-            checkpoint = Checkpoint(folder, hooks.checkpoint_sec, hooks.stopping)
-        done = store.commit(manifest, _attempt(store, manifest, objective, checkpoint, hooks.begin))
-        checkpoint.clear()
+        progress = _progress(store, manifest, hooks)
+        done = store.commit(manifest, _attempt(store, manifest, objective, progress, hooks))
+        progress.checkpoint.clear()
     if manifest.role == "reference" and done.state is State.OK:
         publish(store, manifest, done)
     return done.to_json()
@@ -107,7 +107,7 @@ def replay(root: str, pid: str, method: str, trial_id: str) -> dict[str, Any]:
     store = ArtifactStore(Path(root))
     manifest, _ = store.manifest(pid, method, trial_id)
     stored = store.outcome(manifest)
-    data = _attempt(store, manifest, {}, Checkpoint(), ALONE.begin).to_json()
+    data = _attempt(store, manifest, {}, _Progress(), ALONE).to_json()
     agrees = None
     if stored is not None:
         task = resolve_task(manifest.task)
@@ -146,12 +146,31 @@ def failure(
     )
 
 
+@dataclass(frozen=True)
+class _Progress:
+    """Where a run keeps and tells how far it is; by default nowhere."""
+
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    reporter: Reporter = field(default_factory=Reporter)
+    stop: Path | None = None
+
+
+def _progress(store: ArtifactStore, manifest: Manifest, hooks: Hooks) -> _Progress:
+    names = (manifest.pid, manifest.method, manifest.trial_id)
+    checkpoint = Checkpoint()
+    if hooks.checkpoint_sec is not None:
+        folder = store.paths.metrics(*names).parent
+        checkpoint = Checkpoint(folder, hooks.checkpoint_sec, hooks.stopping)
+    reporter = Reporter(store.paths.progress(*names), fresh=checkpoint.load() is None)
+    return _Progress(checkpoint, reporter, store.paths.stop(*names))
+
+
 def _attempt(
     store: ArtifactStore,
     manifest: Manifest,
     objective: Mapping[str, Any],
-    checkpoint: Checkpoint,
-    begin: Callable[[], None],
+    progress: _Progress,
+    hooks: Hooks,
 ) -> Outcome:
     started, prepare_sec, begun = utc_now(), 0.0, time.monotonic()
     state, reason, trace, metrics = State.OK, None, None, {}
@@ -166,15 +185,21 @@ def _attempt(
             prepared = store.prepare(manifest.pid, lambda folder: prepare_task(task, problem, folder))
             prepare_sec = time.monotonic() - begun
         begun = time.monotonic()
-        begin()
-        metrics = _run(task, manifest, problem, prepared, checkpoint)
+        hooks.begin()
+        try:
+            metrics = _run(task, manifest, problem, prepared, progress)
+        finally:
+            hooks.end()
         state, reason = _classify(task, metrics)
+    except Pruned:
+        metrics, state = progress.reporter.last, State.PRUNED
+        reason = progress.stop and stop_reason(progress.stop)
     except (Exception, SystemExit) as error:  # a failing trial is a result
         if isinstance(error, (StoreError, CorruptArtifact)):
             raise  # not the trial's doing
         state, reason = _failed(error)
         trace = traceback.format_exc()
-    runtime = checkpoint.used_sec + time.monotonic() - begun
+    runtime = progress.checkpoint.used_sec + time.monotonic() - begun
     values = _objectives(store, manifest, objective, {**metrics, "runtime_sec": runtime})
     return Outcome(
         manifest.trial_id,
@@ -210,9 +235,11 @@ def _run(
     manifest: Manifest,
     problem: Mapping[str, Any],
     prepared: Path | None,
-    checkpoint: Checkpoint,
+    progress: _Progress,
 ) -> Metrics:
-    left = max(manifest.budget_sec - checkpoint.used_sec, 1e-9)
+    if progress.stop is not None and progress.stop.exists():
+        raise Pruned  # given up in an earlier attempt
+    left = max(manifest.budget_sec - progress.checkpoint.used_sec, 1e-9)
     work = Work(
         problem,
         manifest.method,
@@ -220,7 +247,9 @@ def _run(
         derive_seed("run", manifest.trial_id),
         Deadline(left),
         prepared,
-        checkpoint,
+        progress.checkpoint,
+        progress.reporter.report,
+        manifest.seed,
     )
     metrics = run_task(task, work)
     taken = sorted(set(metrics) & set(OUTCOME_KEYS))

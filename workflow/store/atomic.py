@@ -47,7 +47,7 @@ def write_bytes(path: Path, content: bytes, *, replace: bool = True) -> bool:
 
 def write_json(path: Path, data: Mapping[str, Any], *, replace: bool = True) -> bool:
     """Write strict JSON in one step; numbers that are not finite become null."""
-    text = json.dumps(_strict(data), indent=2, allow_nan=False, ensure_ascii=False)
+    text = json.dumps(strict(data), indent=2, allow_nan=False, ensure_ascii=False)
     return write_bytes(path, (text + "\n").encode(), replace=replace)
 
 
@@ -96,11 +96,12 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _strict(value: Any) -> Any:
+def strict(value: Any) -> Any:
+    """Return plain data with None for every number that is not finite."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): _strict(entry) for key, entry in value.items()}
+        return {str(key): strict(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_strict(entry) for entry in value]
+        return [strict(entry) for entry in value]
     return value

@@ -52,6 +52,14 @@ class Artifacts:
         """What came of a trial."""
         return self.trials(pid, method) / _checked(trial_id) / "metrics.json"
 
+    def progress(self, pid: str, method: str, trial_id: str) -> Path:
+        """What a trial reports while it runs."""
+        return self.trials(pid, method) / _checked(trial_id) / "progress.jsonl"
+
+    def stop(self, pid: str, method: str, trial_id: str) -> Path:
+        """The request that a trial be pruned."""
+        return self.trials(pid, method) / _checked(trial_id) / "stop.json"
+
 
 @dataclass(frozen=True)
 class Results:

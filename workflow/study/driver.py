@@ -111,6 +111,7 @@ class Driver:
         refresh_sec: float = _REFRESH_SEC,
     ) -> None:
         self._refresh_sec, self._told_at = refresh_sec, -math.inf
+        self._looked_at = -math.inf
         self._plan, self._store, self._executor = plan, store, executor
         self._observe, self._now = observe, now
         self._objective = {**asdict(plan.objective), "names": list(plan.objectives)}
@@ -146,6 +147,7 @@ class Driver:
             for future in [known for known in self._jobs if known in done]:  # in order of submission
                 self._finish(future, self._jobs.pop(future))
             self._watch_time()
+            self._prune()
             self._refill()
             self._tell()
         self._observe(self.snapshot())
@@ -171,6 +173,15 @@ class Driver:
         for trials in self._trials.values():
             if trials.is_searching and trials.stopped is None:
                 trials.stopped = f"the {hours:g} hours of the run are over"
+
+    def _prune(self) -> None:
+        """Read what running trials report, and have those stop that are given up."""
+        if self._now() - self._looked_at < self._refresh_sec:
+            return
+        self._looked_at = self._now()
+        for trials in self._trials.values():
+            if trials.watch is not None:
+                trials.watch.look(one.manifest for one in trials.running.values() if one.by != "confirm")
 
     def _tell(self) -> None:
         """Show the progress, but not after every trial where they end by the hundred."""
@@ -268,7 +279,8 @@ class Driver:
             self._first_trial_at = self._now()
         trial = (manifest.pid, manifest.method, manifest.trial_id, self._objective)
         if self._executor.isolates:
-            self._submit(job, supervise.supervise, *trial, manifest.budget_sec, self._limits)
+            prunable = job.trials is not None and job.trials.watch is not None
+            self._submit(job, supervise.supervise, *trial, manifest.budget_sec, self._limits, prunable)
         else:
             self._submit(job, worker.execute, *trial)
 
@@ -367,7 +379,7 @@ def _asked(proposal: Next) -> Asked:
 
 
 def _bad(trials: Trials) -> int:
-    return sum(entry.outcome.state is not State.OK for entry in trials.ended.values())
+    return sum(entry.outcome.state not in (State.OK, State.PRUNED) for entry in trials.ended.values())
 
 
 def _one_line(error: BaseException) -> str:

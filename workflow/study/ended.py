@@ -36,6 +36,17 @@ class Ended:
         return values if complete and self.outcome.state is State.OK else None
 
     @property
+    def is_pruned(self) -> bool:
+        """Whether it was given up."""
+        return self.outcome.state is State.PRUNED
+
+    @property
+    def pruned_at(self) -> float | None:
+        """Its only objective when it was given up; None where it was not, or has several."""
+        known = list(self.objectives.values())
+        return known[0] if self.is_pruned and len(known) == 1 else None
+
+    @property
     def age(self) -> tuple[float, str, str]:
         """What trials are ordered by."""
         return age_of(self.manifest, self.asked)

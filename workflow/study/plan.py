@@ -60,6 +60,8 @@ class StudyPlan:
         seed: Of all proposals.
         sampler: Of the search.
         sampler_params: Its own parameters.
+        pruner: Gives hopeless trials up; None lets all run to their end.
+        pruner_params: Its own parameters.
         n_startup_trials: Random trials first.
         enqueue: First guesses, complete or partial.
         confirm: Fresh seeds for the best point.
@@ -84,6 +86,8 @@ class StudyPlan:
     seed: int = 0
     sampler: str = "random"
     sampler_params: Mapping[str, Any] = field(default_factory=dict)
+    pruner: str | None = None
+    pruner_params: Mapping[str, Any] = field(default_factory=dict)
     n_startup_trials: int = 10
     enqueue: tuple[Mapping[str, Scalar], ...] = ()
     confirm: int = 0
@@ -288,6 +292,8 @@ def _study(task: Task, spec: RunSpec, problem: ProblemPlan, method: str, where: 
         derive_seed("study", optuna.seed, problem.pid, method),
         optuna.sampler_name,
         optuna.sampler_params,
+        optuna.pruner_name,
+        optuna.pruner_params,
         optuna.n_startup_trials,
         tuple(guesses),
         optuna.confirm,

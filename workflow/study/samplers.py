@@ -60,13 +60,7 @@ def make_sampler(
     given: dict[str, Any] = {}
     if "n_startup_trials" in known:
         given["n_startup_trials"] = n_startup_trials
-    for key, value in params.items():
-        if key not in known or key == "seed":
-            raise SpecError(f"$.optuna.sampler.{key}: sampler '{name}' has no such parameter; "
-                            f"{nearest(key, [one for one in known if one != 'seed'])}")  # fmt: skip
-        if not isinstance(value, (bool, int, float, str, type(None))):
-            raise SpecError(f"$.optuna.sampler.{key}: must be a plain value, got {value!r}")
-        given[key] = value
+    given |= plain_params("$.optuna.sampler", name, params, [one for one in known if one != "seed"])
     seed = seeds[0] if name in _ONE_SEED else seeds[1]
     try:
         with warnings.catch_warnings():
@@ -78,6 +72,20 @@ def make_sampler(
         ) from error
     except (TypeError, ValueError) as error:
         raise SpecError(f"$.optuna.sampler: '{name}' refuses its parameters: {error}") from error
+
+
+def plain_params(where: str, name: str, params: Mapping[str, Any], known: list[str]) -> dict[str, Any]:
+    """Return the parameters of a sampler or pruner, checked.
+
+    Raises:
+        SpecError: A parameter that is not in *known*, or that is not a plain value.
+    """
+    for key, value in params.items():
+        if key not in known:
+            raise SpecError(f"{where}.{key}: '{name}' has no such parameter; {nearest(key, known)}")
+        if not isinstance(value, (bool, int, float, str, type(None))):
+            raise SpecError(f"{where}.{key}: must be a plain value, got {value!r}")
+    return dict(params)
 
 
 def _partial_fixed(params: dict[str, Any], seeds: tuple[int, int], n_startup_trials: int) -> BaseSampler:

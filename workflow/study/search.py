@@ -85,23 +85,39 @@ class Search:
         self._add(point, [value], TrialState.COMPLETE)
 
     def restore(
-        self, number: int, point: Mapping[str, Scalar], values: Values, asked: Asked, *, ended: bool
+        self,
+        number: int,
+        point: Mapping[str, Scalar],
+        values: Values,
+        asked: Asked,
+        *,
+        ended: bool,
+        pruned_at: float | None = None,
     ) -> None:
-        """Add a trial of an earlier life: ended with *values* (None: failed), or still running.
+        """Add a trial of an earlier life: ended as `tell` takes it, or still running.
 
         To be called before anything is asked.
         """
-        self._late.append(lambda: self._restore(number, point, values, asked, ended=ended))
+        self._late.append(
+            lambda: self._restore(number, point, values, asked, ended=ended, pruned_at=pruned_at)
+        )
 
     def _restore(
-        self, number: int, point: Mapping[str, Scalar], values: Values, asked: Asked, *, ended: bool
+        self,
+        number: int,
+        point: Mapping[str, Scalar],
+        values: Values,
+        asked: Asked,
+        *,
+        ended: bool,
+        pruned_at: float | None,
     ) -> None:
         attributes = {}
         if self._plan.sampler in STATEFUL and asked.by == "search":
             again = self._ask_again(number, asked.attempt)
             if again == point:
                 if ended:
-                    self.tell(number, values)
+                    self.tell(number, values, pruned_at)
                 return
             # With several trials in flight the order of events was another one: keep what was run.
             attributes = self._study.get_trials(deepcopy=False)[self._numbers[number]].system_attrs
@@ -109,6 +125,8 @@ class Search:
         state = TrialState.RUNNING
         if ended:
             state = TrialState.COMPLETE if values is not None else TrialState.FAIL
+        if pruned_at is not None:
+            state, values = TrialState.PRUNED, [pruned_at]
         self._numbers[number] = self._add(point, values, state, attributes)
 
     def _ask_again(self, number: int, attempts: int) -> dict[str, Scalar]:
@@ -150,11 +168,19 @@ class Search:
         self._study.enqueue_trial(dict(guess))
         return self.ask(number)
 
-    def tell(self, number: int, values: Values) -> None:
-        """End trial *number* with its objective values; None tells a failure."""
+    def tell(self, number: int, values: Values, pruned_at: float | None = None) -> None:
+        """End trial *number* with its objective values; None tells a failure.
+
+        A trial that was given up at a value is told as pruned there, which samplers learn from.
+        """
         study = self._study  # what is still to be restored has its number only then
         trial = self._numbers[number]
-        if values is None:
+        if pruned_at is not None:
+            # Optuna takes the value of a pruned trial from its reports.
+            handle = optuna.trial.Trial(study, study.get_trials(deepcopy=False)[trial]._trial_id)
+            handle.report(pruned_at, 0)
+            study.tell(trial, state=TrialState.PRUNED)
+        elif values is None:
             study.tell(trial, state=TrialState.FAIL)
         else:
             study.tell(trial, list(values))
@@ -184,7 +210,7 @@ class Search:
         """Add a trial that was not asked here; return its number in the study."""
         trial = optuna.trial.create_trial(
             state=state,
-            values=list(values) if state is TrialState.COMPLETE and values is not None else None,
+            values=list(values) if values is not None else None,
             params=dict(point),
             distributions=self._distributions,
             system_attrs=attributes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from workflow.objective import evaluate
 from workflow.records import Asked, Manifest, Outcome, State, Trusted
@@ -11,7 +12,9 @@ from workflow.space import Scalar
 from workflow.store.store import ArtifactStore
 from workflow.study.ended import Ended, age_of, pooled
 from workflow.study.plan import RunPlan, StudyPlan
+from workflow.study.pruners import make_pruner
 from workflow.study.search import Search, pareto_front
+from workflow.study.watch import Watch
 
 _MODEL_ATTEMPTS = 10
 _RANDOM_ATTEMPTS = 50
@@ -56,6 +59,10 @@ class Trials:
         self._known: dict[str, Mapping[str, Scalar]] = {}
         self._next_number = 0
         self.search = None
+        self.watch = None
+        if study.pruner is not None:
+            pruner = make_pruner(study.pruner, study.pruner_params, f"{study.pid}:{study.method}")
+            self.watch = Watch(pruner, store, lambda metrics: next(iter(self._objectives(metrics).values())))
         if study.points is None:
             self.search = Search(study, len(plan.objectives))
             for point, value in study.learned if len(plan.objectives) == 1 else ():
@@ -78,6 +85,8 @@ class Trials:
         """Take a running trial's outcome."""
         started = self.running.pop(trial_id)
         ended = self._judge(started.manifest, asked, outcome)
+        if self.watch is not None and started.by != "confirm":
+            self.watch.end(started.manifest, outcome)
         if started.by == "confirm":
             self.confirmed[trial_id] = ended
             return ended
@@ -91,7 +100,7 @@ class Trials:
             return ended
         point = pooled(runs, self.study.aggregate)
         self._count(point)
-        self.search.tell(started.number, point.values)
+        self.search.tell(started.number, point.values, point.pruned_at)
         limit = self.study.stop_after_failures
         if limit and len(self.ended) >= limit and self._best is None:
             self.stopped = f"its first {len(self.ended)} trials all failed, the last one: {outcome.reason}"
@@ -133,7 +142,7 @@ class Trials:
     def _count(self, ended: Ended) -> None:
         """Add an ended trial; what is asked after every trial must not cost a pass over all of them."""
         self.ended[ended.manifest.trial_id] = ended
-        self.n_failed += ended.values is None
+        self.n_failed += ended.values is None and not ended.is_pruned
         best = self._best
         if ended.values is not None and (best is None or _rank(ended) < _rank(best)):
             self._best = best = ended
@@ -172,7 +181,7 @@ class Trials:
                 continue
             ended = pooled(runs, self.study.aggregate)
             self._count(ended)
-            self.search.restore(number, point, ended.values, asked, ended=True)
+            self.search.restore(number, point, ended.values, asked, ended=True, pruned_at=ended.pruned_at)
 
     def _groups(self, store: ArtifactStore) -> list[dict[int, tuple[Manifest, Asked]]]:
         """Return the stored replicates of every point, by seed, in the order of the first ones."""
@@ -199,6 +208,8 @@ class Trials:
                 self._pending.append(Next(manifest, number, asked_first.by, asked_first.attempt))
                 continue
             runs.append(self._judge(manifest, asked, outcome))
+            if self.watch is not None:
+                self.watch.end(manifest, outcome)
             self.runs[manifest.trial_id] = runs[-1]
         return runs
 
@@ -294,15 +305,13 @@ class Trials:
         return [seed for seed in fresh if seed not in done]
 
     def _judge(self, manifest: Manifest, asked: Asked, outcome: Outcome) -> Ended:
-        reference = self._plan.task.reference
-        objectives = evaluate(
-            self._plan.objective,
-            self._plan.objectives,
-            {**outcome.metrics, "runtime_sec": outcome.runtime_sec},
-            reference.comparison if reference else None,
-            self.trusted,
-        )
+        objectives = self._objectives({**outcome.metrics, "runtime_sec": outcome.runtime_sec})
         return Ended(manifest, asked, outcome, objectives)
+
+    def _objectives(self, metrics: Mapping[str, Any]) -> dict[str, float | None]:
+        reference = self._plan.task.reference
+        comparison = reference.comparison if reference else None
+        return evaluate(self._plan.objective, self._plan.objectives, metrics, comparison, self.trusted)
 
 
 def _rank(ended: Ended) -> tuple[tuple[float, ...], tuple[float, str, str]]:

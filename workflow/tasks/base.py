@@ -23,6 +23,11 @@ Metrics = dict[str, Any]
 """What a run returns: plain JSON values; non-finite numbers become null on disk."""
 
 
+def _untold(step: int, metrics: Mapping[str, Any]) -> None:
+    """Drop a report that no one reads."""
+    del step, metrics
+
+
 @dataclass(frozen=True)
 class Work:
     """Everything a run is handed.
@@ -35,6 +40,9 @@ class Work:
         deadline: Started when the run starts; a run stops in time and says ``truncated``.
         prepared: Folder that the task's ``prepare`` filled, verified; None without one.
         checkpoint: For saving progress; ``load`` at the start what an earlier attempt saved.
+        report: ``(step, metrics)`` tells how far the run is: metrics by the names that it will
+            return. Pruners and curves live on it; at most a few times per second.
+        replicate: Replicate number; equal for trials that are to be compared under the same luck.
     """
 
     problem: Mapping[str, Any]
@@ -44,6 +52,8 @@ class Work:
     deadline: Deadline
     prepared: Path | None
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    report: Callable[[int, Mapping[str, Any]], None] = _untold
+    replicate: int = 0
 
 
 @dataclass(frozen=True)
