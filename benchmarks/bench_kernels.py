@@ -41,7 +41,7 @@ def main() -> None:
             plain = one_chain(problem, Path(folder))
             n = problem["data"]["n_data"]
             for method, changes in LONG.items():
-                params = TASK.complete(method, changes, name)
+                params = TASK.complete({}, method, changes, name)
                 work = Work(problem, method, params, 1, Deadline(BUDGET_SEC), Path(folder))
                 begun = time.perf_counter()
                 metrics = run_task(TASK, work)

@@ -32,7 +32,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             prepare_task(TASK, problem, Path(folder))
             for method in TASK.methods:
-                params = TASK.complete(method, {}, "benchmark")
+                params = TASK.complete({}, method, {}, "benchmark")
                 begun = time.perf_counter()
                 metrics = run_task(TASK, Work(problem, method, params, 1, Deadline(BUDGET_SEC), Path(folder)))
                 took = time.perf_counter() - begun

@@ -75,6 +75,6 @@ class Bench:
 
     def run(self, method: str, seed: int = 1, budget_sec: float = 120.0, **params: Any) -> Metrics:
         """Run a method with its preset and *params* over it."""
-        complete = TASK.complete(method, params, "test")
+        complete = TASK.complete({}, method, params, "test")
         work = Work(self.problem, method, complete, seed, Deadline(budget_sec), self.folder)
         return run_task(TASK, work)

@@ -45,7 +45,7 @@ def resolve(raw, where):
     return unstructure(structure(Toy, raw, where))
 
 
-def complete(method, params, where):
+def complete(problem, method, params, where):
     return unstructure(structure(METHODS[method], params, where))
 
 

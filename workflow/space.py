@@ -28,6 +28,11 @@ class Float:
     def __post_init__(self) -> None:
         _check_bounds("Float", self.low, self.high, self.log)
 
+    @property
+    def first(self) -> Scalar:
+        """A value of it."""
+        return self.low
+
     def contains(self, value: Scalar) -> bool:
         """Whether *value* is a number within the bounds."""
         return _is_number(value) and self.low <= float(value) <= self.high  # type: ignore[arg-type]
@@ -51,6 +56,11 @@ class Int:
         if self.step < 1 or (self.log and self.step != 1):
             raise SpecError(f"step {self.step} must be at least 1 (exactly 1 on a log scale)")
 
+    @property
+    def first(self) -> Scalar:
+        """A value of it."""
+        return self.low
+
     def contains(self, value: Scalar) -> bool:
         """Whether *value* is an integer on the grid."""
         if not _is_number(value) or float(value) != int(value):  # type: ignore[arg-type]
@@ -73,6 +83,11 @@ class Categorical:
             raise SpecError("choices is empty; give at least one value")
         if len({(type(choice), choice) for choice in self.choices}) < len(self.choices):
             raise SpecError(f"choices {list(self.choices)} names a value twice")
+
+    @property
+    def first(self) -> Scalar:
+        """A value of it."""
+        return self.choices[0]
 
     def contains(self, value: Scalar) -> bool:
         """Whether *value* is one of the choices, a bool never counting as a number."""

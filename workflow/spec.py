@@ -221,7 +221,7 @@ class RunSpec:
 
     Attributes:
         problems: One mapping per problem, in the task's schema.
-        methods: Methods to tune.
+        methods: Methods to tune; may be left out for a task that has one only.
         task: The task; ``llc``, a name in ``workflow/tasks``, or ``module:NAME``.
         optuna: Trials, budgets, search.
         search_space: ``method -> parameter -> dimension or fixed value``, over the task's default.
@@ -236,7 +236,7 @@ class RunSpec:
     """
 
     problems: tuple[dict[str, Any], ...]
-    methods: tuple[str, ...]
+    methods: tuple[str, ...] = ()
     task: str = "llc"
     optuna: OptunaSpec = field(default_factory=OptunaSpec)
     search_space: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -323,7 +323,5 @@ def _above_zero(name: str, value: float) -> None:
 
 
 def _distinct(name: str, values: tuple[str, ...]) -> None:
-    if not values:
-        raise SpecError(f"{name} is empty; name at least one")
     if len(set(values)) < len(values):
         raise SpecError(f"{name} {list(values)} names one twice")

@@ -21,7 +21,7 @@ def command(name: str | None, as_json: bool) -> None:
         methods = {}
         for method in task.methods:
             space = task.space({}, method).describe()
-            methods[method] = {"defaults": task.complete(method, {}, method), "space": space}
+            methods[method] = {"defaults": task.complete({}, method, {}, method), "space": space}
         found[task_name] = {"version": task.version, "methods": methods}
     if as_json:
         click.echo(json.dumps(found, indent=2))

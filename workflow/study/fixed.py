@@ -74,7 +74,7 @@ def _fixed_study(
                 f"({problem.label}); tune it first"
             )
         best = tuned[key]
-    params = task.complete(sampler.name, {**best, **sampler.overrides}, f"{where}.overrides")
+    params = task.complete(problem.problem, sampler.name, {**best, **sampler.overrides}, f"{where}.overrides")
     points = tuple(Point(params, seed) for seed in sampler.seeds)
     return StudyPlan(
         problem.pid,

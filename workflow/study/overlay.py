@@ -52,7 +52,7 @@ class _Change:
 
 def _dimension(default: Dimension | None, raw: Mapping[str, Any], value: Scalar, where: str) -> Dimension:
     change = structure(_Change, raw, where)
-    kind = change.dist or _kind(default, change, value)
+    kind = change.dist or _kind(default, change, value, raw)
     if kind not in ("float", "int", "categorical"):
         raise SpecError(f"{where}.dist: unknown distribution '{kind}'; known: categorical, float, int")
     try:
@@ -78,11 +78,14 @@ def _dimension(default: Dimension | None, raw: Mapping[str, Any], value: Scalar,
         raise SpecError(f"{where}: {error}") from error
 
 
-def _kind(default: Dimension | None, change: _Change, value: Scalar) -> str:
+def _kind(default: Dimension | None, change: _Change, value: Scalar, raw: Mapping[str, Any]) -> str:
     if change.choices is not None:
         return "categorical"
     if isinstance(default, Float) or (default is None and isinstance(value, float)):
         return "float"
+    if value is None and default is None:  # nothing is known but how the bounds are written
+        written = (raw.get("low"), raw.get("high"))
+        return "int" if all(isinstance(bound, int) for bound in written) else "float"
     bounds = (change.low, change.high)
     whole = all(bound is None or float(bound).is_integer() for bound in bounds)
     return "int" if whole and not isinstance(value, float) else "float"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,10 @@ def plan_run(spec: RunSpec, where: str) -> RunPlan:
     """
     task = bind_task(spec.task, where)
     mistakes = Mistakes()
+    if not spec.methods and len(task.methods) == 1:
+        spec = replace(spec, methods=task.methods)
+    if not spec.methods:
+        mistakes.add(f"{where} $.methods: is missing; name one or more of: {', '.join(task.methods)}")
     for index, method in enumerate(spec.methods):
         if method not in task.methods:
             mistakes.add(f"{where} $.methods[{index}]: no method '{method}'; {nearest(method, task.methods)}")
@@ -196,7 +201,7 @@ def plan_run(spec: RunSpec, where: str) -> RunPlan:
     for index, raw in enumerate(spec.problems):
         with mistakes:
             problem = bind_problem(task, raw, f"{where} $.problems[{index}]")
-            manifest = _reference(task, problem.pid, spec, f"{where} $.reference")
+            manifest = _reference(task, problem, spec, f"{where} $.reference")
             problems.append(ProblemPlan(problem.pid, problem.label, problem.problem, manifest))
     mistakes.raise_any()
     studies = []
@@ -249,14 +254,14 @@ def distinct_problems(problems: list[ProblemPlan], where: str, mistakes: Mistake
     return problems
 
 
-def _reference(task: Task, pid: str, spec: RunSpec, where: str) -> Manifest | None:
+def _reference(task: Task, problem: ProblemPlan, spec: RunSpec, where: str) -> Manifest | None:
     if task.reference is None:
         if spec.reference:
             raise SpecError(f"{where}: task '{task.name}' has no reference; remove it")
         return None
     method, budget_sec = task.reference.method, spec.optuna.hmc_budget_sec
-    params = task.complete(method, {**task.reference.params, **spec.reference}, where)
-    return Manifest(task.name, task.version, "reference", pid, method, params, 0, budget_sec)
+    params = task.complete(problem.problem, method, {**task.reference.params, **spec.reference}, where)
+    return Manifest(task.name, task.version, "reference", problem.pid, method, params, 0, budget_sec)
 
 
 def _objective(task: Task, raw: Any, where: str) -> Objective:
@@ -271,15 +276,19 @@ def _objective(task: Task, raw: Any, where: str) -> Objective:
 def _study(task: Task, spec: RunSpec, problem: ProblemPlan, method: str, where: str) -> StudyPlan:
     optuna = spec.optuna
     place = f"{where} $.search_space.{method}"
-    defaults = task.complete(method, {}, place)
-    space = merge_space(
-        task.space(problem.problem, method), spec.search_space.get(method, {}), defaults, place
-    )
-    base = task.complete(method, space.fixed, place)
+    complete = partial(task.complete, problem.problem, method)
+    changes = spec.search_space.get(method, {})
+    defaults = complete({}, place)
+    if task.open_params:
+        defaults = dict.fromkeys(changes) | defaults
+    space = merge_space(task.space(problem.problem, method), changes, defaults, place)
+    # What varies is checked too: each dimension's first value stands for it.
+    sample = {name: dimension.first for name, dimension in space.dimensions.items()}
+    base = complete({**sample, **space.fixed}, place)
     guesses = []
     for index, guess in enumerate(spec.enqueue.get(method, [])):
         spot = f"{where} $.enqueue.{method}[{index}]"
-        guesses.append(_guess(task, method, space, guess, spot))
+        guesses.append(_guess(complete, space, guess, spot))
     return StudyPlan(
         problem.pid,
         problem.label,
@@ -312,9 +321,12 @@ def _study(task: Task, spec: RunSpec, problem: ProblemPlan, method: str, where: 
 
 
 def _guess(
-    task: Task, method: str, space: Space, guess: Mapping[str, Any], where: str
+    completed: Callable[[Mapping[str, Any], str], Mapping[str, Scalar]],
+    space: Space,
+    guess: Mapping[str, Any],
+    where: str,
 ) -> Mapping[str, Scalar]:
-    complete = task.complete(method, guess, where)
+    complete = completed(guess, where)
     for name in guess:
         dimension = space.dimensions.get(name)
         if dimension is None:

@@ -19,6 +19,8 @@ from workflow.records import Comparison
 from workflow.space import Scalar, Space
 from workflow.store.checkpoint import Checkpoint
 
+_NO_TASKS = ("base", "source")
+
 Metrics = dict[str, Any]
 """What a run returns: plain JSON values; non-finite numbers become null on disk."""
 
@@ -74,13 +76,15 @@ class Task:
         version: Bumped when the same manifest would give a different number; part of every id.
         resolve: ``(problem as written, where) -> resolved problem``, plain data; raises `SpecError`.
         methods: Names of the methods, the reference's included.
-        complete: ``(method, params, where) -> complete params`` with defaults filled and types
-            checked; raises `SpecError`.
+        complete: ``(resolved problem, method, params, where) -> complete params`` with defaults
+            filled and types checked; raises `SpecError`. The problem is empty when only the defaults
+            are to be shown.
         space: ``(resolved problem, method) -> default search space``.
         run: ``Work -> Metrics``, or ``module:name`` of it when its import is slow.
         prepare: Optional ``(resolved problem, folder)`` that fills the folder, or its name.
         reference: Optional trusted answer.
         metric: The metric that an objective of kind ``metric`` minimises.
+        open_params: Whether a search space may name parameters that *complete* has no default for.
         columns: Metrics that become typed columns of the parquet: name -> ``float|int|str|bool``.
     """
 
@@ -88,12 +92,13 @@ class Task:
     version: int
     resolve: Callable[[Mapping[str, Any], str], dict[str, Any]]
     methods: tuple[str, ...]
-    complete: Callable[[str, Mapping[str, Any], str], dict[str, Scalar]]
+    complete: Callable[[Mapping[str, Any], str, Mapping[str, Any], str], dict[str, Scalar]]
     space: Callable[[Mapping[str, Any], str], Space]
     run: Callable[[Work], Metrics] | str
     prepare: Callable[[Mapping[str, Any], Path], None] | str | None = None
     reference: Reference | None = None
     metric: str = "loss"
+    open_params: bool = False
     columns: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -117,7 +122,9 @@ def resolve_task(name: str) -> Task:
 def task_names() -> list[str]:
     """List the tasks of this package."""
     package = importlib.import_module("workflow.tasks")
-    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.name != "base")
+    return sorted(
+        module.name for module in pkgutil.iter_modules(package.__path__) if module.name not in _NO_TASKS
+    )
 
 
 def run_task(task: Task, work: Work) -> Metrics:

@@ -39,7 +39,7 @@ def bench(tmp_path_factory):
 
 
 def run(bench, method, checkpoint):
-    params = TASK.complete(method, RUNS[method], "test")
+    params = TASK.complete({}, method, RUNS[method], "test")
     work = Work(bench.problem, method, params, 5, Deadline(600), bench.folder, checkpoint)
     return run_task(TASK, work)
 

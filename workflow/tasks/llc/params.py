@@ -103,12 +103,15 @@ class Mclmc:
 PARAMS: Mapping[str, type[Any]] = {"hmc": Hmc, "sgld": Sgld, "vi": Vi, "mclmc": Mclmc}
 
 
-def complete(method: str, params: Mapping[str, Any], where: str) -> dict[str, Scalar]:
-    """Fill *params* with the method's preset and check every name and type.
+def complete(
+    problem: Mapping[str, Any], method: str, params: Mapping[str, Any], where: str
+) -> dict[str, Scalar]:
+    """Fill *params* with the method's preset and check every name and type; the same for all problems.
 
     Raises:
         SpecError: Unknown method or parameter, wrong type, or a value out of range.
     """
+    del problem
     if method not in PARAMS:
         raise SpecError(f"{where}: no method '{method}'; {nearest(method, PARAMS)}")
     preset = read_yaml(PRESETS / "sampler" / f"{method}.yaml")

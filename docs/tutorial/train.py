@@ -1,0 +1,15 @@
+"""A program of its own: takes hyperparameters as flags, prints a line of JSON per epoch."""
+
+import argparse
+import json
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--lr", type=float, required=True)
+parser.add_argument("--momentum", type=float, default=0.0)
+options = parser.parse_args()
+
+x, speed = 5.0, 0.0
+for epoch in range(20):
+    speed = options.momentum * speed - options.lr * 2 * x  # minimises x^2
+    x += speed
+    print(json.dumps({"step": epoch, "loss": x * x}), flush=True)

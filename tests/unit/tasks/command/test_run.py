@@ -1,0 +1,161 @@
+import sys
+import threading
+import time
+
+import pytest
+
+from workflow.clock import Deadline
+from workflow.errors import SpecError, TaskError
+from workflow.tasks.base import Work, run_task
+from workflow.tasks.command import TASK
+from workflow.tasks.command.run import assembled
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def program(folder, text):
+    (folder / "p.py").write_text(text)
+
+
+def run(raw=None, **params):
+    told = []
+    problem = TASK.resolve({"command": "python p.py"} | (raw or {}), "p $")
+    work = Work(problem, "command", params, 1, Deadline(20), None, report=lambda *one: told.append(one))
+    return run_task(TASK, work), told
+
+
+def test_lines_of_json_on_stdout_are_reports_and_the_last_values_the_result(here):
+    program(here, """
+import sys
+print('hello', sys.argv[1:])
+print('{"loss": 2, "acc": 0.1}')
+print('{"step": 9, "loss": 1}', end='')
+""")  # fmt: skip
+
+    metrics, told = run(x=3)
+
+    assert metrics == {"loss": 1, "acc": 0.1, "step": 9}
+    assert told == [(1, {"loss": 2, "acc": 0.1}), (9, {"step": 9, "loss": 1})]
+
+
+def test_wandb_log_is_heard_without_wandb(here):
+    program(here, """
+import wandb
+run = wandb.init(project="p", config={"x": 1, "depth": 7}, tags=["a"])
+assert wandb.config.x == 5 and wandb.config["depth"] == 7, dict(wandb.config)
+wandb.define_metric("loss", summary="min")
+wandb.watch(None)
+for step in range(3):
+    wandb.log({"loss": 3 - step}, commit=False)
+    wandb.log({"picture": wandb.Image("x")})
+run.summary["final"] = 8.0
+with wandb.Artifact("a") as artifact:
+    artifact.add_file("x")
+wandb.finish()
+""")  # fmt: skip
+
+    metrics, told = run(x=5)
+
+    assert metrics == {"loss": 1, "final": 8.0}
+    assert [(step, report.get("loss")) for step, report in told] == [(0, 3), (1, 2), (2, 1), (4, None)]
+
+
+def test_a_file_of_json_lines_is_followed_from_where_it_was(here):
+    (here / "m.jsonl").write_text('{"loss": 99}\n')
+    program(here, "open('m.jsonl', 'a').write('{\"loss\": 4}\\n')")
+
+    assert run({"metrics_file": "m.jsonl"})[0] == {"loss": 4}
+
+
+def test_parameters_are_put_together_as_they_were_in_the_sweep():
+    problem = {"json": ["profile"], "nested": {"opt": ["lr"]}, "constants": {"epochs": 3}}
+
+    assert assembled(problem, {"profile": '{"a": 1}', "opt.lr": 0.1, "x": 2}) == {
+        "epochs": 3,
+        "profile": {"a": 1},
+        "x": 2,
+        "opt": {"lr": 0.1},
+    }
+
+
+def test_an_exit_code_is_told_with_the_last_words(here):
+    program(here, "raise SystemExit('no such data')")
+
+    with pytest.raises(TaskError, match="exit code 1: no such data"):
+        run()
+
+
+def test_a_program_that_says_nothing_is_told_what_to_say(here):
+    program(here, "print('done')")
+
+    with pytest.raises(TaskError, match="told no metrics"):
+        run()
+
+
+def test_a_program_that_is_not_there_is_told(here):
+    with pytest.raises(TaskError, match="'no-such-program' cannot be started"):
+        run({"command": ["no-such-program"]})
+
+
+def test_no_shell_reads_the_words_unless_asked(here):
+    program(here, "import sys, json\nprint(json.dumps({'words': str(sys.argv[1:])}))")
+
+    assert run({"command": ["python", "p.py", "$(touch hacked); ls > x", "${args}"]}, a="`id`")[0] == {
+        "words": "['$(touch hacked); ls > x', '--a=`id`']"
+    }
+    assert not (here / "hacked").exists()
+    assert run({"command": "python p.py $((1 + 1))", "shell": True})[0] == {"words": "['2']"}
+
+
+def test_edits_of_the_program_change_the_problem(here):
+    program(here, "1")
+    first = TASK.resolve({"command": "python p.py"}, "p $")
+    program(here, "2")
+
+    assert TASK.resolve({"command": "python p.py"}, "p $") != first
+    assert list(first["files"]) == ["p.py"]
+
+
+def test_a_run_that_is_given_up_takes_its_program_along(here):
+    program(here, "import time\nopen('started', 'w').close()\ntime.sleep(60)")
+    begun = time.monotonic()
+
+    class GivenUp(BaseException):
+        pass
+
+    def interrupt():
+        while not (here / "started").exists():
+            time.sleep(0.05)
+        import _thread  # noqa: PLC0415
+
+        _thread.interrupt_main()
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert time.monotonic() - begun < 10
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ({"command": []}, "must be a text or a list"),
+        ({"command": "python 'p.py"}, "No closing quotation"),
+        ({"command": "python ${arg}"}, "unknown macro"),
+        ({"command": "true", "files": ["no.py"]}, "no file 'no.py'"),
+        ({"comand": "true"}, "did you mean 'command'"),
+    ],
+)
+def test_mistakes_have_their_place(here, raw, message):
+    with pytest.raises(SpecError, match=message):
+        TASK.resolve(raw, "p $")
+
+
+def test_the_programs_python_is_this_one(here):
+    program(here, "import sys, json\nprint(json.dumps({'where': sys.prefix}))")
+
+    assert run()[0]["where"] == sys.prefix

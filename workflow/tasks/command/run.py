@@ -1,0 +1,202 @@
+"""Runs a program and listens to it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import selectors
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from workflow.errors import TaskError
+from workflow.tasks import source
+from workflow.tasks.base import Metrics, Work
+from workflow.tasks.command.macros import expand
+
+_STANDIN = Path(__file__).parent / "standin"
+_LOOK_SEC = 0.25
+_LAST_WORDS = 400
+
+
+def run(work: Work) -> Metrics:
+    """Run the program to its end; what it told last is the result.
+
+    Raises:
+        TaskError: It left with another exit code than 0, or told nothing.
+    """
+    problem = work.problem
+    for name, digest in problem["files"].items():
+        source.unchanged(name, digest)
+    params = assembled(problem, work.params)
+    with tempfile.TemporaryDirectory(prefix="parsl-optuna-") as folder:
+        scratch = Path(folder)
+        (scratch / "params.json").write_text(json.dumps(params), encoding="utf-8")
+        environment = _environment(work, scratch)
+        words = expand(
+            problem["command"],
+            params,
+            interpreter="python",
+            json_file=str(scratch / "params.json"),
+            environment=environment,
+        )
+        ears = Ears(work, scratch)
+        code, output = _listen(words, environment, ears, shell=problem["shell"])
+        ears.finish()
+    if code != 0:
+        raise TaskError(f"the program left with exit code {code}: {_last_line(output)}")
+    if not ears.metrics:
+        raise TaskError(
+            'the program told no metrics; print a line of JSON like {"loss": 0.5}, or call wandb.log'
+        )
+    return ears.metrics
+
+
+def assembled(problem: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters as the program is to see them: JSON texts read, nested ones put together."""
+    values = {name: json.loads(value) if name in problem["json"] else value for name, value in params.items()}
+    values = {**problem["constants"], **values}
+    for parent, children in problem["nested"].items():
+        values[parent] = {child: values.pop(f"{parent}.{child}") for child in children}
+    return values
+
+
+class Ears:
+    """Takes in what a program tells, from wherever it does.
+
+    Args:
+        work: The run.
+        scratch: Its scratch folder.
+
+    Attributes:
+        metrics: The newest value of each metric.
+    """
+
+    def __init__(self, work: Work, scratch: Path) -> None:
+        self._work, self._scratch = work, scratch
+        self._steps = 0
+        self._files = [_Tail(scratch / "wandb.jsonl")]
+        if work.problem["metrics_file"] is not None:
+            path = Path(work.problem["metrics_file"])
+            self._files.append(_Tail(path, skip=path.stat().st_size if path.exists() else 0))
+        self.metrics: Metrics = {}
+
+    def line(self, text: bytes) -> None:
+        """Take a line that may be a JSON object."""
+        if not text.lstrip().startswith(b"{"):
+            return
+        try:
+            data = json.loads(text)
+        except ValueError:
+            return
+        self._steps += 1
+        step = data.pop("_step", data.get("step"))
+        metrics = {name.replace("/", "_"): value for name, value in data.items()}
+        self.metrics |= metrics
+        self._work.report(step if isinstance(step, int) else self._steps, metrics)
+
+    def look(self) -> None:
+        """Read what was added to files."""
+        for tail in self._files:
+            for text in tail.lines():
+                self.line(text)
+
+    def finish(self) -> None:
+        """Read what is left, a summary of the real wandb included."""
+        self.look()
+        for path in self._scratch.glob("wandb/*run-*/files/wandb-summary.json"):
+            data = json.loads(path.read_text(encoding="utf-8"))
+            self.metrics = {name: value for name, value in data.items() if name[:1] != "_"} | self.metrics
+
+
+class _Tail:
+    def __init__(self, path: Path, skip: int = 0) -> None:
+        self._path, self._offset = path, skip
+
+    def lines(self) -> Iterator[bytes]:
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as stream:
+            stream.seek(self._offset)
+            content = stream.read()
+        whole = content[: content.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        yield from whole.splitlines()
+
+
+def _listen(words: list[str], environment: dict[str, str], ears: Ears, *, shell: bool) -> tuple[int, bytes]:
+    """Run the program; return its exit code and the end of what it said on stderr and stdout."""
+    try:
+        process = subprocess.Popen(
+            words[0] if shell else words,
+            shell=shell,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+    except OSError as error:
+        raise TaskError(f"'{words[0]}' cannot be started: {error.strerror}") from error
+    kept, rest = b"", b""
+    try:
+        with selectors.DefaultSelector() as both:
+            for stream in (process.stdout, process.stderr):
+                assert stream is not None
+                both.register(stream, selectors.EVENT_READ)
+            while both.get_map():
+                for key, _ in both.select(_LOOK_SEC):
+                    chunk = os.read(key.fd, 1 << 16)
+                    if not chunk:
+                        both.unregister(key.fileobj)
+                        continue
+                    kept = (kept + chunk)[-8192:]
+                    if key.fileobj is process.stdout:
+                        *lines, rest = (rest + chunk).split(b"\n")
+                        for text in lines:
+                            ears.line(text)
+                ears.look()
+        ears.line(rest)
+        return process.wait(), kept
+    finally:
+        if process.poll() is None:
+            _end(process)
+        for stream in (process.stdout, process.stderr):
+            assert stream is not None
+            stream.close()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(2.0)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _environment(work: Work, scratch: Path) -> dict[str, str]:
+    environment = os.environ | work.problem["env"]
+    # A program that asks for python means the one that this package runs in.
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", "")])
+    environment |= {
+        "WANDB_SWEEP_PARAM_PATH": str(scratch / "params.json"),
+        "WANDB_RUN_ID": f"{work.seed:x}"[:8],
+        "WANDB_DIR": str(scratch),
+        "PARSL_OPTUNA_WANDB_LOG": str(scratch / "wandb.jsonl"),
+        "PARSL_OPTUNA_SEED": str(work.seed),
+        "PARSL_OPTUNA_BUDGET_SEC": str(work.deadline.left_sec),
+    }
+    offline = environment.get("WANDB_MODE") in ("offline", "disabled", "dryrun")
+    if offline or importlib.util.find_spec("wandb") is None:
+        known = environment.get("PYTHONPATH")
+        environment["PYTHONPATH"] = str(_STANDIN) + (os.pathsep + known if known else "")
+    return environment
+
+
+def _last_line(output: bytes) -> str:
+    lines = [line for line in output.decode(errors="replace").splitlines() if line.strip()]
+    return lines[-1].strip()[:_LAST_WORDS] if lines else "it said nothing"
