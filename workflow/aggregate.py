@@ -42,7 +42,8 @@ class Entry:
 def table(entries: Iterable[Entry], task: Task) -> pa.Table:
     """Return one typed row per entry, ordered by problem, method, trial number and id.
 
-    ``hyperparams`` and ``diagnostics`` are structs over all keys that occur; the rest is fixed.
+    ``hyperparams``, ``diagnostics`` and, where there are any, ``metrics`` that the task did not
+    declare are structs over all keys that occur; the rest is fixed.
     ``hyperparams_json`` holds the trial's own keys alone, with exact types.
     """
     ordered = sorted(entries, key=_order)
@@ -54,6 +55,8 @@ def table(entries: Iterable[Entry], task: Task) -> pa.Table:
     columns = {name: pa.array([row.get(name) for row in rows], kind) for name, kind in fields}
     for name in ("hyperparams", "diagnostics"):
         columns[name] = _struct([row[name] for row in rows])
+    if any(row["metrics"] for row in rows):
+        columns["metrics"] = _struct([row["metrics"] for row in rows])
     metadata = {_VERSION_KEY: SCHEMA_VERSION.encode(), _OBJECTIVES_KEY: json.dumps(names).encode()}
     return pa.table(columns).replace_schema_metadata(metadata)
 
@@ -166,6 +169,8 @@ def _row(entry: Entry, task: Task) -> dict[str, Any]:
         "hyperparams": dict(manifest.hyperparams),
         "diagnostics": _scalars(outcome.metrics.get("diagnostics", {})),
     }
+    declared = {*task.columns, *row}
+    row["metrics"] = _scalars({name: v for name, v in outcome.metrics.items() if name not in declared})
     row |= {name: _typed(outcome.metrics.get(name), kind) for name, kind in task.columns.items()}
     row |= {name: finite(value) for name, value in entry.objectives.items() if name not in row}
     if comparison is not None and trusted is not None:

@@ -308,6 +308,51 @@ class FixedSpec:
         _above_zero("batch_size", self.batch_size)
 
 
+@dataclass(frozen=True)
+class SweepSpec:
+    """How to run a W&B sweep file, ``parsl-optuna sweep``.
+
+    Attributes:
+        file: The sweep file.
+        task: Task that the program stands for; null runs the program itself.
+        count: At most so many runs; null takes the file's ``run_cap``.
+        batch_size: Runs in flight per problem.
+        budget_sec: Time per run.
+        seed: Of random points and searches.
+        sampler: Of a bayes sweep, a name of `SAMPLERS`.
+        objectives: Metrics to minimise, the leading one is the sweep's own; null takes the task's.
+        fold: Whether parameters without effect are folded away.
+        max_hours: Nothing more is started after this time.
+        limits: Grace, memory, checkpoints.
+        cluster: What to ask a scheduler for.
+        artifacts_dir: Where runs are kept.
+        results_dir: Where the table is written.
+        parsl_config: Python file that defines the Parsl configuration.
+    """
+
+    file: str
+    task: str | None = None
+    count: int | None = None
+    batch_size: int = 32
+    budget_sec: float = 36000.0
+    seed: int = 42
+    sampler: str = "tpe"
+    objectives: tuple[str, ...] | None = None
+    fold: bool = True
+    max_hours: float | None = None
+    limits: LimitsSpec = field(default_factory=LimitsSpec)
+    cluster: ClusterSpec = field(default_factory=ClusterSpec)
+    artifacts_dir: str = "artifacts"
+    results_dir: str = "results"
+    parsl_config: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("count", "batch_size", "budget_sec", "max_hours"):
+            if getattr(self, name) is not None:
+                _above_zero(name, getattr(self, name))
+        _named("sampler", self.sampler, SAMPLERS, "tpe")
+
+
 def _named(key: str, value: Any, known: tuple[str, ...], example: str) -> None:
     """Check a name, or a mapping with a name."""
     if isinstance(value, dict) and "name" not in value:

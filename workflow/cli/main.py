@@ -14,6 +14,7 @@ from workflow.errors import WorkflowError
 
 _COMMANDS = {
     "run": "Tune every (problem, method) of a configuration (the default command).",
+    "sweep": "Run a W&B sweep file.",
     "plan": "Say what would run and what is there already; starts nothing.",
     "status": "Count references and trials in the artifacts.",
     "best": "Show the best hyperparameters of a finished or running study.",

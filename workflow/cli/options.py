@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 import click
 
-from workflow.spec import FixedSpec, RunSpec
+from workflow.spec import FixedSpec, RunSpec, SweepSpec
 
 F = TypeVar("F", bound=Callable[..., Any])
-AnySpec = TypeVar("AnySpec", RunSpec, FixedSpec)
+AnySpec = TypeVar("AnySpec", RunSpec, FixedSpec, SweepSpec)
 
 config = click.option(
     "--config", "config", type=click.Path(path_type=Path), required=True, help="YAML configuration."

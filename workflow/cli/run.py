@@ -46,14 +46,20 @@ def command(
         results,
         local=local,
         inline=inline,
-        report=lambda result: _report(plan, result, results),
+        report=lambda result: report(plan, result, results),
     )
+    return exit_code(result)
+
+
+def exit_code(result: Any) -> int:
+    """Return 130 for an interrupted run, 1 when a study has nothing to show, else 0."""
     if result.interrupted:
         return 130
     return 1 if result.failures or any(not t.successes for t in result.studies) else 0
 
 
-def _report(plan: Any, result: Any, results: Results) -> None:
+def report(plan: Any, result: Any, results: Results) -> None:
+    """Write the best points and pictures of a run, and print what people want to know."""
     from workflow import aggregate  # noqa: PLC0415
     from workflow.report.best import best_points, best_tables  # noqa: PLC0415
 
@@ -64,7 +70,7 @@ def _report(plan: Any, result: Any, results: Results) -> None:
         from workflow.report.plots import convergence  # noqa: PLC0415
 
         convergence(rows, results.picture)
-        for trials in result.studies:
+        for trials in (one for one in result.studies if one.search is not None):
             path = results.study(plan.task.name, trials.study.pid, trials.study.method)
             write_bytes(path, trials.search.pickled())
     console = Console()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 
 from workflow.store.store import ArtifactStore
 from workflow.study.driver import is_usable
-from workflow.study.plan import ProblemPlan, RunPlan
+from workflow.study.plan import ProblemPlan, RunPlan, StudyPlan
 from workflow.study.trials import Trials
 
 
@@ -24,6 +25,7 @@ class Line:
         missing: How many would run, the best point's fresh seeds included.
         budget_sec: Time allowed for each.
         space: Search space, by parameter.
+        mean_sec: What those that are there took on average; None without any.
     """
 
     kind: str
@@ -34,6 +36,7 @@ class Line:
     missing: int
     budget_sec: float
     space: dict[str, str]
+    mean_sec: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -49,8 +52,9 @@ def forecast(plan: RunPlan, store: ArtifactStore) -> list[Line]:
     """Return a line per reference and study, in the order of the plan."""
     lines = [_reference(problem, store) for problem in plan.problems if problem.reference]
     for study in plan.studies:
-        trials = Trials(plan, study, store, None)
-        ended, wanted = len(trials.runs), study.max_trials * study.replicates
+        wanted = study.max_trials * study.replicates
+        took = _took(plan, study, store)
+        ended = len(took)
         missing = max(wanted - ended, 0)
         confirm = study.confirm if missing else 0
         lines.append(
@@ -63,9 +67,19 @@ def forecast(plan: RunPlan, store: ArtifactStore) -> list[Line]:
                 missing + confirm,
                 study.budget_sec,
                 study.space.describe(),
+                fmean(took) if took else None,
             )
         )
     return lines
+
+
+def _took(plan: RunPlan, study: StudyPlan, store: ArtifactStore) -> list[float]:
+    """Return the runtimes of those trials of a study that have an outcome."""
+    if study.points is None:
+        return [ended.outcome.runtime_sec for ended in Trials(plan, study, store, None).runs.values()]
+    manifests = (plan.manifest(study, point.hyperparams, point.seed) for point in study.points)
+    outcomes = [store.outcome(manifest) for manifest in manifests]
+    return [outcome.runtime_sec for outcome in outcomes if outcome is not None]
 
 
 def _reference(problem: ProblemPlan, store: ArtifactStore) -> Line:

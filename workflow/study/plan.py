@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,16 @@ class StudyPlan:
     learned: tuple[tuple[Mapping[str, Scalar], float], ...] = ()
     points: tuple[Point, ...] | None = None
 
+    @cached_property
+    def varied(self) -> tuple[str, ...]:
+        """Names of what varies, in the space or among the points."""
+        if self.points is None:
+            return tuple(self.space.dimensions)
+        first = self.points[0].hyperparams if self.points else {}
+        return tuple(
+            name for name in first if any(point.hyperparams.get(name) != first[name] for point in self.points)
+        )
+
     def hyperparams(self, point: Mapping[str, Scalar]) -> dict[str, Scalar]:
         """Complete a point of the space."""
         return {**self.base, **point}
@@ -184,7 +194,7 @@ def plan_run(spec: RunSpec, where: str) -> RunPlan:
     if not spec.methods and len(task.methods) == 1:
         spec = replace(spec, methods=task.methods)
     if not spec.methods:
-        mistakes.add(f"{where} $.methods: is missing; name one or more of: {', '.join(task.methods)}")
+        mistakes.add(f"{where} $.methods is empty; name one or more of: {', '.join(task.methods)}")
     for index, method in enumerate(spec.methods):
         if method not in task.methods:
             mistakes.add(f"{where} $.methods[{index}]: no method '{method}'; {nearest(method, task.methods)}")
@@ -238,7 +248,11 @@ def bind_problem(task: Task, raw: Mapping[str, Any], where: str) -> ProblemPlan:
 
 def label_of(raw: Mapping[str, Any]) -> str:
     """Return a short text for a problem as written: its names, then its overrides."""
-    words = [str(value) for key, value in raw.items() if key != "overrides" and not isinstance(value, dict)]
+    kept = [value for key, value in raw.items() if key != "overrides" and not isinstance(value, dict)]
+    words = [str(value) for value in kept if not isinstance(value, list)]
+    if not words:  # a command in words, whose macros say nothing
+        lists = [value for value in kept if isinstance(value, list)]
+        words = [" ".join(str(one) for one in value if not str(one).startswith("${")) for value in lists[:1]]
     return "/".join(words) + ("+overrides" if raw.get("overrides") else "")
 
 

@@ -54,6 +54,7 @@ class Trials:
         self.running: dict[str, Next] = {}
         self.stopped: str | None = None
         self._pending: list[Next] = []
+        self._points = iter(study.points or ())
         self._best: Ended | None = None
         self._since_best = self.n_failed = 0
         self._known: dict[str, Mapping[str, Scalar]] = {}
@@ -93,6 +94,7 @@ class Trials:
         self.runs[trial_id] = ended
         if self.search is None or started.number is None:
             self._count(ended)
+            self._apply_rules()
             return ended
         runs = self._replicates.setdefault(started.number, [])
         runs.append(ended)
@@ -153,14 +155,14 @@ class Trials:
     def _apply_rules(self) -> None:
         """Stop the study where one of its own rules says so."""
         best, since = self._best, self._since_best
-        if self.stopped is not None or best is None or best.values is None or self.search is None:
+        if self.stopped is not None or best is None or best.values is None:
             return
         study = self.study
         if study.target is not None and best.values[0] <= study.target:
             self.stopped = f"reached its target: {best.values[0]:.4g} is at most {study.target:.4g}"
         elif study.patience is not None and since >= study.patience:
             self.stopped = f"no improvement in its last {since} trials"
-        elif study.terminator and self.search.should_terminate():
+        elif study.terminator and self.search is not None and self.search.should_terminate():
             self.stopped = f"Optuna's terminator sees nothing left to gain after {len(self.ended)} trials"
 
     def _fold(self, store: ArtifactStore) -> None:
@@ -242,7 +244,7 @@ class Trials:
         return Next(manifest, None, "confirm")
 
     def _fixed_point(self) -> Next | None:
-        for point in self.study.points or ():
+        for point in self._points:
             manifest = self._plan.manifest(self.study, point.hyperparams, point.seed)
             if manifest.trial_id not in self.ended and manifest.trial_id not in self.running:
                 return Next(manifest, None, "fixed")

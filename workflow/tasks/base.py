@@ -85,6 +85,10 @@ class Task:
         reference: Optional trusted answer.
         metric: The metric that an objective of kind ``metric`` minimises.
         open_params: Whether a search space may name parameters that *complete* has no default for.
+        objectives: Metrics that a sweep minimises when its file names the first of them.
+        problem_params: Names in a flat list of parameters, as sweeps have it, that belong to the problem.
+        ignored_params: Names in such a list that mean nothing here.
+        irrelevant: ``(method, params) -> names`` of parameters without effect, given the others.
         columns: Metrics that become typed columns of the parquet: name -> ``float|int|str|bool``.
     """
 
@@ -99,6 +103,10 @@ class Task:
     reference: Reference | None = None
     metric: str = "loss"
     open_params: bool = False
+    objectives: tuple[str, ...] = ()
+    problem_params: tuple[str, ...] = ()
+    ignored_params: tuple[str, ...] = ()
+    irrelevant: Callable[[str, Mapping[str, Any]], frozenset[str]] | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
 
 

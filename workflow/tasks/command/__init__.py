@@ -24,8 +24,8 @@ class Written:
     """A problem as written.
 
     Attributes:
-        command: Words, or one text; ``${args}`` and the other macros of W&B are filled in. Without a
-            macro, ``${args}`` is added.
+        command: Words, or one text; ``${args}`` and the other macros of W&B are filled in. To a text
+            without such a macro ``${args}`` is added.
         env: More environment variables.
         files: Files whose content belongs to the identity; those that the command names are added.
         metrics_file: JSON lines that the program writes, in its working folder.
@@ -33,7 +33,6 @@ class Written:
         nested: Parameters that are parts of one mapping: ``{optimizer: [lr, momentum]}`` for
             ``optimizer.lr`` and ``optimizer.momentum``.
         json: Parameters whose values are JSON texts.
-        constants: Parameters with one value, any JSON.
     """
 
     command: Any
@@ -43,7 +42,6 @@ class Written:
     shell: bool = False
     nested: dict[str, list[str]] = field(default_factory=dict)
     json: tuple[str, ...] = ()
-    constants: dict[str, Any] = field(default_factory=dict)
 
 
 def resolve(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -64,7 +62,6 @@ def resolve(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
         "shell": written.shell,
         "nested": written.nested,
         "json": list(written.json),
-        "constants": written.constants,
     }
 
 
@@ -77,14 +74,15 @@ def _words(written: Written, where: str) -> list[str]:
             command = shlex.split(command)
         except ValueError as error:
             raise SpecError(f"{where}.command: {error}") from error
+        if not any("${args" in word for word in command):
+            command.append("${args}")
     if (
         not isinstance(command, list)
         or not command
         or not all(isinstance(one, (str, int, float)) for one in command)
     ):
         raise SpecError(f"{where}.command: must be a text or a list of words")
-    words = [str(word) for word in command]
-    return words if any("${args" in word for word in words) else [*words, "${args}"]
+    return [str(word) for word in command]
 
 
 def complete(

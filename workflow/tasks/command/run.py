@@ -59,7 +59,6 @@ def run(work: Work) -> Metrics:
 def assembled(problem: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters as the program is to see them: JSON texts read, nested ones put together."""
     values = {name: json.loads(value) if name in problem["json"] else value for name, value in params.items()}
-    values = {**problem["constants"], **values}
     for parent, children in problem["nested"].items():
         values[parent] = {child: values.pop(f"{parent}.{child}") for child in children}
     return values
@@ -95,9 +94,8 @@ class Ears:
             return
         self._steps += 1
         step = data.pop("_step", data.get("step"))
-        metrics = {name.replace("/", "_"): value for name, value in data.items()}
-        self.metrics |= metrics
-        self._work.report(step if isinstance(step, int) else self._steps, metrics)
+        self.metrics |= data
+        self._work.report(step if isinstance(step, int) else self._steps, data)
 
     def look(self) -> None:
         """Read what was added to files."""

@@ -72,10 +72,9 @@ def test_a_file_of_json_lines_is_followed_from_where_it_was(here):
 
 
 def test_parameters_are_put_together_as_they_were_in_the_sweep():
-    problem = {"json": ["profile"], "nested": {"opt": ["lr"]}, "constants": {"epochs": 3}}
+    problem = {"json": ["profile"], "nested": {"opt": ["lr"]}}
 
     assert assembled(problem, {"profile": '{"a": 1}', "opt.lr": 0.1, "x": 2}) == {
-        "epochs": 3,
         "profile": {"a": 1},
         "x": 2,
         "opt": {"lr": 0.1},
