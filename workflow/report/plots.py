@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
+from workflow.report.effects import Frame, Series
 from workflow.store.atomic import write_bytes
 
 mpl.use("Agg")
@@ -41,3 +43,77 @@ def convergence(trials: pd.DataFrame, path: Path) -> None:
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=120, metadata={"Software": None})
     write_bytes(path, stream.getvalue())
+
+
+def effect_pictures(rows: Frame, names: Sequence[str]) -> bytes:
+    """Return a picture of the objective against each hyperparameter, a colour per problem.
+
+    Args:
+        rows: Trials, flat, with ``hp_`` columns.
+        names: Those columns.
+    """
+    columns = min(len(names), 3)
+    lines = -(-len(names) // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.2 * lines), layout="constrained")
+    axes = figure.subplots(lines, columns, squeeze=False)
+    good = rows[(rows["state"] == "ok") & rows["objective"].notna()]
+    for axis, name in zip(axes.flat, names, strict=False):
+        numeric = pd.api.types.is_numeric_dtype(good[name]) and not pd.api.types.is_bool_dtype(good[name])
+        for problem, group in good.groupby("problem"):
+            x = group[name] if numeric else group[name].map(str)
+            axis.plot(x, group["objective"], "o", ms=4, alpha=0.6, label=problem)
+        if numeric and good[name].min() > 0 and good[name].max() > 20 * good[name].min():
+            axis.set_xscale("log")
+        if good["objective"].min() > 0:
+            axis.set_yscale("log")
+        axis.set_xlabel(name.removeprefix("hp_"))
+        axis.set_ylabel("objective")
+    for axis in list(axes.flat)[len(names) :]:
+        axis.axis("off")
+    axes.flat[0].legend(fontsize=7)
+    return _png(figure)
+
+
+def interaction(rows: Frame, first: str, second: str) -> bytes:
+    """Return a picture of the mean objective over two hyperparameters, numbers in quartiles."""
+    good = rows[(rows["state"] == "ok") & rows["objective"].notna()]
+    table = good.assign(a=_levels(good[first]), b=_levels(good[second])).pivot_table(
+        index="a", columns="b", values="objective", aggfunc="mean", observed=True
+    )
+    figure = Figure(figsize=(6, 4.5), layout="constrained")
+    axis = figure.subplots()
+    picture = axis.imshow(table.to_numpy(), aspect="auto", cmap="viridis_r")
+    axis.set_xticks(range(len(table.columns)), [str(one) for one in table.columns], rotation=30, fontsize=8)
+    axis.set_yticks(range(len(table.index)), [str(one) for one in table.index], fontsize=8)
+    axis.set_xlabel(second.removeprefix("hp_"))
+    axis.set_ylabel(first.removeprefix("hp_"))
+    figure.colorbar(picture, label="mean objective")
+    return _png(figure)
+
+
+def curves(by_study: Mapping[str, Mapping[str, Series]], metric: str) -> bytes:
+    """Return a picture of what trials reported, one panel per study."""
+    figure = Figure(figsize=(8, 3.2 * len(by_study)), layout="constrained")
+    axes = figure.subplots(len(by_study), 1, squeeze=False)
+    for axis, (title, series) in zip(axes.flat, by_study.items(), strict=True):
+        for values in series.values():
+            axis.plot(values.index, values.to_numpy(), lw=0.8, alpha=0.7)
+        if all((values > 0).all() for values in series.values()):
+            axis.set_yscale("log")
+        axis.set_title(title, fontsize=9)
+        axis.set_ylabel(metric)
+    axes.flat[-1].set_xlabel("step")
+    return _png(figure)
+
+
+def _levels(values: Series) -> Series:
+    numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    if numeric and values.nunique() > 6:
+        return pd.qcut(values, 4, duplicates="drop")
+    return values.map(str)
+
+
+def _png(figure: Figure) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=110, metadata={"Software": None})
+    return stream.getvalue()

@@ -130,7 +130,8 @@ def plan_sweep(sweep: Sweep, spec: SweepSpec, where: str) -> SweepPlan:
         studies, written = _lists(binder, points, cap)
         distinct = sum(study.max_trials for study in studies)
     if objectives != (ERROR,):
-        notes.append(f"objectives: {', '.join(objectives)} (the first one leads; --objectives changes it)")
+        names = ", ".join([str(objective.metric), *objectives[1:]])
+        notes.append(f"objectives: {names} (the first one leads; --objectives changes the others)")
     plan = RunPlan(
         task,
         tuple(binder.problems[pid] for pid in dict.fromkeys(study.pid for study in studies)),

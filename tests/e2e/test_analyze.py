@@ -1,0 +1,35 @@
+"""The analysis of a run, as a user sees it."""
+
+import pandas as pd
+
+from tests.e2e.command import run, write_config
+
+
+def test_an_analysis_is_tables_pictures_and_one_page(tmp_path):
+    config = write_config(
+        tmp_path,
+        problems=[{"truth": 1.0, "trouble": "curve"}, {"truth": 2.0, "trouble": "curve"}],
+        optuna={"max_trials": 24, "batch_size": 4, "confirm": 0, "objectives": ["error", "cost"]},
+    )
+    run("parsl-optuna", "--config", config, "--inline")
+
+    out, _ = run("parsl-optuna", "analyze", tmp_path / "results", "--artifacts-dir", tmp_path / "artifacts")
+
+    folder = tmp_path / "results" / "analysis"
+    assert str(folder / "index.html") in out
+    page = (folder / "index.html").read_text()
+    assert page.count("data:image/png;base64") == 3
+    assert "http" not in page  # it needs nothing else
+    effects = pd.read_csv(folder / "effects.csv")
+    assert set(effects.parameter) == {"x", "k", "kind"}
+    assert set(effects.metric) == {"objective", "cost"}
+    ranked = pd.read_csv(folder / "importances.csv")
+    cost = ranked[ranked.metric == "cost"].groupby("parameter").share.mean()
+    assert cost.idxmax() == "k"
+    assert "## How trials went" in (folder / "summary.md").read_text()
+
+
+def test_a_folder_without_trials_is_told(tmp_path):
+    _, err = run("parsl-optuna", "analyze", tmp_path, code=2)
+
+    assert "no table of trials there" in err

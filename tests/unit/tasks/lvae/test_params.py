@@ -1,0 +1,49 @@
+import math
+
+import pytest
+
+from workflow.errors import SpecError
+from workflow.tasks.lvae.params import GUARD_NAMES, GUARDS, complete, irrelevant
+
+
+def test_defaults_are_filled_and_infinity_is_no_limit():
+    found = complete({}, "lvae", {"recon_tol": math.inf, "lr": 1}, "p")
+
+    assert found["recon_tol"] is None
+    assert found["lr"] == 1.0
+    assert found["pruning_strategy"] == "plummet"
+
+
+@pytest.mark.parametrize("profile", GUARDS)
+def test_a_profile_stands_for_its_safeguards(profile):
+    found = complete({}, "lvae", {"safeguard_profile": profile}, "p")
+
+    assert tuple(found[name] for name in GUARD_NAMES) == GUARDS[profile]
+    assert "safeguard_profile" not in found
+    assert complete({}, "lvae", {"safeguard_profile": profile, "k_consecutive": 9}, "p")["k_consecutive"] == 9
+
+
+def test_only_the_chosen_strategys_thresholds_matter():
+    assert irrelevant("lvae", {"pruning_strategy": "lognorm"}) == {
+        "plummet_threshold",
+        "cdf_threshold",
+        "temperature",
+    }
+    assert "plummet_threshold" not in irrelevant("lvae", {})
+    assert "percentile" not in irrelevant("lvae", {"pruning_strategy": "lognorm_original"})
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"pruning_stategy": "plummet"}, "did you mean 'pruning_strategy'"),
+        ({"pruning_strategy": "plumet"}, "did you mean 'plummet'"),
+        ({"lr": 0}, "lr 0.0 must be above 0"),
+        ({"beta": 1.5}, "beta 1.5 must be in"),
+        ({"percentile": 1.0}, "percentile 1.0 must be between"),
+        ({"safeguard_profile": "moderate"}, "no 'moderate'; did you mean 'all_moderate'"),
+    ],
+)
+def test_mistakes_are_told(params, message):
+    with pytest.raises(SpecError, match=message):
+        complete({}, "lvae", params, "p")

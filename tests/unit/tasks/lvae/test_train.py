@@ -1,0 +1,137 @@
+import math
+
+import pytest
+import torch
+
+from workflow.clock import Deadline
+from workflow.store.checkpoint import Checkpoint
+from workflow.tasks.base import Work, prepare_task, run_task
+from workflow.tasks.lvae import TASK
+
+SMALL = {"n_epochs": 60, "batch_size": 32, "lr": 5e-3, "latent_dim": 6, "pruning_epoch": 30,
+         "polynomial_schedule_n": 10, "width": 16}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sheet(tmp_path_factory):
+    return prepared(tmp_path_factory.mktemp("sheet"), problem_id="sheet", n_designs=200)
+
+
+def prepared(folder, **raw):
+    problem = TASK.resolve(raw, "p $")
+    prepare_task(TASK, problem, folder)
+    return problem, folder
+
+
+def run(where, checkpoint=None, told=None, replicate=0, **params):
+    problem, folder = where
+    complete = TASK.complete(problem, "lvae", SMALL | params, "p $")
+    told = [] if told is None else told
+    return run_task(
+        TASK,
+        Work(
+            problem,
+            "lvae",
+            complete,
+            1,
+            Deadline(60),
+            folder,
+            checkpoint or Checkpoint(),
+            lambda step, metrics: told.append((step, metrics)),
+            replicate,
+        ),
+    )
+
+
+def plain(metrics):
+    return {name: value for name, value in metrics.items() if name != "diagnostics"}
+
+
+def test_a_sheet_is_learnt_and_flat_dimensions_go(sheet):
+    told = []
+    metrics = run(sheet, told=told, n_epochs=150, pruning_epoch=80, w_v=2.0)
+
+    assert metrics["val_nmse"] < 0.05
+    assert 2 <= metrics["active_dims"] < 6
+    assert metrics["effective_dims"] <= metrics["active_dims"]
+    assert len(metrics["pruning_events"]) == 6 - metrics["active_dims"]
+    assert metrics["lipschitz_norm"] <= 1.01
+    assert [step for step, _ in told] == list(range(150))
+    assert metrics["dim_error"] == abs(metrics["active_dims"] - 2)
+
+
+class Interrupted(Exception):
+    pass
+
+
+class Stopping(Checkpoint):
+    """Saves after every epoch and stops after *count* of them."""
+
+    def __init__(self, folder, count):
+        super().__init__(folder)
+        self.left = count
+
+    def due(self):
+        return True
+
+    def save(self, content):
+        super().save(content)
+        self.left -= 1
+        if self.left == 0:
+            raise Interrupted
+
+
+@pytest.mark.parametrize("strategy", ["plummet", "probabilistic"])
+def test_interrupted_is_uninterrupted_to_the_last_digit(sheet, tmp_path, strategy):
+    settings = {"pruning_strategy": strategy, "k_consecutive": 2, "max_prune_per_epoch": 1}
+    whole = run(sheet, **settings)
+    for count in (7, 31):
+        with pytest.raises(Interrupted):
+            run(sheet, Stopping(tmp_path, count), **settings)
+
+    assert plain(run(sheet, Checkpoint(tmp_path), **settings)) == plain(whole)
+
+
+def test_equal_seeds_share_their_luck_and_others_do_not(sheet):
+    first, second, other = [], [], []
+    run(sheet, told=first, n_epochs=2, w_v=0.0)
+    run(sheet, told=second, n_epochs=2, w_v=0.0, plummet_threshold=0.5)
+    run(sheet, told=other, n_epochs=2, w_v=0.0, replicate=1)
+
+    assert first == second != other
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_its_cause(sheet):
+    metrics = run(sheet, lr=1e30)
+
+    assert math.isnan(metrics["val_rec"])
+    assert metrics["outcome"] == "divergence"
+    assert "the loss is" in metrics["status_reason"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "outcome"),
+    [
+        ({"w_v": 0.0, "n_epochs": 40}, "no_pruning"),
+        ({"lr": 1e-9}, "divergence"),
+        ({"pruning_strategy": "probabilistic_original"}, "complete_pruning"),
+    ],
+)
+def test_outcomes_have_names(sheet, settings, outcome):
+    assert run(sheet, **settings)["outcome"] == outcome
+
+
+def test_a_linear_set_comes_near_pca(tmp_path):
+    where = prepared(tmp_path, problem_id="linear", resolution=8, n_designs=200)
+    metrics = run(where, n_epochs=120, pruning_epoch=120, w_v=0.0, lr=3e-3)
+
+    assert metrics["val_nmse"] < 0.01
+    assert metrics["pca_nmse"] < 1e-6  # six components of four
+
+
+def test_the_global_random_stream_is_left_alone(sheet):
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    run(sheet, n_epochs=1)
+
+    assert torch.equal(torch.get_rng_state(), before)
