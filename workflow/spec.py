@@ -353,6 +353,25 @@ class SweepSpec:
         _named("sampler", self.sampler, SAMPLERS, "tpe")
 
 
+@dataclass(frozen=True)
+class FolderSpec:
+    """Where a run with a command of its own keeps things.
+
+    Attributes:
+        options: What the command was given, to be written beside the results.
+        artifacts_dir: Where trials are kept.
+        results_dir: Where tables are written.
+        parsl_config: Python file that defines the Parsl configuration.
+        cluster: What to ask a scheduler for.
+    """
+
+    options: dict[str, Any]
+    artifacts_dir: str = "artifacts"
+    results_dir: str = "results"
+    parsl_config: str | None = None
+    cluster: ClusterSpec = field(default_factory=ClusterSpec)
+
+
 def _named(key: str, value: Any, known: tuple[str, ...], example: str) -> None:
     """Check a name, or a mapping with a name."""
     if isinstance(value, dict) and "name" not in value:

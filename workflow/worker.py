@@ -153,6 +153,7 @@ class _Progress:
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     reporter: Reporter = field(default_factory=Reporter)
     stop: Path | None = None
+    files: Path | None = None
 
 
 def _progress(store: ArtifactStore, manifest: Manifest, hooks: Hooks) -> _Progress:
@@ -162,7 +163,7 @@ def _progress(store: ArtifactStore, manifest: Manifest, hooks: Hooks) -> _Progre
         folder = store.paths.metrics(*names).parent
         checkpoint = Checkpoint(folder, hooks.checkpoint_sec, hooks.stopping)
     reporter = Reporter(store.paths.progress(*names), fresh=checkpoint.load() is None)
-    return _Progress(checkpoint, reporter, store.paths.stop(*names))
+    return _Progress(checkpoint, reporter, store.paths.stop(*names), store.paths.files(*names))
 
 
 def _attempt(
@@ -250,6 +251,7 @@ def _run(
         progress.checkpoint,
         progress.reporter.report,
         manifest.seed,
+        progress.files,
     )
     metrics = run_task(task, work)
     taken = sorted(set(metrics) & set(OUTCOME_KEYS))

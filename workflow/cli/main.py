@@ -76,6 +76,11 @@ def llc_main() -> None:
     guarded(importlib.import_module("workflow.cli.llc").command, "parsl-llc")
 
 
+def autoencoder_main() -> None:
+    """Run ``parsl-autoencoder``."""
+    guarded(importlib.import_module("workflow.cli.autoencoder").command, "parsl-autoencoder")
+
+
 def guarded(command: click.Command, name: str) -> None:
     """Run a command; print a `WorkflowError` as one line per mistake and leave with 2."""
     if "" not in sys.path and str(Path.cwd()) not in sys.path:

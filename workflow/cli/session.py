@@ -22,14 +22,14 @@ from workflow.store.lease import Lease
 from workflow.store.store import ArtifactStore
 
 if TYPE_CHECKING:
-    from workflow.spec import FixedSpec, RunSpec, SweepSpec
+    from workflow.spec import FixedSpec, FolderSpec, RunSpec, SweepSpec
     from workflow.study.driver import Driver, RunResult
     from workflow.study.plan import RunPlan
 
+    AnySpec = RunSpec | FixedSpec | SweepSpec | FolderSpec
 
-def choose_executor(
-    spec: RunSpec | FixedSpec | SweepSpec, longest_sec: float, *, local: bool, inline: bool
-) -> Executor:
+
+def choose_executor(spec: AnySpec, longest_sec: float, *, local: bool, inline: bool) -> Executor:
     """Return the backend that the options ask for; nothing is started yet.
 
     Args:
@@ -71,7 +71,7 @@ def _nothing_more(result: RunResult) -> None:
 
 
 def carry_out(
-    spec: RunSpec | FixedSpec | SweepSpec,
+    spec: AnySpec,
     plan: RunPlan,
     results: Results,
     *,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
@@ -117,3 +118,48 @@ def _png(figure: Figure) -> bytes:
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=110, metadata={"Software": None})
     return stream.getvalue()
+
+
+def loss_curves(lines: Mapping[str, Sequence[float]]) -> bytes:
+    """Return a picture of losses by epoch, a line per name."""
+    figure = Figure(figsize=(12, 8), layout="constrained")
+    axis = figure.subplots()
+    for name, values in lines.items():
+        axis.plot(values, label=name)
+    axis.set_xlabel("epoch")
+    axis.set_ylabel("test loss")
+    axis.grid(alpha=0.3)
+    axis.legend()
+    return _png(figure)
+
+
+def sizes(
+    points: Sequence[tuple[float, float, int]], front: Sequence[tuple[float, float]], best: Sequence[int]
+) -> bytes:
+    """Return a picture of loss against number of weights, coloured by depth, with the Pareto front."""
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    axis = figure.subplots()
+    x, y, depth = zip(*points, strict=True)
+    dots = axis.scatter(x, y, c=depth, cmap="viridis")
+    axis.step(*zip(*front, strict=True), where="post", color="grey", lw=0.8, label="Pareto front")
+    lowest = min(range(len(y)), key=y.__getitem__)
+    axis.annotate(f"Best: {list(best)}", (x[lowest], y[lowest]), textcoords="offset points", xytext=(8, 8))
+    axis.set_xscale("log")
+    axis.set_xlabel("parameters")
+    axis.set_ylabel("loss")
+    axis.legend()
+    figure.colorbar(dots, label="hidden layers", ticks=sorted(set(depth)))
+    return _png(figure)
+
+
+def latent_plane(train: Any, test: Any) -> bytes:
+    """Return a picture of codes ``(n, 2)``: training rows coloured by density, test rows as triangles."""
+    figure = Figure(figsize=(8, 7), layout="constrained")
+    axis = figure.subplots()
+    hexagons = axis.hexbin(train[:, 0], train[:, 1], gridsize=40, mincnt=1, cmap="Blues")
+    axis.plot(test[:, 0], test[:, 1], "^", color="tab:red", ms=4, alpha=0.6, label=f"test ({len(test)})")
+    figure.colorbar(hexagons, label=f"training rows ({len(train)})")
+    axis.set_xlabel("latent 1")
+    axis.set_ylabel("latent 2")
+    axis.legend()
+    return _png(figure)

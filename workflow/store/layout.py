@@ -56,6 +56,10 @@ class Artifacts:
         """What a trial reports while it runs."""
         return self.trials(pid, method) / _checked(trial_id) / "progress.jsonl"
 
+    def files(self, pid: str, method: str, trial_id: str) -> Path:
+        """Folder for what else a trial leaves."""
+        return self.trials(pid, method) / _checked(trial_id) / "files"
+
     def stop(self, pid: str, method: str, trial_id: str) -> Path:
         """The request that a trial be pruned."""
         return self.trials(pid, method) / _checked(trial_id) / "stop.json"

@@ -44,6 +44,7 @@ class Work:
         checkpoint: For saving progress; ``load`` at the start what an earlier attempt saved.
         report: ``(step, metrics)`` tells how far the run is: metrics by the names that it will
             return. Pruners and curves live on it; at most a few times per second.
+        files: Folder for what else the run leaves, beside its metrics; may not be there yet.
         replicate: Replicate number; equal for trials that are to be compared under the same luck.
     """
 
@@ -56,6 +57,7 @@ class Work:
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     report: Callable[[int, Mapping[str, Any]], None] = _untold
     replicate: int = 0
+    files: Path | None = None
 
 
 @dataclass(frozen=True)
