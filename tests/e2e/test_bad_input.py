@@ -65,7 +65,7 @@ def test_a_configuration_mistake(tmp_path, changes, words):
         ("problems: [", ["line", "not valid YAML"]),
         ("- a\n- b\n", ["top level is a list"]),
         ("task: a\ntask: b\n", ["line 1", "'task' appears twice"]),
-        ("", ["$.methods", "missing"]),
+        ("", ["$.problems", "missing"]),
     ],
 )
 def test_a_file_that_is_no_configuration(tmp_path, text, words):

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from workflow.clock import Deadline
 from workflow.ids import derive_seed
+from workflow.kernels.optimiser import adam_state, restore_adam
 from workflow.kernels.snapshot import dumps, loads
 from workflow.load import structure
 from workflow.tasks.base import Metrics, Work
@@ -151,15 +152,10 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """Return everything that a later attempt needs."""
-        adam = [
-            [float(entry["step"]), entry["exp_avg"], entry["exp_avg_sq"]]
-            for entry in (self.optimiser.state[one] for one in self._weights)
-            if entry
-        ]
         return {
             "encoder": self.encoder.state_dict(),
             "decoder": self.decoder.state_dict(),
-            "adam": adam,
+            "adam": adam_state(self.optimiser, self._weights),
             "pruner": self.pruner.state(),
             "random": self.stream.get_state(),
             "epoch": self.epoch,
@@ -170,8 +166,7 @@ class Trainer:
         """Take back what `state` returned."""
         self.encoder.load_state_dict(state["encoder"])
         self.decoder.load_state_dict(state["decoder"])
-        for one, (step, first, second) in zip(self._weights, state["adam"], strict=False):
-            self.optimiser.state[one] = {"step": torch.tensor(step), "exp_avg": first, "exp_avg_sq": second}
+        restore_adam(self.optimiser, self._weights, state["adam"])
         self.pruner.restore(state["pruner"])
         self.stream.set_state(state["random"])
         self.epoch, self.curve = state["epoch"], state["curve"]

@@ -1,0 +1,25 @@
+import pytest
+
+from workflow.errors import SpecError
+from workflow.tasks.varmix.params import complete, space
+
+
+def test_the_default_space_lies_within_what_is_allowed():
+    for name, dimension in space({}, "varmix").dimensions.items():
+        assert complete({}, "varmix", {name: dimension.low}, "p")[name] == dimension.low
+        assert complete({}, "varmix", {name: dimension.high}, "p")[name] == dimension.high
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"n_clusters": 1}, "at least 2"),
+        ({"samples": 1}, "baseline is the others"),
+        ({"learning_rate": 0.0}, "above 0"),
+        ({"conj_weight": -0.1}, "at least 0"),
+        ({"mode": "gradint"}, "did you mean 'gradient'"),
+    ],
+)
+def test_mistakes_are_told(params, message):
+    with pytest.raises(SpecError, match=message):
+        complete({}, "varmix", params, "p")
