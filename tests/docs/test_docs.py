@@ -9,10 +9,13 @@ import yaml
 from tests.conftest import ROOT
 from tests.e2e.command import run
 from workflow.cli.main import _COMMANDS
+from workflow.spec import SweepSpec
 from workflow.store.store import ArtifactStore
 from workflow.study.fixed import load_fixed, plan_fixed
 from workflow.study.forecast import forecast
 from workflow.study.plan import load_run, plan_run
+from workflow.study.sweep import plan_sweep
+from workflow.study.sweepfile import read_sweep, sources
 
 DOCUMENTS = [
     path for path in ROOT.rglob("*.md") if ".venv" not in path.parts and ".pytest_cache" not in path.parts
@@ -49,6 +52,20 @@ def test_every_configuration_binds(path, tmp_path):
         assert plan_fixed(load_fixed(path), str(path), {}).studies
     else:
         assert forecast(plan_run(load_run(path), str(path)), ArtifactStore(tmp_path))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config/sweeps").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_sweep_binds(path, tmp_path):
+    winner = {"pruning_strategy": "plummet", "plummet_threshold": 0.05, "cdf_threshold": 0.99,
+              "percentile": 0.05, "alpha": 0.0, "temperature": 1.0}  # fmt: skip
+    sweep = read_sweep(path, dict.fromkeys(sources(path), winner))
+    if path.name == "full-06-photonics2d.yaml":  # its designs have to be there
+        assert "file" in sweep.parameters
+        return
+    bound = plan_sweep(sweep, SweepSpec(str(path)), f"{path} $")
+
+    assert bound.plan.studies
+    assert not any("no effect here" in note for note in bound.notes)
 
 
 def test_the_readme_s_configurations_bind(tmp_path):

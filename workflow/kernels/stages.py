@@ -7,8 +7,10 @@ same order. Knows where progress is kept only as three functions.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from torch import Generator, Tensor
 
@@ -43,15 +45,21 @@ class Meter(Protocol):
     work: float
 
 
-class _UntilDue(NamedTuple):
-    """Expires when the deadline does, or when saving is due."""
+Tell = Callable[[chain.Trace], None]
+"""Takes the draws of a stage so far."""
 
-    deadline: Deadline
-    progress: Progress
+
+class _UntilDue:
+    """Expires when the deadline does, when saving is due, or when it is time to tell."""
+
+    def __init__(self, deadline: Deadline, progress: Progress, until: float) -> None:
+        self._deadline, self._progress, self._until = deadline, progress, until
+        self.is_due = False
 
     @property
     def expired(self) -> bool:
-        return self.deadline.expired or self.progress.due()
+        self.is_due = self.is_due or self._progress.due()
+        return self.is_due or self._deadline.expired or time.monotonic() >= self._until
 
 
 class Stages:
@@ -61,10 +69,20 @@ class Stages:
         progress: Where they are kept.
         stream: The run's only source of randomness.
         meter: Its work, kept with the stages.
+        tell: Called with the draws of a chain every *tell_sec*; changes nothing.
+        tell_sec: Seconds.
     """
 
-    def __init__(self, progress: Progress, stream: Generator, meter: Meter) -> None:
+    def __init__(
+        self,
+        progress: Progress,
+        stream: Generator,
+        meter: Meter,
+        tell: Tell | None = None,
+        tell_sec: float = 2.0,
+    ) -> None:
         self.stream = stream
+        self._tell, self._tell_sec = tell, tell_sec
         self._progress, self._meter = progress, meter
         content = progress.load()
         self._kept: list[Any] = loads(content) if content is not None else []
@@ -107,7 +125,8 @@ class Stages:
             if kept["ended"]:
                 return state, trace
         while True:
-            until = _UntilDue(deadline, self._progress)
+            pause = math.inf if self._tell is None else time.monotonic() + self._tell_sec
+            until = _UntilDue(deadline, self._progress, pause)
             done = 0 if trace is None else trace.n_steps
             rest = chain.Schedule(schedule.n_steps, schedule.every, done)
             state, more = chain.run(kernel, state, self.stream, rest, observe, until)
@@ -116,7 +135,10 @@ class Stages:
                 trace = trace._replace(truncated=trace.n_steps < schedule.n_steps)
                 self._keep([state, trace], ended=True)
                 return state, trace
-            self._keep([state, trace], ended=False)
+            if until.is_due:
+                self._keep([state, trace], ended=False)
+            if self._tell is not None and trace.n_draws:
+                self._tell(trace)
 
     def loop(self, step: Callable[[S], S], state: S, n_steps: int, deadline: Deadline) -> tuple[S, int]:
         """Call *step* up to *n_steps* times as one stage; also return how many times it was called."""

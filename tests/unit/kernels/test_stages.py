@@ -1,10 +1,13 @@
 """A run that is stopped anywhere and gone on with gives the same bytes as one that was not."""
 
+from functools import partial
+
 import pytest
 
 from tests.scenarios import Bench
 from workflow.clock import Deadline
 from workflow.errors import Preempted
+from workflow.kernels.stages import Stages
 from workflow.store.checkpoint import Checkpoint
 from workflow.tasks.base import Work, run_task
 from workflow.tasks.llc import TASK
@@ -38,9 +41,11 @@ def bench(tmp_path_factory):
     return Bench({"model": "small", "data": "small"}, tmp_path_factory.mktemp("small"))
 
 
-def run(bench, method, checkpoint):
+def run(bench, method, checkpoint, told=None):
     params = TASK.complete({}, method, RUNS[method], "test")
-    work = Work(bench.problem, method, params, 5, Deadline(600), bench.folder, checkpoint)
+    told = [] if told is None else told
+    work = Work(bench.problem, method, params, 5, Deadline(600), bench.folder, checkpoint,
+                lambda *report: told.append(report))  # fmt: skip
     return run_task(TASK, work)
 
 
@@ -59,6 +64,18 @@ def test_interrupted_and_uninterrupted_runs_are_the_same(bench, tmp_path, method
 
     assert attempts > 1
     assert repr(found) == repr(wanted)
+
+
+@pytest.mark.parametrize("method", ["hmc", "sgld", "mclmc"])
+def test_telling_changes_nothing(bench, monkeypatch, method):
+    wanted, told = run(bench, method, Checkpoint()), []
+    monkeypatch.setattr("workflow.tasks.llc.methods.Stages", partial(Stages, tell_sec=0.0))
+
+    found = run(bench, method, Checkpoint(), told)
+
+    assert repr(found) == repr(wanted)
+    assert len(told) > 10
+    assert abs(told[-1][1]["llc_hat"] - wanted["llc_hat"]) < 0.2 * wanted["llc_hat"]
 
 
 def test_saving_without_leaving_changes_nothing(bench, tmp_path):

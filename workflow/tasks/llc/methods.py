@@ -52,7 +52,7 @@ def run(work: Work) -> Metrics:
     assert work.prepared is not None
     torch.set_num_threads(1)
     estimand = Estimand(load(work.problem, work.prepared))
-    stages = Stages(work.checkpoint, Generator().manual_seed(work.seed), estimand)
+    stages = Stages(work.checkpoint, Generator().manual_seed(work.seed), estimand, partial(_tell, work))
     method: Callable[..., Metrics] = _METHODS[work.method]
     return method(estimand, bind(_PARAMS[work.method], work.params), stages, work.deadline)
 
@@ -239,6 +239,13 @@ def _whitening(estimand: Estimand, params: Vi, stream: Generator) -> Tensor:
     second = second / total
     shape = (second + 1e-3 * second.mean() + torch.finfo(second.dtype).tiny) ** -0.25
     return scale * shape / shape.log().mean().exp()
+
+
+def _tell(work: Work, trace: chain.Trace) -> None:
+    """Report the running estimate, for pruners and curves."""
+    excess = trace.values.get("excess")
+    if excess is not None:
+        work.report(trace.n_steps, {"llc_hat": float(excess.mean()), "draws": trace.n_draws})
 
 
 def _observe(estimand: Estimand, before: object, after: hmc.State | mclmc.State) -> dict[str, Tensor]:
