@@ -11,6 +11,8 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.importance import PedAnovaImportanceEvaluator
 
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
 _LEAST_TRIALS = 10
 
 

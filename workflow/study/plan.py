@@ -243,7 +243,7 @@ def bind_problem(task: Task, raw: Mapping[str, Any], where: str) -> ProblemPlan:
     """Resolve a problem as written; raises `SpecError` with its place."""
     problem = task.resolve(raw, where)
     pid = problem_id(task.name, task.version, problem)
-    return ProblemPlan(pid, label_of(raw), problem, None)
+    return ProblemPlan(pid, label_of(raw) or task.name, problem, None)
 
 
 def label_of(raw: Mapping[str, Any]) -> str:
