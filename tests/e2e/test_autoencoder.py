@@ -24,7 +24,8 @@ def test_a_search_leaves_what_is_documented_and_repeats_nothing(tmp_path):
     assert info["encoder_params"] + info["decoder_params"] + 48 == info["total_params"]
     assert {"config", "final_test_loss", "model_params", "num_layers"} <= set(told["all_results"][0])
     assert told["args"]["hidden_dims_search"] == "8,16,32"
-    for name in ("hyperparam_search_latent2", "config_performance_latent2", "latent_space_2d_best_config"):
+    for name in ("hyperparam_search_latent2", "config_performance_latent2", "latent_space_2d_best_config",
+                 "hyperparam_trials_latent2"):  # fmt: skip
         assert (tmp_path / "output" / f"{name}.png").stat().st_size > 5000
     assert torch.load(tmp_path / "output" / "best_model_latent2.pth", weights_only=True)
 

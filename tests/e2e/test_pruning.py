@@ -59,6 +59,19 @@ def test_hopeless_trials_are_pruned_and_the_same_command_again_repeats_nothing(t
     assert (tmp_path / "run" / "results" / "optuna_trials.parquet").read_bytes() == before
 
 
+def test_without_the_pruner_what_it_gave_up_runs_to_its_end(tmp_path):
+    config = config_in(tmp_path / "run", 0.01, name="threshold", upper=3.0)
+    run("parsl-optuna", "--config", config, "--local")
+    assert set(table(tmp_path / "run").state) == {"ok", "pruned"}
+
+    run("parsl-optuna", "--config", config, "--local", "--set", "optuna.pruner=null")
+
+    rows = table(tmp_path / "run")
+    assert set(rows.state) == {"ok"}
+    assert len(rows) == len(POINTS)
+    assert rows.objective.max() > 3.0
+
+
 def test_a_trial_that_is_busy_elsewhere_stops_within_a_second_of_the_decision(tmp_path):
     """Between reports it sleeps for a minute; the decision comes after its first report."""
     config = config_in(tmp_path / "run", 60.0, name="threshold", upper=0.5)

@@ -42,8 +42,8 @@ def command(results: Path, artifacts_dir: str | None) -> None:
         if len(first) == 2:
             a, b = (f"hp_{name}" for name in first.index)
             pictures["interaction"] = plots.interaction(found.rows, a, b)
-    if found.curves:
-        pictures["curves"] = plots.curves(found.curves, found.metric)
+    for metric, by_study in found.curves.items():
+        pictures[f"curves_of_{metric.replace('/', '_')}"] = plots.curves(by_study, metric)
     page = analysis.write(found, pictures, results / "analysis")
     click.echo(f"{len(found.rows)} trials")
     click.echo(f"page     {page}")

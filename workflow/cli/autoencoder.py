@@ -93,7 +93,7 @@ def command(inline: bool, parsl_config: str | None, **given: Any) -> int:
         results,
         local=local,
         inline=inline,
-        report=lambda result: _report(result, given),
+        report=lambda result: _report(result, results, given),
     )
     return exit_code(result)
 
@@ -140,8 +140,10 @@ def _widths(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _report(result: Any, given: dict[str, Any]) -> None:
+def _report(result: Any, results: Results, given: dict[str, Any]) -> None:
+    from workflow import aggregate  # noqa: PLC0415
     from workflow.report import architectures as told  # noqa: PLC0415
+    from workflow.report.plots import convergence  # noqa: PLC0415
 
     study = result.studies[0]
     store = ArtifactStore(Path(given["artifacts_dir"]))
@@ -150,8 +152,9 @@ def _report(result: Any, given: dict[str, Any]) -> None:
         session.warn(f"{trial_id}: {reason}")
     if not tested:
         return
-    folder = Path(given["output_dir"])
-    paths = told.write(tested, folder, given)
+    paths = told.write(tested, Path(given["output_dir"]), given)
+    convergence(aggregate.read(results.table).to_pandas(), results.picture)
+    paths.append(("Convergence", results.picture))
     console = Console()
     for line in told.summary(tested, given, paths):
         console.print(line, soft_wrap=True, highlight=False, markup=False)

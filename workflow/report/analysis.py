@@ -34,14 +34,12 @@ class Analysis:
 
     Attributes:
         tables: Name -> table.
-        curves: ``problem, method`` -> trial id -> reported metric over steps.
-        metric: Name of what the curves show.
+        curves: Metric -> ``problem, method`` -> trial id -> reported values over steps.
         rows: All trials, flat.
     """
 
     tables: Mapping[str, Frame]
-    curves: Mapping[str, Mapping[str, Series]]
-    metric: str
+    curves: Mapping[str, Mapping[str, Mapping[str, Series]]]
     rows: Frame
 
 
@@ -67,8 +65,7 @@ def analyse(table: Path, store: ArtifactStore) -> Analysis:
         "effects": effects.effects(rows, metrics),
         "pairs": effects.pairs(rows, metrics),
     }
-    metric, curves = _curves(rows, store)
-    return Analysis(tables, curves, metric, rows)
+    return Analysis(tables, _curves(rows, metrics[1:], store), rows)
 
 
 def write(analysis: Analysis, pictures: Mapping[str, bytes], folder: Path) -> Path:
@@ -181,15 +178,19 @@ def _plain(value: object) -> object:
     return None if value != value else value
 
 
-def _curves(rows: Frame, store: ArtifactStore) -> tuple[str, dict[str, dict[str, Series]]]:
-    """Read what trials reported; return the metric that most of them have first, and its curves."""
-    metric, curves = "", {}
+def _curves(
+    rows: Frame, others: Sequence[str], store: ArtifactStore
+) -> dict[str, dict[str, dict[str, Series]]]:
+    """Read what trials reported: the metric that they have first, and further objectives."""
+    found: dict[str, dict[str, dict[str, Series]]] = {}
     for (problem, method), group in rows.groupby(["problem", "method"]):
         for _, row in group.sort_values("objective").head(_MOST_CURVES).iterrows():
             told = reports(store.paths.progress(row["pid"], row["method"], row["trial_id"]))
-            metric = metric or (next(iter(told[0].metrics)) if told else "")
-            series = {report.step: report.metrics.get(metric) for report in told}
-            known = pd.Series({k: v for k, v in series.items() if isinstance(v, (int, float))}, dtype=float)
-            if len(known) > 1:
-                curves.setdefault(f"{problem}, {method}", {})[row["trial_id"]] = known
-    return metric, curves
+            first = [next(iter(told[0].metrics))] if told and told[0].metrics else []
+            for metric in dict.fromkeys([*first, *others]):
+                values = {report.step: report.metrics.get(metric) for report in told}
+                known = {step: value for step, value in values.items() if isinstance(value, (int, float))}
+                if len(known) > 1:
+                    study = found.setdefault(metric, {}).setdefault(f"{problem}, {method}", {})
+                    study[row["trial_id"]] = pd.Series(known, dtype=float)
+    return found

@@ -49,7 +49,7 @@ def _front_table(point: Mapping[str, Any]) -> Table:
     title = f"Pareto front of {point['method']} for {point['problem']} ({point['pid']})"
     table = Table(title=title, title_justify="left", box=SIMPLE, pad_edge=False)
     names = list(point["objectives"])
-    for name in (*names, "trial"):
+    for name in (point.get("leading", names[0]), *names[1:], "trial"):
         table.add_column(name, no_wrap=True)
     for member in point["front"]:
         table.add_row(*(_number(member["objectives"][name]) for name in names), member["trial_id"])
@@ -72,6 +72,7 @@ def _point(trials: Trials) -> dict[str, Any]:
         "trial_id": best.manifest.trial_id,
         "objective": next(iter(best.objectives.values())),
         "objectives": dict(best.objectives),
+        "leading": trials.leading,
         "spread": best.spread,
         "confirmed": fmean(again) if again else None,
         "confirmed_se": _standard_error(again),

@@ -231,6 +231,7 @@ class ArtifactStore:
         """Set an outcome aside, so that its trial runs again; the file is kept under another name."""
         path = self.paths.metrics(manifest.pid, manifest.method, manifest.trial_id)
         count = len(list(path.parent.glob("metrics.retired-*.json")))
+        self.paths.stop(manifest.pid, manifest.method, manifest.trial_id).unlink(missing_ok=True)
         path.replace(path.with_name(f"metrics.retired-{count + 1}.json"))
 
 

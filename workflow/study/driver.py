@@ -261,7 +261,7 @@ class Driver:
         manifest, asked = proposal.manifest, _asked(proposal)
         trial_id = self._store.put_manifest(manifest, asked)
         stored = self._store.outcome(manifest)
-        if stored is not None and stored.state is State.LOST:
+        if stored is not None and trials.has_another_chance(stored):
             self._store.retire(manifest)
             stored = None
         if stored is not None:

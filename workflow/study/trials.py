@@ -33,7 +33,8 @@ class Next:
 class Trials:
     """The trials of one study.
 
-    ``ended`` holds its points; ``runs`` every single run, which with replicates are several per point.
+    ``ended`` holds its points; ``runs`` every single run, which with replicates are several per point;
+    ``leading`` is what people call its first objective.
 
     Args:
         plan: The run.
@@ -46,6 +47,7 @@ class Trials:
         self, plan: RunPlan, study: StudyPlan, store: ArtifactStore, trusted: Trusted | None
     ) -> None:
         self.study, self.trusted = study, trusted
+        self.leading = plan.objective.metric or plan.objectives[0]
         self._plan = plan
         self.ended: dict[str, Ended] = {}
         self.runs: dict[str, Ended] = {}
@@ -108,6 +110,10 @@ class Trials:
             self.stopped = f"its first {len(self.ended)} trials all failed, the last one: {outcome.reason}"
         self._apply_rules()
         return ended
+
+    def has_another_chance(self, outcome: Outcome) -> bool:
+        """Whether a stored trial is to run again: a lost one, or one given up by a pruner that is gone."""
+        return outcome.state is State.LOST or (outcome.state is State.PRUNED and self.watch is None)
 
     @property
     def is_searching(self) -> bool:
@@ -206,7 +212,7 @@ class Trials:
             manifest = self._plan.manifest(self.study, first.hyperparams, seed)
             _, asked = replicates.get(seed, (manifest, asked_first))
             outcome = store.outcome(manifest) if seed in replicates else None
-            if outcome is None or outcome.state is State.LOST:  # a lost trial gets another chance
+            if outcome is None or self.has_another_chance(outcome):
                 self._pending.append(Next(manifest, number, asked_first.by, asked_first.attempt))
                 continue
             runs.append(self._judge(manifest, asked, outcome))
