@@ -80,8 +80,8 @@ def main() -> None:
 
 def _answer(request: dict[str, Any], answers: TextIO, stop: _Stop, prune: _Prune) -> dict[str, Any]:
     def begin() -> None:
+        prune.begin()  # first: the answer may bring the signal
         _say(answers, {"running": True})
-        prune.begin()
 
     hooks = worker.Hooks(begin, prune.end, lambda: stop.asked, request.pop("checkpoint_sec"))
     try:

@@ -82,7 +82,7 @@ class Child:
         """
         assert self._process.stdin is not None
         self.output = b""
-        limit = time.monotonic() + self._limits["prepare_sec"]
+        running, limit = False, time.monotonic() + self._limits["prepare_sec"]
         try:
             self._process.stdin.write(json.dumps(dict(request)).encode() + b"\n")
             self._process.stdin.flush()
@@ -93,8 +93,8 @@ class Child:
             for answer in self._listen(left if stop is None else min(left, _LOOK_SEC)):
                 if "running" not in answer:
                     return answer
-                limit = time.monotonic() + budget_sec + self._limits["grace_sec"]
-            if stop is not None and stop.exists():
+                running, limit = True, time.monotonic() + budget_sec + self._limits["grace_sec"]
+            if running and stop is not None and stop.exists():
                 self._process.send_signal(signal.SIGUSR1)
                 stop, limit = None, min(limit, time.monotonic() + self._limits["grace_sec"])
             if time.monotonic() > limit:

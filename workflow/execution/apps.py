@@ -183,6 +183,7 @@ def local_config(run_dir: Path, workers: int | None = None) -> Config:
     executor = HighThroughputExecutor(
         label="local",
         address="127.0.0.1",
+        encrypted=True,
         max_workers_per_node=workers or len(os.sched_getaffinity(0)),
         heartbeat_period=2,  # a dead worker is noticed, and replaced, after this time
         heartbeat_threshold=15,

@@ -113,6 +113,7 @@ def _config(cluster: ClusterSpec, provider: Any, run_dir: Path) -> Config:
     executor = HighThroughputExecutor(
         label="cluster",
         address=cluster.address,
+        encrypted=True,  # anyone on the network could else hand work to the workers
         provider=provider,
         heartbeat_period=cluster.heartbeat_sec,
         heartbeat_threshold=_SILENT_HEARTBEATS * cluster.heartbeat_sec,

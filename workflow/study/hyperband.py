@@ -64,12 +64,11 @@ class WandbHyperband:
 
     def __init__(self, bands: Bands) -> None:
         self._bands = bands
-        self._histories: dict[str, list[float]] = {}
+        self._histories: dict[str, dict[int, float]] = {}
 
     def report(self, trial_id: str, step: int, value: float) -> None:
-        """Add a logged value; counted, whatever its *step*."""
-        del step
-        self._histories.setdefault(trial_id, []).append(value)
+        """Add a logged value; one of a step that is repeated, after a restart, counts once."""
+        self._histories.setdefault(trial_id, {})[step] = value
 
     def end(self, trial_id: str, value: float | None, *, pruned: bool) -> None:
         """Do nothing: a run that has ended goes on counting."""
@@ -77,7 +76,7 @@ class WandbHyperband:
 
     def verdict(self, trial_id: str) -> str | None:
         """Return why a running trial is to stop, or None."""
-        history = self._histories.get(trial_id, [])
+        history = list(self._histories.get(trial_id, {}).values())
         reached = self._bands.brackets(len(history))
         if not reached:
             return None
@@ -89,7 +88,8 @@ class WandbHyperband:
         return f"{value:.4g} after {bracket} values is worse than {limit:.4g}, the limit of that bracket"
 
     def _threshold(self, bracket: int) -> float:
-        values = [history[bracket - 1] for history in self._histories.values() if len(history) >= bracket]
+        histories = [list(one.values()) for one in self._histories.values() if len(one) >= bracket]
+        values = [history[bracket - 1] for history in histories]
         return _at_share(values, self._bands.eta)
 
 

@@ -5,6 +5,7 @@ from concurrent.futures import wait
 
 import pytest
 
+from tests.conftest import ROOT
 from workflow.errors import ExecutorError, SpecError
 from workflow.execution.apps import ParslExecutor, file_config, local_config
 from workflow.execution.inline import InlineExecutor
@@ -82,3 +83,10 @@ def test_a_missing_file_is_told(tmp_path):
 
 def test_inline_is_the_same_contract():
     assert InlineExecutor().submit(divmod, 7, 2).result() == (3, 1)
+
+
+@pytest.mark.parametrize("name", ["local", "slurm", "pbs"])
+def test_traffic_is_encrypted(tmp_path, name):
+    config = local_config(tmp_path) if name == "local" else file_config(ROOT / "parsl_configs" / f"{name}.py")
+
+    assert [executor.encrypted for executor in config.executors] == [True]

@@ -76,6 +76,15 @@ def test_what_counts_is_the_best_value_so_far_or_with_strict_the_one_at_the_brac
     assert strict.verdict("b") is not None
 
 
+def test_steps_that_a_restarted_run_repeats_count_once():
+    pruner = rule(min_iter=3)
+    feed(pruner, {"a": [1, 1, 1]})
+    feed(pruner, {"b": [9, 9]})
+    feed(pruner, {"b": [9, 9]})
+
+    assert pruner.verdict("b") is None
+
+
 def test_ended_runs_go_on_counting():
     pruner = rule(min_iter=1)
     feed(pruner, {"a": [1.0], "b": [2.0]})
