@@ -10,11 +10,11 @@ PROBLEM = TASK.resolve({"model": "small"}, "f $")
 
 @pytest.mark.parametrize("method", TASK.methods)
 def test_presets_are_complete_and_every_default_space_can_be_completed(method):
-    defaults = complete(method, {}, "f $")
+    defaults = complete({}, method, {}, "f $")
 
     for dimension in space(PROBLEM, method).dimensions:
         assert dimension in defaults
-    assert complete(method, defaults, "f $") == defaults
+    assert complete({}, method, defaults, "f $") == defaults
 
 
 def test_minibatches_never_exceed_the_data():
@@ -38,7 +38,7 @@ def test_minibatches_never_exceed_the_data():
 )
 def test_mistakes_are_one_line_with_the_place(method, params, words):
     with pytest.raises(SpecError) as caught:
-        complete(method, params, "f.yaml $.x")
+        complete({}, method, params, "f.yaml $.x")
 
     assert len(str(caught.value).splitlines()) == 1
     assert all(word in str(caught.value) for word in words)

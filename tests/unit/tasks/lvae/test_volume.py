@@ -43,8 +43,8 @@ def test_dead_dimensions_single_designs_and_no_dimensions_are_no_trouble():
     found.backward()
 
     assert torch.isfinite(codes.grad).all()
-    assert float(volume(codes[:1], ALL, torch.zeros(3), 1e-4, 1.0)) == 0.0
-    assert float(volume(codes, ~ALL, torch.ones(3), 1e-4, 1.0)) == 0.0
+    assert volume(codes[:1], ALL, torch.zeros(3), 1e-4, 1.0).item() == 0.0
+    assert volume(codes, ~ALL, torch.ones(3), 1e-4, 1.0).item() == 0.0
 
 
 @pytest.mark.parametrize(("epoch", "expected"), [(0, 0.0), (50, 0.25), (100, 1.0), (5000, 1.0)])
