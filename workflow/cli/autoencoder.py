@@ -27,7 +27,7 @@ from workflow.tasks.autoencoder.params import architectures
 F = TypeVar("F", bound=Callable[..., Any])
 
 _PARAMS = ("latent_dim", "epochs", "batch_size", "initial_lr", "eta_min", "weight_decay", "dropout", "loss",
-           "input_norm", "patience", "seed", "start_from")  # fmt: skip
+           "input_norm", "patience", "seed", "start_from", "device")  # fmt: skip
 _SEED_OPTIONS: dict[str, dict[str, Any]] = {
     "latent_dim": {"type": int, "default": 3, "help": "Width of the code."},
     "hidden_dims_search": {"default": "16,32,64,128", "help": "Widths to try, with commas."},
@@ -37,7 +37,7 @@ _SEED_OPTIONS: dict[str, dict[str, Any]] = {
     "initial_lr": {"type": float, "default": 1e-3, "help": "Learning rate at the start."},
     "eta_min": {"type": float, "default": 1e-6, "help": "Learning rate at the end."},
     "data_path": {"default": None, "help": "CSV with the 24 COPUS columns.  [default: made-up periods]"},
-    "device": {"default": "auto", "type": click.Choice(["auto", "cpu"]), "help": "Where to train."},
+    "device": {"default": "auto", "type": click.Choice(["auto", "cuda", "cpu"]), "help": "Where to train."},
     "output_dir": {"default": "output", "help": "Where results are written."},
     "save_models": {"is_flag": True, "help": "Keep the best model's weights there."},
     "search": {"type": click.Choice(["grid", "tpe"]), "default": "grid", "help": "All, or by Optuna."},

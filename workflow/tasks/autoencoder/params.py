@@ -64,6 +64,7 @@ class Params:
         input_norm: ``layer``, as in the original; ``none``; ``standardize`` by training means and stds.
         patience: Stop after so many epochs without a better selection loss; null never stops.
         start_from: Trial of a smaller architecture, on the same problem, whose weights are taken over.
+        device: ``auto`` takes a GPU where the worker has one.
         seed: Of weights, order and dropout.
     """
 
@@ -79,6 +80,7 @@ class Params:
     input_norm: Literal["layer", "none", "standardize"] = "layer"
     patience: int | None = None
     start_from: str | None = None
+    device: Literal["auto", "cuda", "cpu"] = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -41,6 +41,10 @@ class Part:
     values: Tensor
     there: Tensor
 
+    def to(self, device: torch.device) -> Part:
+        """Return the rows on a device."""
+        return Part(self.values.to(device), self.there.to(device))
+
 
 @dataclass(frozen=True)
 class Fold:
@@ -49,6 +53,10 @@ class Fold:
     train: Part
     select: Part
     test: Part
+
+    def to(self, device: torch.device) -> Fold:
+        """Return the parts on a device."""
+        return Fold(self.train.to(device), self.select.to(device), self.test.to(device))
 
 
 def folds(problem: Mapping[str, Any], folder: Path) -> list[Fold]:

@@ -52,7 +52,8 @@ def run(work: Work) -> Metrics:
     assert work.prepared is not None
     torch.set_num_threads(1)
     params = structure(Params, dict(work.params), "autoencoder")
-    parts = folds(work.problem, work.prepared)
+    device = _device(params.device)
+    parts = [fold.to(device) for fold in folds(work.problem, work.prepared)]
     saved = work.checkpoint.load()
     done: list[dict[str, Any]] = loads(saved) if saved is not None else []
     with torch.random.fork_rng(devices=[]):
@@ -71,7 +72,7 @@ def run(work: Work) -> Metrics:
 def _fit(work: Work, params: Params, fold: Fold, index: int, done: list[dict[str, Any]]) -> Fit:
     torch.manual_seed(derive_seed("autoencoder", params.seed, work.replicate, index) % 2**63)
     train = fold.train
-    fit = Fit(_model(params, train))
+    fit = Fit(_model(params, train).to(train.values.device))
     if params.start_from is not None:
         take_over(fit.model, _weights_of(work, params.start_from))
     optimiser = torch.optim.AdamW(
@@ -107,6 +108,12 @@ def _fit(work: Work, params: Params, fold: Fold, index: int, done: list[dict[str
     if fit.best_state:
         fit.model.load_state_dict(fit.best_state)
     return fit
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise TaskError("device cuda: this worker has no GPU that torch can use; take auto or cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def _is_enough(fit: Fit, params: Params) -> bool:
@@ -192,7 +199,7 @@ def _save(folder: Path | None, model: Autoencoder, fold: Fold) -> None:
     from workflow.store.atomic import write_bytes  # noqa: PLC0415
 
     stream = io.BytesIO()
-    torch.save(model.state_dict(), stream)
+    torch.save({name: value.cpu() for name, value in model.state_dict().items()}, stream)
     write_bytes(folder / WEIGHTS, stream.getvalue())
     model.eval()
     with torch.no_grad():
@@ -204,7 +211,7 @@ def _save(folder: Path | None, model: Autoencoder, fold: Fold) -> None:
             "latent_train": model.encode(fold.train.values),
         }
     stream = io.BytesIO()
-    np.savez(stream, **{name: value.numpy() for name, value in arrays.items()})
+    np.savez(stream, **{name: value.cpu().numpy() for name, value in arrays.items()})
     write_bytes(folder / PREDICTIONS, stream.getvalue())
 
 

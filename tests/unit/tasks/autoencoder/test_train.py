@@ -71,6 +71,13 @@ def test_weights_are_kept_safely_and_can_start_a_larger_network(where, tmp_path)
         run(where["holdout"], small, start_from="r_none")
 
 
+def test_a_gpu_that_is_not_there_is_told(where):
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(TaskError, match="has no GPU that torch can use"):
+        run(where["holdout"], device="cuda")
+
+
 def test_a_loss_that_is_not_finite_is_an_error(where):
     with pytest.raises(TaskError, match="the training loss is"):
         run(where["holdout"], initial_lr=1e30, epochs=10)
