@@ -21,6 +21,7 @@ LAYERS = [
     {"worker", "child", "supervise", "aggregate", "execution"},
     {"study"},
     {"report"},
+    {"estimate"},
     {"cli"},
     {"__main__"},
 ]

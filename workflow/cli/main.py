@@ -17,6 +17,7 @@ _COMMANDS = {
     "sweep": "Run a W&B sweep file.",
     "plan": "Say what would run and what is there already; starts nothing.",
     "status": "Count references and trials in the artifacts.",
+    "estimate": "Estimate the LLC of a problem, with nothing to tune.",
     "analyze": "Analyse a results folder: effects, importances, pairs, curves.",
     "best": "Show the best hyperparameters of a finished or running study.",
     "show": "Print everything known of a problem or trial.",

@@ -118,6 +118,18 @@ def extend(first: Trace, second: Trace) -> Trace:
     )
 
 
+def thinned(trace: Trace) -> Trace:
+    """Drop every second draw; a divergence of a dropped one counts for the one after it."""
+    pairs = trace.n_draws // 2 * 2
+    diverged = trace.diverged[:pairs:2] | trace.diverged[1:pairs:2]
+    return trace._replace(
+        values={name: value[1:pairs:2] for name, value in trace.values.items()},
+        acceptance=trace.acceptance[1:pairs:2],
+        energy_change=trace.energy_change[1:pairs:2],
+        diverged=diverged,
+    )
+
+
 def _stack(
     rows: list[dict[str, Tensor]], infos: list[Info], grad_evals: int, done: int, truncated: bool
 ) -> Trace:

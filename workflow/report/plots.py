@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -15,6 +17,9 @@ from workflow.report.effects import Frame, Series
 from workflow.store.atomic import write_bytes
 
 mpl.use("Agg")
+
+Array = npt.NDArray[Any]
+_CHAINS_SHOWN = 16
 
 
 def convergence(trials: pd.DataFrame, path: Path) -> None:
@@ -44,6 +49,34 @@ def convergence(trials: pd.DataFrame, path: Path) -> None:
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=120, metadata={"Software": None})
     write_bytes(path, stream.getvalue())
+
+
+def estimate_picture(excess: Array, distance: Array, value: float, se: float) -> bytes:
+    """Return a picture of one LLC estimate: loss trace, running estimate, distance from the centre.
+
+    Args:
+        excess: t (L - L0), ``(draws, chains)``.
+        distance: ``|w - w*|``, ``(draws, chains)``.
+        value: The estimate.
+        se: Its standard error.
+    """
+    figure = Figure(figsize=(12.0, 3.4), layout="constrained")
+    trace, running, away = figure.subplots(1, 3)
+    shown = slice(0, _CHAINS_SHOWN)
+    trace.plot(excess[:, shown], linewidth=0.5, alpha=0.7)
+    trace.axhline(value, color="black", linewidth=1)
+    trace.set(title="t (L - L0)", xlabel="draw")
+    draws = np.arange(1, len(excess) + 1)
+    running.plot(draws, excess.cumsum(0)[:, shown] / draws[:, None], linewidth=0.5, alpha=0.5)
+    running.plot(draws, excess.mean(1).cumsum() / draws, color="black", label="all chains")
+    running.axhspan(value - 2 * se, value + 2 * se, alpha=0.25, label="estimate ± 2 standard errors")
+    running.set(title="running estimate", xlabel="draw")
+    running.legend(fontsize=8)
+    away.plot(distance[:, shown], linewidth=0.5, alpha=0.7)
+    away.set(title="distance from the centre", xlabel="draw")
+    for axis in (trace, running, away):
+        axis.grid(alpha=0.3)
+    return _png(figure)
 
 
 def effect_pictures(rows: Frame, names: Sequence[str]) -> bytes:

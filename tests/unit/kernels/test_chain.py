@@ -58,3 +58,17 @@ def test_no_step_at_all_gives_an_empty_trace(generator):
     _, trace = chain.run(kernel, state, generator, chain.Schedule(0), observe, Deadline())
 
     assert trace.n_draws == 0
+
+
+def test_thinning_halves_and_loses_no_divergence(generator):
+    kernel, state = start(generator)
+    _, trace = chain.run(kernel, state, generator, chain.Schedule(9), observe, Deadline())
+    diverged = torch.zeros_like(trace.diverged)
+    diverged[2] = True
+
+    thin = chain.thinned(trace._replace(diverged=diverged))
+
+    assert torch.equal(thin.values["w"], trace.values["w"][1:8:2])
+    assert thin.n_draws == 4
+    assert thin.diverged[:, 0].tolist() == [False, True, False, False]
+    assert thin.n_steps == trace.n_steps

@@ -62,3 +62,23 @@ def test_the_energy_error_shrinks_with_the_square_of_the_step(generator):
 
     # One leapfrog step has a local energy error of third order.
     assert error(0.2, 1) / error(0.1, 1) == pytest.approx(8.0, rel=0.2)
+
+
+def test_steps_of_many_sizes_leave_the_law_as_it_is(generator):
+    params = hmc.Params(1.5, 1 / PRECISION, 3, spread=6.0)
+
+    trace = draw(params, 4000, generator)
+
+    for i, precision in enumerate(PRECISION):
+        square = trace.values[f"w{i}"][200:] ** 2
+        assert abs(float(square.mean()) - 1 / float(precision)) < 4 * mcse(square)
+
+
+def test_short_steps_move_a_chain_where_long_ones_diverge_and_only_their_failure_is_told(generator):
+    one_size = draw(hmc.Params(20.0, 1 / PRECISION, 40), 200, generator)
+    many = draw(hmc.Params(20.0, 1 / PRECISION, 40, spread=6.0), 200, generator)
+
+    assert float(one_size.acceptance.max()) == 0.0
+    assert bool(one_size.diverged.all())
+    assert float(many.acceptance.mean()) > 0.02
+    assert float(many.diverged.double().mean()) < 0.5

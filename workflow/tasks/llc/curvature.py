@@ -47,7 +47,7 @@ def diagonal_estimate(loss: Loss, centre: Tensor, generator: Generator) -> Tenso
 
 def largest_eigenvalue(loss: Loss, centre: Tensor, generator: Generator) -> float:
     """Return the eigenvalue of H that is largest in size, by power iteration."""
-    vector = torch.randn(1, len(centre), generator=generator, dtype=centre.dtype)
+    vector = torch.randn(1, len(centre), generator=generator, dtype=centre.dtype).to(centre.device)
     value = 0.0
     for _ in range(_POWER_ITERATIONS):
         vector = vector / vector.norm().clamp(min=1e-300)

@@ -34,7 +34,7 @@ class Estimand:
     def __init__(self, target: Target) -> None:
         self.target = target
         self.dim, self.n = target.loss.dim, target.loss.n_examples
-        posterior = target.problem.posterior
+        posterior = target.posterior
         self.beta, self.gamma = posterior.beta(self.n), posterior.localiser(self.dim)
         self.t = self.n * self.beta
         self.L0 = target.summary.L0
@@ -45,7 +45,16 @@ class Estimand:
         """Return U ``(chains,)`` and its gradient on all data."""
         del generator
         loss, gradient = self._measured(w, None)
-        return self._localised(w, loss, gradient)
+        return self._localised(w, loss, gradient, self.t)
+
+    def tempered(self, t: float) -> Potential:
+        """Return U on all data with another factor *t* on the loss."""
+
+        def energy(w: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+            del generator
+            return self._localised(w, *self._measured(w, None), t)
+
+        return energy
 
     def stochastic_energy(self, batch: int) -> Potential:
         """Return U with the loss on *batch* examples, drawn afresh per call and chain."""
@@ -53,7 +62,7 @@ class Estimand:
             return self.energy
 
         def energy(w: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-            return self._localised(w, *self._measured(w, self._rows(w, batch, generator)))
+            return self._localised(w, *self._measured(w, self._rows(w, batch, generator)), self.t)
 
         return energy
 
@@ -110,10 +119,10 @@ class Estimand:
         self.work += len(w) * (self.n if rows is None else rows.shape[1])
         return self.target.loss.value_and_grad(w, rows)
 
-    def _localised(self, w: Tensor, loss: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    def _localised(self, w: Tensor, loss: Tensor, gradient: Tensor, t: float) -> tuple[Tensor, Tensor]:
         displacement = w - self.centre
-        energy = self.t * loss + 0.5 * self.gamma * displacement.square().sum(-1)
-        return energy, self.t * gradient + self.gamma * displacement
+        energy = t * loss + 0.5 * self.gamma * displacement.square().sum(-1)
+        return energy, t * gradient + self.gamma * displacement
 
     def _rows(self, w: Tensor, batch: int, generator: Generator) -> Tensor:
         return torch.randint(self.n, (len(w), batch), generator=generator, device=w.device)

@@ -165,6 +165,13 @@ def judge(
         return "diverged", f"{seen['divergences']:.2%} of draws diverged (limit {gate.divergences:.2%})"
     if shortfall > max(_SHORTFALL * scale, 2 * error, 1e-6):
         return "not_minimum", f"a draw lies {shortfall:.3g} (in units of the LLC) below the centre"
+    drop = seen["centre_bias"] or 0.0
+    if drop > max(_SHORTFALL * scale, 2 * error, 1e-6):
+        norm = seen["gradient_norm"]
+        return (
+            "not_minimum",
+            f"gradient {norm:.2g} at the centre: a minimum {drop:.3g} (in units of the LLC) below it",
+        )
     if bias_limit is not None and not seen["energy_variance"] <= bias_limit:
         return (
             "diverged",

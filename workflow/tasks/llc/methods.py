@@ -1,4 +1,4 @@
-"""The four methods: each runs a kernel on the shared estimand under a deadline and returns metrics."""
+"""The methods: each runs a kernel on the shared estimand under a deadline and returns metrics."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from workflow.kernels.diagnostics import drift, ess, rhat
 from workflow.kernels.stages import Stages
 from workflow.kernels.types import Kernel
 from workflow.tasks.base import Metrics, Work
+from workflow.tasks.llc.auto import run_auto, save_trace
 from workflow.tasks.llc.estimand import Estimand
 from workflow.tasks.llc.estimate import (
     REFERENCE_GATE,
@@ -26,7 +27,7 @@ from workflow.tasks.llc.estimate import (
     summarise,
 )
 from workflow.tasks.llc.evaluation import evaluate
-from workflow.tasks.llc.params import Hmc, Mclmc, Sgld, Vi, bind
+from workflow.tasks.llc.params import Auto, Hmc, Mclmc, Sgld, Vi, bind
 from workflow.tasks.llc.target import load
 
 _WARM_UP_SHARE = 0.4
@@ -52,7 +53,14 @@ def run(work: Work) -> Metrics:
     assert work.prepared is not None
     torch.set_num_threads(1)
     estimand = Estimand(load(work.problem, work.prepared))
-    stages = Stages(work.checkpoint, Generator().manual_seed(work.seed), estimand, partial(_tell, work))
+    stream = Generator().manual_seed(work.seed)
+    if work.method == "auto":
+        params = bind(Auto, work.params)
+        metrics, trace = run_auto(estimand, params, stream, work.deadline, partial(_tell, work))
+        if work.files is not None and trace.n_draws:
+            save_trace(trace, estimand.gamma, work.files)
+        return metrics
+    stages = Stages(work.checkpoint, stream, estimand, partial(_tell, work))
     method: Callable[..., Metrics] = _METHODS[work.method]
     return method(estimand, bind(_PARAMS[work.method], work.params), stages, work.deadline)
 

@@ -13,6 +13,8 @@ from workflow.tasks.llc.spec import PRESETS
 
 P = TypeVar("P")
 
+_FEWEST_CHAINS = 4
+
 
 @dataclass(frozen=True)
 class Hmc:
@@ -100,7 +102,24 @@ class Mclmc:
             _fraction(self, "target_accept")
 
 
-PARAMS: Mapping[str, type[Any]] = {"hmc": Hmc, "sgld": Sgld, "vi": Vi, "mclmc": Mclmc}
+@dataclass(frozen=True)
+class Auto:
+    """A sampler that finds its own settings, and stops at a standard error of *relative_error* times the LLC.
+
+    *kernel* draws; *chains* null is 8 to 256, more in fewer dimensions.
+    """
+
+    kernel: Literal["hmc", "sgld"] = "hmc"
+    relative_error: float = 0.01
+    chains: int | None = None
+
+    def __post_init__(self) -> None:
+        _positive(self, "relative_error")
+        if self.chains is not None and self.chains < _FEWEST_CHAINS:
+            raise SpecError(f"chains {self.chains} must be at least {_FEWEST_CHAINS}: R-hat compares them")
+
+
+PARAMS: Mapping[str, type[Any]] = {"hmc": Hmc, "sgld": Sgld, "vi": Vi, "mclmc": Mclmc, "auto": Auto}
 
 
 def complete(
@@ -153,6 +172,7 @@ def space(problem: Mapping[str, Any], method: str) -> Space:
             "leapfrog_steps": Int(4, 64, log=True),
             "draws": Int(1000, 10000, step=1000),
         },
+        "auto": {"kernel": Categorical(("hmc", "sgld"))},
     }
     if method not in spaces:
         raise SpecError(f"no method '{method}'; {nearest(method, spaces)}")

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from workflow.tasks.llc import curvature
 from workflow.tasks.llc.centre import find_centre, gradient_norm
@@ -24,6 +24,7 @@ from workflow.tasks.llc.spec import (
     DeepLinear,
     Mlp,
     Monomial,
+    Posterior,
     Problem,
     Quadratic,
     bind,
@@ -64,14 +65,14 @@ class Target:
     """A loaded target; tensors in the posterior's precision.
 
     Attributes:
-        problem: The typed problem.
+        posterior: Temperature and localiser.
         loss: The loss, gradients included.
         centre: w* ``(dim,)``.
         diagonal: Diagonal of the Hessian at w* ``(dim,)``.
         summary: Numbers of the centre.
     """
 
-    problem: Problem
+    posterior: Posterior
     loss: Loss
     centre: Tensor
     diagonal: Tensor
@@ -92,7 +93,7 @@ def prepare(problem: Mapping[str, Any], folder: Path) -> None:
         centre = find_centre(loss, start, typed.training, t, gamma)
     else:
         centre = _known_centre(typed)
-    diagonal, summary = _examine(typed, loss, centre)
+    diagonal, summary = examine(loss, centre, typed.posterior, generator(typed, "curvature"))
     arrays: dict[str, Any] = {"centre": centre.numpy(), "diagonal": diagonal.numpy()}
     if x is not None and y is not None:
         arrays |= {"x": x.numpy(), "y": y.numpy()}
@@ -109,7 +110,7 @@ def load(problem: Mapping[str, Any], folder: Path) -> Target:
         tensors = {name: torch.from_numpy(arrays[name]).to(dtype) for name in arrays.files}
     summary = Summary(**json.loads((folder / _SUMMARY).read_text(encoding="utf-8")))
     loss = make_loss(typed, tensors.get("x"), tensors.get("y"), dtype)
-    return Target(typed, loss, tensors["centre"], tensors["diagonal"], summary)
+    return Target(typed.posterior, loss, tensors["centre"], tensors["diagonal"], summary)
 
 
 def make_loss(problem: Problem, x: Tensor | None, y: Tensor | None, dtype: torch.dtype) -> Loss:
@@ -140,12 +141,11 @@ def _known_centre(problem: Problem) -> Tensor:
     return torch.zeros(dim, dtype=torch.float64)
 
 
-def _examine(problem: Problem, loss: Loss, centre: Tensor) -> tuple[Tensor, Summary]:
-    """Measure loss, gradient and curvature at the centre."""
-    n, posterior = loss.n_examples, problem.posterior
+def examine(loss: Loss, centre: Tensor, posterior: Posterior, stream: Generator) -> tuple[Tensor, Summary]:
+    """Measure loss, gradient and curvature at the centre ``(dim,)``; return the diagonal of H with them."""
+    n = loss.n_examples
     t, gamma = n * posterior.beta(n), posterior.localiser(loss.dim)
     value, gradient = (part[0] for part in loss.value_and_grad(centre.unsqueeze(0)))
-    stream = generator(problem, "curvature")
     smallest = bias = None
     exact = loss.dim <= curvature.EXACT_LIMIT
     if exact:

@@ -18,6 +18,8 @@ GOOD = {
     "energy_variance": 1e-4,
     "divergences": 0.0,
     "lost_chains": 0,
+    "gradient_norm": 1e-9,
+    "centre_bias": 1e-12,
 }
 
 
@@ -28,6 +30,7 @@ def verdict(value=2.0, error=0.02, bias_limit=None, gate=REFERENCE_GATE, **chang
 def test_good_draws_are_ok():
     assert verdict() == ("ok", None)
     assert verdict(bias_limit=1e-3) == ("ok", None)
+    assert verdict(centre_bias=None) == ("ok", None)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +41,7 @@ def test_good_draws_are_ok():
         ({"divergences": 0.02}, "diverged", "2.00%"),
         ({"bias_limit": 1e-5}, "diverged", "0.0001"),
         ({"lowest_excess": -0.5}, "not_minimum", "0.5"),
+        ({"centre_bias": 0.4}, "not_minimum", "0.4"),
         ({"rhat": 1.02}, "not_converged", "1.020"),
         ({"rhat": math.nan}, "not_converged", "nan"),
         ({"ess": 300.0}, "not_converged", "300"),

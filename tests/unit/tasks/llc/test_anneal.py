@@ -1,0 +1,48 @@
+import pytest
+import torch
+
+from tests.scenarios import Bench, n_beta
+from workflow.clock import Deadline
+from workflow.tasks.llc.anneal import annealed
+from workflow.tasks.llc.estimand import Estimand
+from workflow.tasks.llc.target import load
+
+N_1000 = {"data": {"n_data": 1000}}
+SINGULAR = {"model": "dln", "overrides": {"model": {"widths": [4, 6, 4], "rank": 2}, **N_1000}}
+
+
+def estimand_of(raw, folder):
+    bench = Bench(raw, folder)
+    return Estimand(load(bench.problem, folder))
+
+
+def test_starts_have_the_posterior_widths_in_stiff_and_flat_directions(tmp_path, generator):
+    curvature = [0.0, 0.0, 1e-2, 1.0, 50.0]
+    raw = {"model": {"kind": "quadratic", "dim": 5, "curvature": curvature}, "overrides": N_1000}
+
+    w = annealed(estimand_of(raw, tmp_path), 4000, generator, Deadline())
+
+    ratio = w.var(0) * (n_beta(1000) * torch.tensor(curvature) + 1).double()
+    assert float(ratio.min()) > 0.67
+    assert float(ratio.max()) < 1.5
+
+
+def test_chains_arrive_at_the_energy_of_a_singular_target(tmp_path, generator):
+    """Starts near w* would lack the width of the flat directions: virial over dim far below 1."""
+    estimand = estimand_of(SINGULAR, tmp_path)
+
+    w = annealed(estimand, 256, generator, Deadline())
+
+    _, gradient = estimand.energy(w, generator)
+    virial = (w - estimand.centre).mul(gradient).sum(-1).mean() / estimand.dim
+    assert float(virial) == pytest.approx(1.0, abs=0.15)
+
+
+def test_a_deadline_ends_it_early(tmp_path, generator):
+    ticks = iter(range(10**6))
+    estimand = estimand_of(SINGULAR, tmp_path)
+
+    w = annealed(estimand, 4, generator, Deadline(2.0, now=lambda: float(next(ticks))))
+
+    assert bool(torch.isfinite(w).all())
+    assert next(ticks) < 20

@@ -1,0 +1,74 @@
+"""From a user's module to an estimate: the part of `workflow.estimate` that needs torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Generator, Tensor, nn
+
+from workflow.clock import Deadline
+from workflow.tasks.llc.auto import run_auto
+from workflow.tasks.llc.centre import find_centre
+from workflow.tasks.llc.estimand import Estimand
+from workflow.tasks.llc.module import pose
+from workflow.tasks.llc.params import Auto
+from workflow.tasks.llc.spec import Posterior, Training
+from workflow.tasks.llc.target import Target, examine
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Arguments of `workflow.estimate_llc`, checked there."""
+
+    n_beta: float | None
+    gamma: float
+    kernel: Literal["hmc", "sgld"]
+    relative_error: float
+    polish: bool
+    precision: Literal["float64", "float32"]
+    seed: int
+
+
+class Result(NamedTuple):
+    """Metrics, and the traces ``(draws, chains)`` of t (L - L0) and of |w - w*|."""
+
+    metrics: dict[str, Any]
+    excess: Any
+    distance: Any
+
+
+def run(
+    model: nn.Module,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    data: tuple[Tensor, Tensor],
+    settings: Settings,
+    deadline: Deadline,
+) -> Result:
+    """Examine the centre in float64, then sample in the wanted precision."""
+    x, y = data
+    exact = pose(model, loss, x, y, torch.float64)
+    n = exact.loss.n_examples
+    posterior = Posterior(gamma=settings.gamma, precision=settings.precision)
+    if settings.n_beta is not None:
+        posterior = Posterior(
+            beta_mode="fixed", beta0=settings.n_beta / n, gamma=settings.gamma, precision=settings.precision
+        )
+    centre = exact.weights
+    if settings.polish:
+        t = n * posterior.beta(n)
+        centre = find_centre(exact.loss, centre, Training(steps=0), t, settings.gamma)
+    diagonal, summary = examine(exact.loss, centre, posterior, Generator().manual_seed(settings.seed))
+    dtype = getattr(torch, settings.precision)
+    sampled = exact if dtype == torch.float64 else pose(model, loss, x, y, dtype)
+    target = Target(posterior, sampled.loss, centre.to(dtype), diagonal.to(dtype), summary)
+    stream = Generator(centre.device).manual_seed(settings.seed)
+    estimand, params = Estimand(target), Auto(settings.kernel, settings.relative_error)
+    metrics, trace = run_auto(estimand, params, stream, deadline, lambda _: None)
+    excess, radius = trace.values.get("excess"), trace.values.get("radius")
+    if excess is None or radius is None:
+        nothing = torch.empty(0, 0).numpy()
+        return Result(metrics, nothing, nothing)
+    return Result(metrics, excess.cpu().numpy(), (2.0 / settings.gamma * radius).sqrt().cpu().numpy())
