@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from workflow.space import Float, Space
-from workflow.tasks.base import Task, Work
+from collections.abc import Mapping
+from typing import Any
+
+from workflow.space import Float, Scalar, Space
+from workflow.tasks.base import Metrics, Task, Work
 
 
-def _resolve(raw, where):
+def _resolve(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
     del where
     return dict(raw)
 
 
-def _complete(method, params, where):
-    del method, where
+def _complete(
+    problem: Mapping[str, Any], method: str, params: Mapping[str, Any], where: str
+) -> dict[str, Scalar]:
+    del problem, method, where
     return {"x": 0.0, "y": 0.0, **params}
 
 
-def _space(problem, method):
+def _space(problem: Mapping[str, Any], method: str) -> Space:
     del problem, method
     return Space({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)})
 
 
-def run(work: Work):
+def run(work: Work) -> Metrics:
     """Return at once."""
     return {"loss": work.params["x"]}
 

@@ -62,7 +62,7 @@ def estimate_llc(
     n_beta: float | None = None,
     gamma: float = 1.0,
     kernel: Literal["hmc", "sgld"] = "hmc",
-    relative_error: float = 0.01,
+    relative_error: float = 0.005,
     budget_sec: float = 60.0,
     polish: bool = False,
     precision: Literal["float64", "float32"] = "float64",

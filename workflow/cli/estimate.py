@@ -46,7 +46,7 @@ _METHOD = "auto"
 @click.option(
     "--kernel", default="hmc", show_default=True, help="hmc (exact, all data) or sgld (minibatches)."
 )
-@click.option("--error", "relative_error", default=0.01, show_default=True, help="Standard error over LLC.")
+@click.option("--error", "relative_error", default=0.005, show_default=True, help="Standard error over LLC.")
 @click.option("--budget", default=60.0, show_default=True, help="Seconds per problem.")
 @click.option("--seed", default=0, show_default=True, help="Replicate number.")
 @options.artifacts_dir

@@ -122,11 +122,20 @@ def thinned(trace: Trace) -> Trace:
     """Drop every second draw; a divergence of a dropped one counts for the one after it."""
     pairs = trace.n_draws // 2 * 2
     diverged = trace.diverged[:pairs:2] | trace.diverged[1:pairs:2]
+    return _picked(trace, slice(1, pairs, 2))._replace(diverged=diverged)
+
+
+def later_half(trace: Trace) -> Trace:
+    """Drop the first half of the draws; the work done stays counted."""
+    return _picked(trace, slice(trace.n_draws // 2, None))
+
+
+def _picked(trace: Trace, draws: slice) -> Trace:
     return trace._replace(
-        values={name: value[1:pairs:2] for name, value in trace.values.items()},
-        acceptance=trace.acceptance[1:pairs:2],
-        energy_change=trace.energy_change[1:pairs:2],
-        diverged=diverged,
+        values={name: value[draws] for name, value in trace.values.items()},
+        acceptance=trace.acceptance[draws],
+        energy_change=trace.energy_change[draws],
+        diverged=trace.diverged[draws],
     )
 
 

@@ -72,3 +72,13 @@ def test_thinning_halves_and_loses_no_divergence(generator):
     assert thin.n_draws == 4
     assert thin.diverged[:, 0].tolist() == [False, True, False, False]
     assert thin.n_steps == trace.n_steps
+
+
+def test_the_later_half_keeps_the_account_of_all_work(generator):
+    kernel, state = start(generator)
+    _, trace = chain.run(kernel, state, generator, chain.Schedule(9), observe, Deadline())
+
+    half = chain.later_half(trace)
+
+    assert torch.equal(half.values["w"], trace.values["w"][4:])
+    assert (half.n_steps, half.grad_evals) == (trace.n_steps, trace.grad_evals)

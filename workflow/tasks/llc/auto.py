@@ -21,7 +21,7 @@ from torch import Generator, Tensor
 from workflow.clock import Deadline
 from workflow.kernels import chain, hmc, sgld
 from workflow.kernels.adapt import DualAveraging
-from workflow.kernels.diagnostics import ess, mcse, rhat
+from workflow.kernels.diagnostics import drift, ess, mcse, rhat
 from workflow.kernels.metric import Metric, fit, isotropic
 from workflow.kernels.types import Kernel, Potential
 from workflow.store.atomic import write_bytes
@@ -50,14 +50,18 @@ _ARRIVED = 0.03
 _SGLD_FRACTION = 0.25
 """Of the stability limit 4 / lambda_max, where the Leimkuhler-Matthews scheme has hardly any bias."""
 
-_SGLD_NOISE = 0.02
+_SGLD_NOISE = 0.005
 """Largest relative inflation of variances by minibatch noise."""
 
 _SGLD_EVERY = 10
 _SGLD_BATCH = 256
 _POWER_ITERATIONS = 20
 _FIRST_DRAWS = 64
+_FEWEST_DRAWS = 128
 _MOST_DRAWS = 4096
+_DRIFT = 2.5
+"""Standard errors between the halves of a run from which on its first half counts as burn-in."""
+
 _CHAIN_ELEMENTS = 2**14
 """Chains times parameters, or times examples, from which on more chains cost proportionally more."""
 
@@ -280,8 +284,9 @@ def _until(
 ) -> chain.Trace:
     """Draw until the relative error is reached or the deadline ends; keep at most 4,096 draws.
 
-    When there are more, every second one is dropped, and one in twice as many steps kept from then on:
-    memory does not grow with steps.
+    Draws are burn-in as long as the later ones differ from them by more than their errors allow. When
+    there are too many draws, every second one is dropped, and one in twice as many steps kept from then
+    on: memory does not grow with steps.
     """
     trace, more, told = None, _FIRST_DRAWS, time.monotonic()
     while True:
@@ -293,15 +298,18 @@ def _until(
             told = time.monotonic()
         if part.truncated or _is_enough(trace.values["excess"], wanted):
             return trace
+        if abs(drift(trace.values["excess"])) > _DRIFT:
+            trace = chain.later_half(trace)
         if trace.n_draws >= _MOST_DRAWS:
             trace, every = chain.thinned(trace), 2 * every
         more = max(_FIRST_DRAWS, trace.n_draws // 4)
 
 
 def _is_enough(excess: Tensor, wanted: float) -> bool:
-    size = ess(excess)
     return (
-        size >= 2 * TRIAL_GATE.ess
+        len(excess) >= _FEWEST_DRAWS
+        and ess(excess) >= 2 * TRIAL_GATE.ess
+        and abs(drift(excess)) <= _DRIFT
         and rhat(excess) <= TRIAL_GATE.rhat
         and mcse(excess) <= wanted * abs(float(excess.mean()))
     )

@@ -110,7 +110,7 @@ class Auto:
     """
 
     kernel: Literal["hmc", "sgld"] = "hmc"
-    relative_error: float = 0.01
+    relative_error: float = 0.005
     chains: int | None = None
 
     def __post_init__(self) -> None:

@@ -1,0 +1,103 @@
+"""Time from process start to an LLC with 1 % standard error, beside BlackJAX, one core each.
+
+A tanh network of 1,881 parameters on 1,000 examples, single precision. BlackJAX runs in a virtual
+environment of its own: ``python3.11 -m venv PEER && PEER/bin/pip install blackjax==1.7.1``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from workflow.tasks.base import prepare_task
+from workflow.tasks.llc import TASK
+
+WIDTHS = (4, 40, 40, 1)
+MODEL = {"kind": "mlp", "in_dim": 4, "out_dim": 1, "depth": 2, "widths": [40, 40], "activation": "tanh"}
+PAIRS = 3
+
+OURS = """
+import json, sys, time
+begun = time.time()
+import numpy as np, torch
+from torch import nn
+import workflow
+torch.set_num_threads(1)
+with np.load(sys.argv[1]) as arrays:
+    x, y, centre = (torch.from_numpy(arrays[name]) for name in ("x", "y", "centre"))
+sizes, layers, at = (4, 40, 40, 1), [], 0
+for fan_in, fan_out in zip(sizes, sizes[1:]):
+    layer = nn.Linear(fan_in, fan_out).double()
+    layer.weight.data = centre[at : at + fan_in * fan_out].reshape(fan_in, fan_out).T
+    at += fan_in * fan_out
+    layer.bias.data = centre[at : at + fan_out]
+    at += fan_out
+    layers += [layer, nn.Tanh()]
+found = workflow.estimate_llc(
+    nn.Sequential(*layers[:-1]), nn.MSELoss(), (x, y), precision="float32", kernel=sys.argv[3],
+    relative_error=float(sys.argv[2]), budget_sec=120.0)
+told = found.metrics["diagnostics"]
+print(json.dumps({"llc": found.llc, "se": found.se, "ess": told["ess"], "status": found.status,
+    "drawing": found.seconds - told["warmup_sec"], "inside": time.time() - begun}))
+"""
+
+
+def timed(command: list[str]) -> dict[str, Any]:
+    """Run a program on one core; return what it printed and its wall time."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
+    begun = time.perf_counter()
+    done = subprocess.run(
+        ["taskset", "-c", "0", *command], env=environment, capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout.splitlines()[-1]) | {"wall": time.perf_counter() - begun}
+
+
+@click.command()
+@click.option("--peer", type=click.Path(path_type=Path), required=True, help="Python with blackjax.")
+@click.option("--error", default=0.01, show_default=True)
+def main(peer: Path, error: float) -> None:
+    """Print a line per run and the ratios of the medians."""
+    problem = TASK.resolve({"model": MODEL, "overrides": {"data": {"n_data": 1000}}}, "benchmark")
+    with tempfile.TemporaryDirectory() as folder:
+        prepare_task(TASK, problem, Path(folder))
+        with np.load(Path(folder) / "target.npz") as arrays:
+            data = {name: arrays[name] for name in ("x", "y", "centre")}
+        path = str(Path(folder) / "network.npz")
+        np.savez(path, sizes=np.array(WIDTHS), **data)
+        peer_script = str(Path(__file__).with_name("peer_blackjax.py"))
+        commands = {
+            "ours, hmc": [sys.executable, "-c", OURS, path, str(error), "hmc"],
+            "ours, sgld": [sys.executable, "-c", OURS, path, str(error), "sgld"],
+            "blackjax": [str(peer), peer_script, path, str(error)],
+        }
+        walls: dict[str, list[float]] = {name: [] for name in commands}
+        rates: dict[str, list[float]] = {name: [] for name in commands}
+        for _ in range(PAIRS):
+            for name, command in commands.items():
+                found = timed(command)
+                walls[name].append(found["wall"])
+                rates[name].append(found["ess"] / found["wall"])
+                click.echo(
+                    f"{name:12} LLC {found['llc']:.3f} ± {found['se']:.3f} {found.get('status', '')} "
+                    f"wall {found['wall']:.1f} s, ESS {found['ess']:.0f}, "
+                    f"{found['ess'] / found['drawing']:.0f} per second of drawing"
+                )
+    for name in commands:
+        click.echo(
+            f"{name:12} median {np.median(walls[name]):.1f} s from process start "
+            f"({np.median(walls[name]) / np.median(walls['blackjax']):.2f} of blackjax), "
+            f"{np.median(rates[name]):.0f} ESS per second of it"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""BlackJAX on the network of `bench_peers`; runs in an environment of its own (jax, blackjax, numpy).
+
+Window adaptation as in its documentation, then blocks of draws until the wanted standard error.
+"""
+
+# pyright: reportMissingImports=false
+
+import json
+import sys
+import time
+from itertools import pairwise
+
+BEGUN = time.time()
+
+import blackjax  # noqa: E402
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+from blackjax.diagnostics import effective_sample_size  # noqa: E402
+
+CHAINS, WARM_UP, BLOCK, LEAPFROGS = 4, 500, 500, 10
+
+
+def network(w, x, sizes):
+    """Return outputs ``(n, 1)`` of the tanh network with flat weights."""
+    at, hidden = 0, x
+    for index, (fan_in, fan_out) in enumerate(pairwise(sizes)):
+        weight = w[at : at + fan_in * fan_out].reshape(fan_in, fan_out)
+        at += fan_in * fan_out
+        hidden = hidden @ weight + w[at : at + fan_out]
+        at += fan_out
+        if index < len(sizes) - 2:
+            hidden = jnp.tanh(hidden)
+    return hidden
+
+
+def main(path: str, wanted: float) -> None:
+    """Print LLC, standard error, ESS and times as JSON."""
+    with np.load(path) as arrays:
+        x, y, centre, sizes = (arrays[name] for name in ("x", "y", "centre", "sizes"))
+    x, y, centre = (jnp.asarray(value, dtype=jnp.float32) for value in (x, y, centre))
+    t, gamma = len(x) / np.log(len(x)), 1.0
+
+    def loss(w):
+        return jnp.mean((network(w, x, [int(size) for size in sizes]) - y) ** 2)
+
+    def log_density(w):
+        return -t * loss(w) - 0.5 * gamma * jnp.sum((w - centre) ** 2)
+
+    key = jax.random.key(0)
+    adaptation = blackjax.window_adaptation(blackjax.hmc, log_density, num_integration_steps=LEAPFROGS)
+    key, warm_key, start_key = jax.random.split(key, 3)
+    (state, parameters), _ = adaptation.run(warm_key, centre, num_steps=WARM_UP)
+    kernel = blackjax.hmc(log_density, **parameters)
+    starts = state.position + 0.01 * jax.random.normal(start_key, (CHAINS, len(centre)))
+    states = jax.vmap(kernel.init)(starts)
+    first = loss(centre)
+
+    @jax.jit
+    def block(key, states):
+        def step(states, key):
+            states, _ = jax.vmap(kernel.step)(jax.random.split(key, CHAINS), states)
+            return states, t * (jax.vmap(loss)(states.position) - first)
+
+        return jax.lax.scan(step, states, jax.random.split(key, BLOCK))
+
+    key, block_key = jax.random.split(key)
+    states, _ = block(block_key, states)  # burn-in
+    drawn, begun = [], time.time()
+    while True:
+        key, block_key = jax.random.split(key)
+        states, excess = block(block_key, states)
+        drawn.append(np.asarray(excess))
+        trace = np.concatenate(drawn)
+        size = float(effective_sample_size(trace.T[..., None])[0])
+        error = float(trace.std() / np.sqrt(size))
+        if error <= wanted * trace.mean():
+            break
+    ended = time.time()
+    found = {"llc": float(trace.mean()), "se": error, "ess": size}
+    print(json.dumps(found | {"drawing": ended - begun, "inside": ended - BEGUN}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], float(sys.argv[2]))

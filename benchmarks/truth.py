@@ -1,0 +1,139 @@
+"""Every method at its defaults against targets with known answers: accuracy, coverage of intervals, honesty.
+
+``truth`` runs the two kernels of ``auto``; ``truth --all`` every method; ``--seeds 5`` repeats. A result is a
+silent failure when it is further than 3 standard errors + 3 % from the truth and its status is ok.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.targets import TARGETS, Known
+from workflow.clock import Deadline
+from workflow.tasks.base import Work, prepare_task, run_task
+from workflow.tasks.llc import TASK
+
+AUTO = {"auto hmc": ("auto", {"kernel": "hmc"}), "auto sgld": ("auto", {"kernel": "sgld"})}
+FIXED: dict[str, tuple[str, dict[str, Any]]] = {
+    "hmc": ("hmc", {}),
+    "sgld": ("sgld", {}),
+    "rmsprop": ("sgld", {"precond_type": "rmsprop"}),
+    "adam": ("sgld", {"precond_type": "adam"}),
+    "mclmc": ("mclmc", {"target_accept": None}),
+    "adjusted mclmc": ("mclmc", {}),
+    "vi": ("vi", {}),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One result beside the truth."""
+
+    target: str
+    method: str
+    truth: float
+    uncertainty: float
+    value: float
+    se: float
+    status: str
+    reason: str | None
+    seconds: float
+
+    @property
+    def error(self) -> float:
+        """Relative error."""
+        return self.value / self.truth - 1.0
+
+    @property
+    def is_far(self) -> bool:
+        """Whether it misses by more than 3 standard errors + 3 %."""
+        allowed = 3.0 * math.hypot(self.se, self.uncertainty) + 0.03 * abs(self.truth)
+        return not abs(self.value - self.truth) <= allowed
+
+    def text(self) -> str:
+        """Return one line."""
+        mark = "FAR " if self.is_far else "    "
+        return (
+            f"{self.target:32} {self.method:14} {self.truth:9.4f} {self.value:9.4f} ± {self.se:7.4f} "
+            f"{self.error:+8.2%} {self.seconds:6.1f} s {mark}{self.status} {self.reason or ''}"
+        )
+
+
+def measure(known: Known, methods: Mapping[str, tuple[str, dict[str, Any]]], seeds: int) -> list[Row]:
+    """Prepare one target and run every method on it."""
+    problem = TASK.resolve(known.raw(), known.name)
+    with tempfile.TemporaryDirectory() as folder:
+        prepare_task(TASK, problem, Path(folder))
+        truth = known.truth(problem, Path(folder)) if callable(known.truth) else known.truth
+        rows = []
+        for name, (method, given) in methods.items():
+            if known.model.get("exponents") and len(known.model["exponents"]) == 1 and method == "mclmc":
+                continue  # isokinetic dynamics needs two dimensions, and says so
+            params = TASK.complete(problem, method, given, known.name)
+            for seed in range(seeds):
+                begun = time.perf_counter()
+                deadline = Deadline(known.seconds)
+                found = run_task(TASK, Work(problem, method, params, seed, deadline, Path(folder)))
+                took = time.perf_counter() - begun
+                rows.append(
+                    Row(
+                        known.name,
+                        name,
+                        truth,
+                        known.uncertainty,
+                        found["llc_hat"],
+                        found["se_hat"],
+                        found["status"],
+                        found["status_reason"],
+                        took,
+                    )
+                )
+    return rows
+
+
+def summaries(rows: list[Row]) -> Iterator[str]:
+    """Yield a line per method: errors, silent failures, false alarms."""
+    for method in dict.fromkeys(row.method for row in rows):
+        mine = [row for row in rows if row.method == method]
+        errors = sorted(abs(row.error) for row in mine if math.isfinite(row.error))
+        silent = [row for row in mine if row.is_far and row.status == "ok"]
+        near = [row for row in mine if not row.is_far]
+        alarms = [row for row in near if row.status != "ok"]
+        median, worst = (statistics.median(errors), errors[-1]) if errors else (math.nan, math.nan)
+        yield (
+            f"{method:14} {len(mine):4} results, median error {median:7.2%}, largest {worst:8.2%}, "
+            f"{len(silent)} silent failures, {len(alarms)} of {len(near)} right answers not called ok"
+        )
+
+
+@click.command()
+@click.option("--all", "everything", is_flag=True, help="Also every method with fixed settings.")
+@click.option("--seeds", default=1, show_default=True)
+@click.option("--only", default="", help="Targets whose name contains this.")
+@click.option("--workers", default=1, show_default=True, help="Targets measured at once, one core each.")
+def main(everything: bool, seeds: int, only: str, workers: int) -> None:
+    """Print a line per result and a summary per method."""
+    methods = {**AUTO, **FIXED} if everything else AUTO
+    chosen = [known for known in TARGETS if only in known.name]
+    rows: list[Row] = []
+    with ProcessPoolExecutor(workers) as pool:
+        for found in pool.map(measure, chosen, [methods] * len(chosen), [seeds] * len(chosen)):
+            rows += found
+            for row in found:
+                click.echo(row.text())
+    for line in summaries(rows):
+        click.echo(line)
+
+
+if __name__ == "__main__":
+    main()
