@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from workflow.kernels.diagnostics import drift, equal_time, ess, mcse, rhat
+from workflow.kernels.importance import TRUSTED
 from workflow.tasks.llc.estimand import Estimand
 
 
@@ -37,6 +38,7 @@ _VARIANCE_OVER_MEAN = 1.2
 _SENSITIVITY = 0.5
 _SHORTFALL = 0.05
 _SIGMAS = 3.0
+_CORRECTION = 0.03
 
 
 class Traces(NamedTuple):
@@ -187,6 +189,11 @@ def judge(
         return "not_converged", f"halves differ by {seen['drift']:.1f} standard errors"
     if off > _VIRIAL_TOLERANCE + _SIGMAS * seen["virial_se"]:
         return "not_converged", f"virial/dim {seen['virial_ratio']:.3f}, should be 1"
+    corrected = seen.get("llc_corrected", math.nan)
+    if math.isfinite(corrected) and seen["khat"] <= TRUSTED:
+        allowed = _SIGMAS * math.hypot(error, seen["se_corrected"]) + _CORRECTION * scale
+        if abs(corrected - value) > allowed:
+            return "not_converged", f"importance sampling gives {corrected:.4g} (k-hat {seen['khat']:.2f})"
     if seen["localiser_sensitivity"] > _SENSITIVITY:
         slope = seen["localiser_sensitivity"]
         return "localiser_dominated", f"-d log LLC / d log gamma = {slope:.2f} above {_SENSITIVITY}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from torch import Generator, Tensor
 
 from workflow.clock import Deadline
 from workflow.kernels import vi
+from workflow.kernels.importance import Corrected, expectation
 from workflow.tasks.llc.estimand import Estimand
 from workflow.tasks.llc.estimate import Traces, finite_chains
 
@@ -25,6 +27,7 @@ class Evaluation(NamedTuple):
         lost: Fits that did not.
         estimate: LLC and its standard error.
         control: Mean coefficient of the control variate.
+        corrected: The LLC by importance sampling, averaged over the fits.
         truncated: Whether the deadline left some draws out.
     """
 
@@ -32,6 +35,7 @@ class Evaluation(NamedTuple):
     lost: int
     estimate: tuple[float, float]
     control: float
+    corrected: Corrected
     truncated: bool
 
 
@@ -57,17 +61,20 @@ def evaluate(
     while done < samples:
         begun, size = deadline.used_sec, min(size, samples - done)
         w = vi.sample(state, stream, size, params=settings)
-        parts.append(_observe(estimand, w, stream, with_control=known is not None))
+        part = _observe(estimand, w, stream, with_control=known is not None)
+        part["log_q"] = vi.log_density(state.mixture, w, settings)
+        parts.append(part)
         done += size
         rate = (deadline.used_sec - begun) / size
         size = max(1, min(2 * size, _MOST_ROWS // len(w)))
         if deadline.left_sec < rate * size:
             break
     seen = {name: torch.cat([part[name] for part in parts], dim=1) for name in parts[0]}
-    control = seen.pop("control", None)
+    control, log_q = seen.pop("control", None), seen.pop("log_q")
+    corrected = _corrected(seen, log_q)
     estimate, coefficient = _controlled(seen["excess"], control, known)
     traces, lost = finite_chains({name: value.T for name, value in seen.items()})
-    return Evaluation(traces, lost, estimate, coefficient, done < samples)
+    return Evaluation(traces, lost, estimate, coefficient, corrected, done < samples)
 
 
 def _observe(estimand: Estimand, w: Tensor, stream: Generator, *, with_control: bool) -> dict[str, Tensor]:
@@ -83,6 +90,20 @@ def _observe(estimand: Estimand, w: Tensor, stream: Generator, *, with_control: 
     if with_control:
         seen["control"] = 0.5 * estimand.t * (shift * estimand.loss_hvp(shift)).sum(-1)
     return {name: value.reshape(w.shape[:2]) for name, value in seen.items()}
+
+
+def _corrected(seen: Mapping[str, Tensor], log_q: Tensor) -> Corrected:
+    """Weigh the draws ``(fits, samples)`` by target over fit; k-hat is the largest of the fits'."""
+    log_ratios = -(seen["excess"] + seen["radius"]) - log_q
+    pairs = zip(seen["excess"], log_ratios, strict=True)
+    each = [expectation(excess, ratios) for excess, ratios in pairs]
+    finite = [one for one in each if math.isfinite(one.value)]
+    if not finite:
+        return Corrected(math.nan, math.nan, math.nan)
+    values = torch.tensor([one.value for one in finite])
+    within = math.sqrt(sum(one.se**2 for one in finite)) / len(finite)
+    between = float(values.std()) / math.sqrt(len(finite)) if len(finite) > 1 else 0.0
+    return Corrected(float(values.mean()), max(within, between), max(one.khat for one in finite))
 
 
 def _controlled(

@@ -221,6 +221,9 @@ def run_vi(estimand: Estimand, params: Vi, stages: Stages, deadline: Deadline) -
             "elbo": float(state.elbo.mean()),
             "component_entropy": float(-(weight * weight.log()).sum(-1).mean()),
             "control_variate": evaluation.control,
+            "llc_corrected": evaluation.corrected.value,
+            "se_corrected": evaluation.corrected.se,
+            "khat": evaluation.corrected.khat,
         },
     )
     return summarise(estimand, draws, TRIAL_GATE, evaluation.estimate)

@@ -31,6 +31,8 @@ def test_good_draws_are_ok():
     assert verdict() == ("ok", None)
     assert verdict(bias_limit=1e-3) == ("ok", None)
     assert verdict(centre_bias=None) == ("ok", None)
+    assert verdict(llc_corrected=2.05, se_corrected=0.02, khat=0.4) == ("ok", None)
+    assert verdict(llc_corrected=9.0, se_corrected=0.02, khat=0.9) == ("ok", None)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +50,7 @@ def test_good_draws_are_ok():
         ({"drift": -4.5}, "not_converged", "-4.5"),
         ({"virial_ratio": 0.8}, "not_converged", "0.800"),
         ({"variance_over_mean": 1.5}, "not_converged", "1.50"),
+        ({"llc_corrected": 2.3, "se_corrected": 0.02, "khat": 0.4}, "not_converged", "gives 2.3"),
         ({"localiser_sensitivity": 0.8}, "localiser_dominated", "0.80"),
     ],
 )

@@ -139,6 +139,21 @@ def test_vi_on_a_singular_target_lies_between_exact_and_mean_field(benches):
     assert single["status"] != "ok"
 
 
+@pytest.mark.parametrize(
+    ("exponents", "truth"),
+    [((2, 2), w1w2_squared(T)), ((4,), power(4, T)), ((2, 4), 0.2095), ((4, 4), 0.1504), ((2, 2, 2), 0.2680)],
+)
+def test_importance_sampling_corrects_vi_on_singular_targets(tmp_path, exponents, truth):
+    raw = {"model": {"kind": "monomial", "exponents": list(exponents)}, "overrides": N_1000}
+
+    metrics = Bench(raw, tmp_path).run("vi", eval_samples=16_384)
+
+    seen = metrics["diagnostics"]
+    assert seen["llc_corrected"] == pytest.approx(truth, rel=0.05)
+    assert seen["khat"] < 1.0
+    assert metrics["status"] == "not_converged"
+
+
 def test_too_large_a_step_is_never_ok(benches):
     bench, truth = benches["quadratic"]
 
