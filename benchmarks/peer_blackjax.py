@@ -18,7 +18,7 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 from blackjax.diagnostics import effective_sample_size  # noqa: E402
 
-CHAINS, WARM_UP, BLOCK, LEAPFROGS = 4, 500, 500, 10
+CHAINS, WARM_UP, BLOCK, LEAPFROGS = 4, 500, 100, 10
 
 
 def network(w, x, sizes):
@@ -72,7 +72,7 @@ def main(path: str, wanted: float) -> None:
         states, excess = block(block_key, states)
         drawn.append(np.asarray(excess))
         trace = np.concatenate(drawn)
-        size = float(effective_sample_size(trace.T[..., None])[0])
+        size = float(effective_sample_size(jnp.asarray(trace.T)))
         error = float(trace.std() / np.sqrt(size))
         if error <= wanted * trace.mean():
             break

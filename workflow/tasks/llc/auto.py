@@ -21,7 +21,7 @@ from torch import Generator, Tensor
 from workflow.clock import Deadline
 from workflow.kernels import chain, hmc, sgld
 from workflow.kernels.adapt import DualAveraging
-from workflow.kernels.diagnostics import drift, ess, mcse, rhat
+from workflow.kernels.diagnostics import drift, ess, rhat
 from workflow.kernels.metric import Metric, fit, isotropic
 from workflow.kernels.types import Kernel, Potential
 from workflow.store.atomic import write_bytes
@@ -296,22 +296,24 @@ def _until(
         if time.monotonic() - told > _TELL_SEC:
             tell(trace)
             told = time.monotonic()
-        if part.truncated or _is_enough(trace.values["excess"], wanted):
+        if part.truncated or not bool(torch.isfinite(part.values["excess"]).all()):
             return trace
         if abs(drift(trace.values["excess"])) > _DRIFT:
             trace = chain.later_half(trace)
+        elif _is_enough(trace.values["excess"], wanted):
+            return trace
         if trace.n_draws >= _MOST_DRAWS:
             trace, every = chain.thinned(trace), 2 * every
         more = max(_FIRST_DRAWS, trace.n_draws // 4)
 
 
 def _is_enough(excess: Tensor, wanted: float) -> bool:
+    size = ess(excess)
     return (
         len(excess) >= _FEWEST_DRAWS
-        and ess(excess) >= 2 * TRIAL_GATE.ess
-        and abs(drift(excess)) <= _DRIFT
-        and rhat(excess) <= TRIAL_GATE.rhat
-        and mcse(excess) <= wanted * abs(float(excess.mean()))
+        and size >= 2 * TRIAL_GATE.ess
+        and float(excess.std()) <= wanted * abs(float(excess.mean())) * math.sqrt(size)
+        and rhat(excess) <= TRIAL_GATE.rhat  # last: it sorts all draws
     )
 
 
