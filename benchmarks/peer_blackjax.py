@@ -1,4 +1,4 @@
-"""BlackJAX on the network of `bench_peers`; runs in an environment of its own (jax, blackjax, numpy).
+"""BlackJAX on the network of `peers`; runs in an environment of its own (jax, blackjax, numpy).
 
 Window adaptation as in its documentation, then blocks of draws until the wanted standard error.
 """

@@ -1,12 +1,14 @@
 """Time from process start to an LLC with 1 % standard error, beside BlackJAX, one core each.
 
-A tanh network of 1,881 parameters on 1,000 examples, single precision. BlackJAX runs in a virtual
-environment of its own: ``python3.11 -m venv PEER && PEER/bin/pip install blackjax==1.7.1``.
+A tanh network of 1,881 parameters on 1,000 examples, single precision. The peers run in a virtual
+environment of their own: ``python3.11 -m venv PEER`` and
+``PEER/bin/pip install blackjax==1.7.1 posteriors==0.1.3 torch==2.13.0``.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -17,13 +19,17 @@ from typing import Any
 
 import click
 import numpy as np
+import torch
 
+from workflow.kernels import sgld
 from workflow.tasks.base import prepare_task
 from workflow.tasks.llc import TASK
+from workflow.tasks.llc.losses import MlpLoss
 
 WIDTHS = (4, 40, 40, 1)
 MODEL = {"kind": "mlp", "in_dim": 4, "out_dim": 1, "depth": 2, "widths": [40, 40], "activation": "tanh"}
 PAIRS = 3
+CHAINS, BATCH, STEPS = 16, 256, 1000
 
 OURS = """
 import json, sys, time
@@ -61,8 +67,49 @@ def timed(command: list[str]) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1]) | {"wall": time.perf_counter() - begun}
 
 
+def own_steps(path: str) -> float:
+    """Return minibatch SGLD chain-steps per second on one thread."""
+    torch.set_num_threads(1)
+    with np.load(path) as arrays:
+        x, y, centre = (torch.from_numpy(arrays[name]).float() for name in ("x", "y", "centre"))
+    loss = MlpLoss(x, y, WIDTHS, "tanh", bias=True)
+    t = len(x) / math.log(len(x))
+
+    def potential(w: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        rows = torch.randint(len(x), (len(w), BATCH), generator=generator)
+        value, gradient = loss.value_and_grad(w, rows)
+        shift = w - centre
+        return t * value + 0.5 * shift.square().sum(-1), t * gradient + shift
+
+    stream = torch.Generator().manual_seed(0)
+    kernel = sgld.build(potential, potential, sgld.Params(1e-4))
+    state = kernel.init(centre.repeat(CHAINS, 1), stream)
+    begun = 0.0
+    for step in range(STEPS + 30):
+        if step == 30:
+            begun = time.perf_counter()
+        state, _ = kernel.step(state, stream)
+    return CHAINS * STEPS / (time.perf_counter() - begun)
+
+
+def compare_steps(peer: Path, path: str) -> None:
+    """Print minibatch steps per second beside those of posteriors, if it is installed there."""
+    script = str(Path(__file__).with_name("peer_posteriors.py"))
+    if subprocess.run([str(peer), "-c", "import posteriors"], capture_output=True, check=False).returncode:
+        click.echo("posteriors is not installed beside blackjax: no steps compared")
+        return
+    os.sched_setaffinity(0, {0})
+    pairs = []
+    for _ in range(PAIRS):
+        theirs = timed([str(peer), script, path, str(CHAINS), str(BATCH)])["steps"]
+        pairs.append((own_steps(path), theirs))
+    ours, theirs = (float(np.median(column)) for column in zip(*pairs, strict=True))
+    told = f"ours {ours:.0f}, posteriors {theirs:.0f}, ratio {ours / theirs:.1f}"
+    click.echo(f"minibatch steps per second, {CHAINS} chains, batch {BATCH}: {told}")
+
+
 @click.command()
-@click.option("--peer", type=click.Path(path_type=Path), required=True, help="Python with blackjax.")
+@click.option("--peer", type=click.Path(path_type=Path), required=True, help="Python that has the peers.")
 @click.option("--error", default=0.01, show_default=True)
 def main(peer: Path, error: float) -> None:
     """Print a line per run and the ratios of the medians."""
@@ -73,6 +120,7 @@ def main(peer: Path, error: float) -> None:
             data = {name: arrays[name] for name in ("x", "y", "centre")}
         path = str(Path(folder) / "network.npz")
         np.savez(path, sizes=np.array(WIDTHS), **data)
+        compare_steps(peer, path)
         peer_script = str(Path(__file__).with_name("peer_blackjax.py"))
         commands = {
             "ours, hmc": [sys.executable, "-c", OURS, path, str(error), "hmc"],
