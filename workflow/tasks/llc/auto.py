@@ -150,9 +150,8 @@ def warm_up(estimand: Estimand, params: Auto, generator: Generator, deadline: De
         metric = fit(seen.positions, seen.gradients, metric)
         step_size = min(1.0, 2.0 * step_size) if index else 0.5 * estimand.dim**-0.25
         if deadline.expired:  # these coordinates are new: their step size is still to be found
-            seen = _Window(estimand, generator, Deadline()).run(
-                metric, position, step_size, spread, _SETTLING
-            )
+            window = _Window(estimand, generator, Deadline(0.5 * deadline.budget_sec, deadline.now))
+            seen = window.run(metric, position, step_size, spread, _SETTLING)
             position, step_size, done = seen.position, seen.step_size, done + seen.n_steps
             break
     return Arrived(metric, position, step_size, spread, done)
