@@ -6,6 +6,7 @@ what is no fault of the trial is `WorkerLost`, for the driver to try again.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -13,9 +14,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from workflow import errors, worker
 from workflow.errors import NodeReclaimed, WorkerLost
@@ -62,35 +64,36 @@ class Child:
             assert stream is not None
             os.set_blocking(stream.fileno(), False)
             self._ears.register(stream, selectors.EVENT_READ)
-        self._answers, self._is_answering = b"", True
+        self._answers: deque[dict[str, Any]] = deque()
+        self._torn, self._is_answering = b"", True
         self.output = b""
 
     def matches(self, limits: Mapping[str, Any]) -> bool:
         """Whether the child is alive and was started with these limits."""
         return self._process.poll() is None and self._limits == dict(limits)
 
-    def run(self, request: Mapping[str, Any], budget_sec: float, stop: Path | None = None) -> dict[str, Any]:
-        """Have the child run a trial; return its answer.
+    def send(self, requests: Sequence[Mapping[str, Any]]) -> None:
+        """Hand the child trials to run in turn, each as the arguments of `worker.execute`."""
+        assert self._process.stdin is not None
+        text = "".join(json.dumps(dict(request)) + "\n" for request in requests)
+        with contextlib.suppress(BrokenPipeError):  # it has died: there will be no answer
+            self._process.stdin.write(text.encode())
+            self._process.stdin.flush()
+
+    def answer(self, budget_sec: float, stop: Path | None = None) -> dict[str, Any]:
+        """Return the child's answer to the next trial that it was sent.
 
         Args:
-            request: Arguments of `worker.execute`.
             budget_sec: Time allowed for the run itself.
             stop: A file; when it appears, the run is to end as pruned.
 
         Raises:
             ChildDied: It ended without one, or was killed for taking too long.
         """
-        assert self._process.stdin is not None
-        self.output = b""
         running, limit = False, time.monotonic() + self._limits["prepare_sec"]
-        try:
-            self._process.stdin.write(json.dumps(dict(request)).encode() + b"\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            raise self._died(None) from None
         while True:
-            left = limit - time.monotonic()
-            for answer in self._listen(left if stop is None else min(left, _LOOK_SEC)):
+            while self._answers:
+                answer = self._answers.popleft()
                 if "running" not in answer:
                     return answer
                 running, limit = True, time.monotonic() + budget_sec + self._limits["grace_sec"]
@@ -103,6 +106,8 @@ class Child:
             if not self._is_answering:
                 self._listen(0.1)  # its last words
                 raise self._died(None)
+            left = limit - time.monotonic()
+            self._listen(left if stop is None else min(left, _LOOK_SEC))
 
     def kill(self) -> None:
         """End the child and everything that it started."""
@@ -116,8 +121,8 @@ class Child:
         self.kill()
         self._died(None)
 
-    def _listen(self, seconds: float) -> list[dict[str, Any]]:
-        """Wait for something to read; keep the end of the output, return the answers."""
+    def _listen(self, seconds: float) -> None:
+        """Wait for something to read; keep the answers and the end of the output."""
         for key, _ in self._ears.select(max(seconds, 0.0)):
             chunk = os.read(key.fd, 1 << 16)
             if not chunk:
@@ -127,9 +132,8 @@ class Child:
             elif key.fileobj is self._process.stderr:
                 self.output = (self.output + chunk)[-_KEPT_OUTPUT:]
             else:
-                self._answers += chunk
-        *lines, self._answers = self._answers.split(b"\n")
-        return [json.loads(line) for line in lines]
+                *lines, self._torn = (self._torn + chunk).split(b"\n")
+                self._answers.extend(json.loads(line) for line in lines)
 
     def _died(self, overran: float | None) -> ChildDied:
         peak = 0
@@ -147,59 +151,102 @@ _children: dict[int, Child] = {}
 """The child of this process, by its own id: a forked worker does not share its parent's."""
 
 
-def supervise(
-    root: str,
-    pid: str,
-    method: str,
-    trial_id: str,
-    objective: Mapping[str, Any],
-    budget_sec: float,
-    limits: Mapping[str, Any],
-    prunable: bool = False,
-) -> dict[str, Any]:
-    """Run a stored trial in a child process and return the accepted outcome as plain data.
+class Ticket(NamedTuple):
+    """A stored trial that is to run.
 
-    Args:
-        root: The artifacts folder.
+    Attributes:
         pid: The problem's id.
         method: Name of the method.
         trial_id: The trial's id.
-        objective: As `worker.execute` takes it.
         budget_sec: Time allowed for the run itself.
-        limits: Fields of `LimitsSpec`.
         prunable: Whether the driver may give the trial up.
+    """
+
+    pid: str
+    method: str
+    trial_id: str
+    budget_sec: float
+    prunable: bool = False
+
+
+def run_all(
+    root: str, tickets: Sequence[Ticket], objective: Mapping[str, Any], limits: Mapping[str, Any]
+) -> list[dict[str, Any] | WorkerLost]:
+    """Run stored trials one after another in a child process.
+
+    Args:
+        root: The artifacts folder.
+        tickets: The trials. Only one that comes alone may be prunable: the child does not wait between
+            several, so that a request to stop could reach the next one.
+        objective: As `worker.execute` takes it.
+        limits: Fields of `LimitsSpec`.
+
+    Returns:
+        For each the accepted outcome as plain data, or `WorkerLost` where the child was killed or preempted
+        from outside, and another try may help.
 
     Raises:
-        WorkerLost: The child was killed or preempted from outside; try again.
         WorkflowError: The store cannot be read or written.
     """
+    answers: list[dict[str, Any] | WorkerLost] = []
+    while len(answers) < len(tickets):
+        left = tickets[len(answers) :]
+        child = _child(limits)
+        child.send([_request(root, ticket, objective, limits) for ticket in left])
+        for ticket in left:
+            answer = _outcome(child, root, ticket, limits)
+            answers.append(answer)
+            if isinstance(answer, NodeReclaimed):
+                return answers + [answer] * (len(tickets) - len(answers))  # nothing more is started here
+            if _children.get(os.getpid()) is not child:
+                break
+    return answers
+
+
+def _child(limits: Mapping[str, Any]) -> Child:
+    """Return the child of this process, a new one where there is none with these limits."""
     child = _children.get(os.getpid())
     if child is None or not child.matches(limits):
         if child is not None:
             child.close()
         child = _children[os.getpid()] = Child(limits)
-    request = {"root": root, "pid": pid, "method": method, "trial_id": trial_id}
-    request |= {"objective": dict(objective), "checkpoint_sec": limits["checkpoint_sec"]}
-    stop = ArtifactStore(Path(root)).paths.stop(pid, method, trial_id) if prunable else None
-    begun = time.monotonic()
+    return child
+
+
+def _request(
+    root: str, ticket: Ticket, objective: Mapping[str, Any], limits: Mapping[str, Any]
+) -> dict[str, Any]:
+    names = {"pid": ticket.pid, "method": ticket.method, "trial_id": ticket.trial_id}
+    return {"root": root, **names, "objective": objective, "checkpoint_sec": limits["checkpoint_sec"]}
+
+
+def _outcome(
+    child: Child, root: str, ticket: Ticket, limits: Mapping[str, Any]
+) -> dict[str, Any] | WorkerLost:
+    """Wait for what comes of a trial; forget the child if it has ended."""
+    names, begun = (ticket.pid, ticket.method, ticket.trial_id), time.monotonic()
+    stop = ArtifactStore(Path(root)).paths.stop(*names) if ticket.prunable else None
     try:
-        answer = child.run(request, budget_sec, stop)
+        answer = child.answer(ticket.budget_sec, stop)
     except ChildDied as died:
         del _children[os.getpid()]
-        state, reason = verdict(died, budget_sec, limits["memory_gb"])
+        state, reason = verdict(died, ticket.budget_sec, limits["memory_gb"])
         if state is State.LOST:
-            raise WorkerLost(reason) from None
+            return WorkerLost(reason)
         store = ArtifactStore(Path(root))
-        manifest, _ = store.manifest(pid, method, trial_id)
+        manifest, _ = store.manifest(*names)
         seconds, output = time.monotonic() - begun, child.output.decode(errors="replace")
         outcome = worker.failure(manifest, state, reason, runtime_sec=seconds, output=output or None)
         return store.commit(manifest, outcome).to_json()
+    child.output = b""
     if answer["leaving"]:
         _children.pop(os.getpid()).close()
     if "outcome" in answer:
         return answer["outcome"]
     if "preempted" in answer:
-        raise NodeReclaimed("the scheduler took the node back; its progress is saved")
+        return NodeReclaimed("the scheduler took the node back; its progress is saved")
+    if os.getpid() in _children:
+        _children.pop(os.getpid()).close()  # it may be busy with a trial that no one will ask about
     raise getattr(errors, answer["error"])(answer["text"])
 
 

@@ -16,7 +16,7 @@ from workflow import supervise
 from workflow.errors import NodeReclaimed, StoreError, WorkerLost
 from workflow.records import State
 from workflow.spec import LimitsSpec
-from workflow.supervise import ChildDied, verdict
+from workflow.supervise import ChildDied, Ticket, verdict
 
 LIMITS = asdict(LimitsSpec(grace_sec=0.5))
 
@@ -31,8 +31,15 @@ def no_child_left():
 
 
 def run(store, manifest, **limits):
-    where = (str(store.paths.root), manifest.pid, manifest.method, manifest.trial_id)
-    return supervise.supervise(*where, {}, manifest.budget_sec, LIMITS | limits)
+    (answer,) = run_all(store, [manifest], **limits)
+    if isinstance(answer, WorkerLost):
+        raise answer
+    return answer
+
+
+def run_all(store, manifests, **limits):
+    tickets = [Ticket(m.pid, m.method, m.trial_id, m.budget_sec) for m in manifests]
+    return supervise.run_all(str(store.paths.root), tickets, {}, LIMITS | limits)
 
 
 def with_budget(tmp_path, trouble, seconds=0.2):
@@ -150,10 +157,52 @@ def test_a_node_that_is_wanted_back_costs_no_step(tmp_path):
     assert {path.name for path in folder.iterdir()} == {"manifest.json", "metrics.json"}
 
 
+def test_a_crash_in_a_bundle_is_the_outcome_of_the_one_that_crashed(tmp_path):
+    store, first = stored(tmp_path)
+    _, crashing = stored(tmp_path, trouble="segfault")
+    _, last = stored(tmp_path, x=0.7)
+
+    answers = run_all(store, [first, crashing, last])
+
+    assert [answer["state"] for answer in answers] == ["ok", "failed", "ok"]
+    assert [answer["trial_id"] for answer in answers] == [m.trial_id for m in (first, crashing, last)]
+
+
+def test_a_kill_in_a_bundle_loses_one(tmp_path):
+    store, killed = stored(tmp_path, trouble="sigkill")
+    _, last = stored(tmp_path, x=0.7)
+
+    lost, fine = run_all(store, [killed, last])
+
+    assert type(lost) is WorkerLost
+    assert fine["state"] == "ok"
+
+
+def test_nothing_of_a_bundle_starts_on_a_node_that_is_wanted_back(tmp_path):
+    log = tmp_path / "log"
+    store, long = stored(tmp_path / "a", trouble="steps", log=str(log))
+    _, later = stored(tmp_path / "a", x=0.7)
+
+    def reclaim():
+        wait_for(lambda: log.exists() and "step 5" in log.read_text())
+        (child,) = supervise._children.values()
+        os.kill(child._process.pid, signal.SIGTERM)
+
+    thread = threading.Thread(target=reclaim)
+    thread.start()
+    answers = run_all(store, [long, later])
+    thread.join()
+
+    assert [type(answer) for answer in answers] == [NodeReclaimed, NodeReclaimed]
+    assert store.outcome(later) is None
+
+
 def test_a_child_ends_with_its_parent(tmp_path):
     store, manifest = stored(tmp_path, trouble="hang")
     where = (str(store.paths.root), manifest.pid, manifest.method, manifest.trial_id)
-    code = f"from workflow.supervise import supervise\nsupervise(*{where!r}, {{}}, 60.0, {LIMITS!r})"
+    root, *names = where
+    code = "from workflow.supervise import Ticket, run_all\n"
+    code += f"run_all({root!r}, [Ticket(*{names!r}, 60.0)], {{}}, {LIMITS!r})"
     parent = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     child = wait_for(lambda: children_of(parent.pid))
 

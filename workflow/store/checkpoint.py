@@ -40,8 +40,9 @@ class Checkpoint:
     ) -> None:
         self._folder, self._every_sec, self._stopping, self._now = folder, every_sec, stopping, now
         self._started = self._saved_at = now()
-        self._count = max((_number(path) for path in self._files()), default=0)
-        self.used_sec, self._content = self._newest()
+        found = self._files()
+        self._count = max((_number(path) for path in found), default=0)
+        self.used_sec, self._content = _newest(found)
 
     def due(self) -> bool:
         """Whether to call `save` now; cheap enough for every step."""
@@ -75,22 +76,23 @@ class Checkpoint:
 
     def clear(self) -> None:
         """Remove everything; the trial has ended."""
-        for path in self._files():
+        for path in self._files() if self._count else []:
             path.unlink(missing_ok=True)
-
-    def _newest(self) -> tuple[float, bytes | None]:
-        """Return the newest whole file; what a crash left half-written does not carry its digest."""
-        for path in sorted(self._files(), key=_number, reverse=True):
-            try:
-                content = path.read_bytes()
-            except OSError:
-                continue
-            if len(content) >= 8 and path.name.endswith(hashlib.sha256(content).hexdigest()[:16]):
-                return struct.unpack("<d", content[:8])[0], content[8:]
-        return 0.0, None
 
     def _files(self) -> list[Path]:
         return [] if self._folder is None else list(self._folder.glob(f"{_PREFIX}*"))
+
+
+def _newest(files: list[Path]) -> tuple[float, bytes | None]:
+    """Return the newest whole file; what a crash left half-written does not carry its digest."""
+    for path in sorted(files, key=_number, reverse=True):
+        try:
+            content = path.read_bytes()
+        except OSError:
+            continue
+        if len(content) >= 8 and path.name.endswith(hashlib.sha256(content).hexdigest()[:16]):
+            return struct.unpack("<d", content[:8])[0], content[8:]
+    return 0.0, None
 
 
 def _number(path: Path) -> int:

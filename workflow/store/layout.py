@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from workflow.errors import SpecError
@@ -18,12 +18,12 @@ class Artifacts:
 
     root: Path
 
-    @property
+    @cached_property
     def problems(self) -> Path:
         """Folder of all problems."""
         return self.root / "problems"
 
-    @property
+    @cached_property
     def runs(self) -> Path:
         """Folder of all trials."""
         return self.root / "runs"
@@ -46,23 +46,23 @@ class Artifacts:
 
     def manifest(self, pid: str, method: str, trial_id: str) -> Path:
         """What a trial is."""
-        return self.trials(pid, method) / _checked(trial_id) / "manifest.json"
+        return _below(self.runs, pid, method, trial_id) / "manifest.json"
 
     def metrics(self, pid: str, method: str, trial_id: str) -> Path:
         """What came of a trial."""
-        return self.trials(pid, method) / _checked(trial_id) / "metrics.json"
+        return _below(self.runs, pid, method, trial_id) / "metrics.json"
 
     def progress(self, pid: str, method: str, trial_id: str) -> Path:
         """What a trial reports while it runs."""
-        return self.trials(pid, method) / _checked(trial_id) / "progress.jsonl"
+        return _below(self.runs, pid, method, trial_id) / "progress.jsonl"
 
     def files(self, pid: str, method: str, trial_id: str) -> Path:
         """Folder for what else a trial leaves."""
-        return self.trials(pid, method) / _checked(trial_id) / "files"
+        return _below(self.runs, pid, method, trial_id) / "files"
 
     def stop(self, pid: str, method: str, trial_id: str) -> Path:
         """The request that a trial be pruned."""
-        return self.trials(pid, method) / _checked(trial_id) / "stop.json"
+        return _below(self.runs, pid, method, trial_id) / "stop.json"
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Results:
         return self.root / "studies" / folder / f"{_checked(pid)}:{_checked(method)}.pkl"
 
 
-@lru_cache(maxsize=1024)  # asked for with every file of a study
+@lru_cache(maxsize=4096)  # asked for several times with every trial
 def _below(folder: Path, *names: str) -> Path:
     return folder.joinpath(*map(_checked, names))
 

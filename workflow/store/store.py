@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from workflow import ids
 from workflow.errors import CorruptArtifact, StoreError
 from workflow.records import Asked, Manifest, Outcome, Trusted
-from workflow.store.atomic import read_json, write_json
+from workflow.store.atomic import parsed, read_bytes, read_json, write_json
 from workflow.store.layout import Artifacts
 
 _SEAL = "prepared.json"
@@ -63,11 +65,12 @@ class ArtifactStore:
             CorruptArtifact: The content does not hash to *pid*.
         """
         path = self.paths.problem(pid)
-        data = read_json(path)
-        if data is None:
+        content = read_bytes(path)
+        if content is None:
             return None
+        data = parsed(path, content)
         try:
-            actual = ids.problem_id(data["task"], data["task_version"], data["problem"])
+            actual = _problem_id(content)
         except KeyError as error:
             raise CorruptArtifact(
                 f"{path}: key {error} is missing; delete it to have it made again"
@@ -151,10 +154,11 @@ class ArtifactStore:
 
     # Trials.
 
-    def put_manifest(self, manifest: Manifest, asked: Asked) -> str:
-        """Store a manifest before its launch, unless it is there; return the trial's id.
+    def put_manifest(self, manifest: Manifest, asked: Asked) -> Asked:
+        """Store a manifest before its launch, unless it is there; return how it was first asked.
 
         A reference's budget is not part of its identity: a stored one takes the new budget.
+        It outlives a power failure with the trial's outcome; alone, the trial has yet to run.
 
         Raises:
             CorruptArtifact: Another manifest is stored under the same id.
@@ -162,13 +166,18 @@ class ArtifactStore:
         trial_id = manifest.trial_id
         path = self.paths.manifest(manifest.pid, manifest.method, trial_id)
         data = {"trial_id": trial_id, **manifest.to_json(), "asked": asdict(asked)}
-        if not write_json(path, data, replace=False):
-            stored, _ = self.manifest(manifest.pid, manifest.method, trial_id)
-            if ids.canonical(stored.identity()) != ids.canonical(manifest.identity()):
-                raise CorruptArtifact(f"{path}: a collision: holds another trial of the id {trial_id}")
-            if stored.budget_sec != manifest.budget_sec:
-                write_json(path, data)
-        return trial_id
+        if write_json(path, data, replace=False, durable=False):
+            return asked
+        found = read_json(path, durable=False)
+        if found is None:
+            write_json(path, data)
+            return asked
+        stored, first = _manifest(path, found, trial_id)
+        if ids.canonical(stored.identity()) != ids.canonical(manifest.identity()):
+            raise CorruptArtifact(f"{path}: a collision: holds another trial of the id {trial_id}")
+        if stored.budget_sec != manifest.budget_sec:
+            write_json(path, data)
+        return first
 
     def manifest(self, pid: str, method: str, trial_id: str) -> tuple[Manifest, Asked]:
         """Return a stored manifest, verified.
@@ -185,11 +194,11 @@ class ArtifactStore:
     def manifests(self, pid: str, method: str) -> Iterator[tuple[Manifest, Asked]]:
         """Yield all stored manifests of a problem and method, by id.
 
-        A folder without a manifest is what a crash between two writes leaves, and is skipped.
+        A folder without a manifest, or with an empty one, is what a crash leaves, and is skipped.
         """
         for trial_id in _folders(self.paths.trials(pid, method)):
             path = self.paths.manifest(pid, method, trial_id)
-            data = read_json(path)
+            data = read_json(path, durable=False)
             if data is not None:
                 yield _manifest(path, data, trial_id)
 
@@ -221,8 +230,9 @@ class ArtifactStore:
 
     def commit(self, manifest: Manifest, outcome: Outcome) -> Outcome:
         """Store an outcome; the first one committed is the accepted one, and is returned."""
-        path = self.paths.metrics(manifest.pid, manifest.method, manifest.trial_id)
-        if write_json(path, outcome.to_json(), replace=False):
+        names = (manifest.pid, manifest.method, manifest.trial_id)
+        path, manifest_path = self.paths.metrics(*names), self.paths.manifest(*names)
+        if write_json(path, outcome.to_json(), replace=False, beside=manifest_path):
             return outcome
         accepted = self.outcome(manifest)
         return outcome if accepted is None else accepted
@@ -233,6 +243,12 @@ class ArtifactStore:
         count = len(list(path.parent.glob("metrics.retired-*.json")))
         self.paths.stop(manifest.pid, manifest.method, manifest.trial_id).unlink(missing_ok=True)
         path.replace(path.with_name(f"metrics.retired-{count + 1}.json"))
+
+
+@lru_cache(maxsize=64)  # a worker reads the same problem with every trial
+def _problem_id(content: bytes) -> str:
+    data = json.loads(content)
+    return ids.problem_id(data["task"], data["task_version"], data["problem"])
 
 
 def _manifest(path: Path, data: Mapping[str, Any], trial_id: str) -> tuple[Manifest, Asked]:

@@ -8,21 +8,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
 
-from workflow import supervise, worker
+from workflow import worker
 from workflow.clock import Clock, utc_now
-from workflow.errors import BlockLost, NodeReclaimed, WorkerLost, WorkflowError
 from workflow.execution.base import Executor
-from workflow.records import Asked, Manifest, Outcome, State, Trusted
+from workflow.records import Asked, Outcome, State, Trusted
 from workflow.store.store import ArtifactStore
+from workflow.study.dispatch import Dispatch, Job, Result
 from workflow.study.plan import ProblemPlan, RunPlan
 from workflow.study.trials import Next, Trials
-
-_RETRIES = {NodeReclaimed: 1000, BlockLost: 10}
-"""A trial that is lost in such a way is submitted again so many times; in any other way, twice."""
 
 _REFRESH_SEC = 0.5
 
@@ -80,15 +75,6 @@ class RunResult:
     interrupted: bool
 
 
-@dataclass(frozen=True)
-class _Job:
-    kind: Literal["prepare", "reference", "trial"]
-    problem: ProblemPlan
-    manifest: Manifest | None = None
-    trials: Trials | None = None
-    tries: int = 0
-
-
 class Driver:
     """Runs a plan to its end.
 
@@ -114,15 +100,13 @@ class Driver:
         self._looked_at = -math.inf
         self._plan, self._store, self._executor = plan, store, executor
         self._observe, self._now = observe, now
-        self._objective = {**asdict(plan.objective), "names": list(plan.objectives)}
-        self._limits = asdict(plan.limits)
-        self._root = str(store.paths.root.resolve())  # workers may start in another folder
+        objective = {**asdict(plan.objective), "names": list(plan.objectives)}
+        self._dispatch = Dispatch(store, executor, objective, asdict(plan.limits))
+        self._problems = {problem.pid: problem for problem in plan.problems}
         self._started_at = now()
-        self._jobs: dict[Future[Any], _Job] = {}
         self._trials: dict[tuple[str, str, int], Trials] = {}
         self._references: dict[str, Trusted] = {}
         self._failures: dict[str, str] = {}
-        self._n_started = 0
         self._n_ended = 0
         self._first_trial_at: float | None = None
         self._stopping = False
@@ -141,18 +125,17 @@ class Driver:
             self._open(problem)
         self._refill()
         self._observe(self.snapshot())
-        while self._jobs:
+        while not self._dispatch.is_idle:
             self._executor.check()
-            done, _ = wait(self._jobs, timeout=self._refresh_sec, return_when=FIRST_COMPLETED)
-            for future in [known for known in self._jobs if known in done]:  # in order of submission
-                self._finish(future, self._jobs.pop(future))
+            for job, result in self._dispatch.wait(self._refresh_sec):
+                self._finish(job, result)
             self._watch_time()
             self._prune()
             self._refill()
             self._tell()
         self._observe(self.snapshot())
         studies = tuple(self._trials[key] for key in sorted(self._trials, key=lambda key: key[2]))
-        return RunResult(studies, self._references, self._failures, self._n_started, self._stopping)
+        return RunResult(studies, self._references, self._failures, self._dispatch.n_started, self._stopping)
 
     def snapshot(self) -> Snapshot:
         """Return the progress so far."""
@@ -201,7 +184,7 @@ class Driver:
                 and self._store.prepared(problem.pid) is None
                 and self._has_work(problem)
             ):
-                self._submit(_Job("prepare", problem), worker.prepare, problem.pid)
+                self._dispatch.prepare(problem)
             else:
                 self._start_studies(problem)
             return
@@ -211,8 +194,8 @@ class Driver:
             return
         if stored is not None:
             self._store.retire(problem.reference)
-        self._store.put_manifest(problem.reference, Asked(None, utc_now(), "reference"))
-        self._submit_trial(_Job("reference", problem, problem.reference))
+        asked = self._store.put_manifest(problem.reference, Asked(None, utc_now(), "reference"))
+        self._dispatch.run([Job("reference", problem, problem.reference, asked)])
 
     def _has_work(self, problem: ProblemPlan) -> bool:
         """Whether a study of fixed points has one without an outcome."""
@@ -249,86 +232,55 @@ class Driver:
     # Trials.
 
     def _refill(self) -> None:
-        """Bring every study to its number of trials in flight, one each in turn."""
+        """Bring every study to its number of trials in flight, one task each in turn."""
         active = list(self._trials.values())
         while active and not self._stopping:
             active = [trials for trials in active if self._start_next(trials)]
 
     def _start_next(self, trials: Trials) -> bool:
-        proposal = trials.next()
-        if proposal is None:
+        """Start one task of a study; return whether there may be another one."""
+        most = self._dispatch.bundle_of(trials)
+        if trials.study.batch_size - len(trials.running) < most:
             return False
-        manifest, asked = proposal.manifest, _asked(proposal)
-        trial_id = self._store.put_manifest(manifest, asked)
+        jobs: list[Job] = []
+        while len(jobs) < most and (proposal := trials.next()) is not None:
+            job = self._announce(trials, proposal)
+            jobs += [] if job is None else [job]
+        if jobs:
+            self._start(jobs)
+        return bool(jobs)
+
+    def _announce(self, trials: Trials, proposal: Next) -> Job | None:
+        """Store a trial that is to start; return it as a job, or None if its outcome is known."""
+        manifest = proposal.manifest
+        asked = self._store.put_manifest(manifest, _asked(proposal))
         stored = self._store.outcome(manifest)
         if stored is not None and trials.has_another_chance(stored):
             self._store.retire(manifest)
             stored = None
         if stored is not None:
-            _, asked = self._store.manifest(manifest.pid, manifest.method, trial_id)
-            trials.end(trial_id, asked, stored)
-            return True
-        problem = next(p for p in self._plan.problems if p.pid == manifest.pid)
-        self._submit_trial(_Job("trial", problem, manifest, trials))
-        return True
+            trials.end(manifest.trial_id, asked, stored)
+            return None
+        return Job("trial", self._problems[manifest.pid], manifest, asked, trials)
 
-    def _submit_trial(self, job: _Job) -> None:
-        assert job.manifest is not None
-        manifest = job.manifest
-        if job.kind == "trial" and self._first_trial_at is None:
+    def _start(self, jobs: list[Job]) -> None:
+        if self._first_trial_at is None:
             self._first_trial_at = self._now()
-        trial = (manifest.pid, manifest.method, manifest.trial_id, self._objective)
-        if self._executor.isolates:
-            prunable = job.trials is not None and job.trials.watch is not None
-            self._submit(job, supervise.supervise, *trial, manifest.budget_sec, self._limits, prunable)
-        else:
-            self._submit(job, worker.execute, *trial)
+        self._dispatch.run(jobs)
 
-    def _submit(self, job: _Job, function: Callable[..., Any], *args: Any) -> None:
-        self._jobs[self._executor.submit(function, self._root, *args)] = job
-        self._n_started += job.tries == 0
-
-    def _finish(self, future: Future[Any], job: _Job) -> None:
-        error = future.exception()
+    def _finish(self, job: Job, result: Result) -> None:
         if job.kind == "prepare":
-            if isinstance(error, WorkerLost):
-                self._retry_prepare(job, error)
-            elif error is not None:
-                self._failures[job.problem.pid] = f"it cannot be prepared: {_one_line(error)}"
+            if isinstance(result, str):
+                self._failures[job.problem.pid] = f"it cannot be prepared: {result}"
             else:
                 self._start_studies(job.problem)
             return
-        assert job.manifest is not None
-        if error is not None:
-            outcome = self._lost(job, error)
-            if outcome is None:
-                return
-        else:
-            outcome = Outcome.from_json(future.result())
+        assert isinstance(result, Outcome)
         if job.kind == "reference":
-            self._adopt(job.problem, outcome)
-        elif job.trials is not None:
-            manifest = job.manifest
-            _, asked = self._store.manifest(manifest.pid, manifest.method, manifest.trial_id)
-            job.trials.end(manifest.trial_id, asked, outcome)
+            self._adopt(job.problem, result)
+        elif job.trials is not None and job.manifest is not None and job.asked is not None:
+            job.trials.end(job.manifest.trial_id, job.asked, result)
             self._n_ended += 1
-
-    def _lost(self, job: _Job, error: BaseException) -> Outcome | None:
-        """Submit a trial again whose worker did not come back; give it up after some tries."""
-        assert job.manifest is not None
-        if isinstance(error, WorkflowError) and not isinstance(error, WorkerLost):
-            raise error  # the store or the backend fails, and would for every trial
-        if _may_retry(job, error):
-            self._submit_trial(replace(job, tries=job.tries + 1))
-            return None
-        reason = f"{_one_line(error)} (tried {job.tries + 1} times)"
-        return self._store.commit(job.manifest, worker.failure(job.manifest, State.LOST, reason))
-
-    def _retry_prepare(self, job: _Job, error: BaseException) -> None:
-        if _may_retry(job, error):
-            self._submit(replace(job, tries=job.tries + 1), worker.prepare, job.problem.pid)
-        else:
-            self._failures[job.problem.pid] = f"it cannot be prepared: {_one_line(error)}"
 
     # Progress.
 
@@ -370,17 +322,9 @@ def is_usable(outcome: Outcome, budget_sec: float) -> bool:
     return outcome.metrics.get("status", "ok") == "ok" or outcome.budget_sec >= budget_sec
 
 
-def _may_retry(job: _Job, error: BaseException) -> bool:
-    return job.tries < _RETRIES.get(type(error), 2)
-
-
 def _asked(proposal: Next) -> Asked:
     return Asked(proposal.number, utc_now(), proposal.by, proposal.attempt)
 
 
 def _bad(trials: Trials) -> int:
     return sum(entry.outcome.state not in (State.OK, State.PRUNED) for entry in trials.ended.values())
-
-
-def _one_line(error: BaseException) -> str:
-    return (f"{type(error).__name__}: {error}".splitlines() or [""])[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
@@ -56,7 +57,7 @@ def make_sampler(
     """
     if name == "partial_fixed":
         return _partial_fixed(dict(params), seeds, n_startup_trials)
-    known = inspect.signature(_CLASSES[name]).parameters
+    known = _parameters(name)
     given: dict[str, Any] = {}
     if "n_startup_trials" in known:
         given["n_startup_trials"] = n_startup_trials
@@ -72,6 +73,11 @@ def make_sampler(
         ) from error
     except (TypeError, ValueError) as error:
         raise SpecError(f"$.optuna.sampler: '{name}' refuses its parameters: {error}") from error
+
+
+@functools.cache
+def _parameters(name: str) -> tuple[str, ...]:
+    return tuple(inspect.signature(_CLASSES[name]).parameters)
 
 
 def plain_params(where: str, name: str, params: Mapping[str, Any], known: list[str]) -> dict[str, Any]:

@@ -53,6 +53,7 @@ class Search:
         self._distributions = {
             name: _distribution(dimension) for name, dimension in plan.space.dimensions.items()
         }
+        self._study_seed = derive_seed("sampler", plan.seed)
         self._numbers: dict[int, int] = {}
         self._seen: set[str] = set()
         if plan.sampler == "grid":
@@ -221,7 +222,7 @@ class Search:
 
     def _sampler(self, number: int, attempt: int) -> optuna.samplers.BaseSampler:
         plan = self._plan
-        seeds = (derive_seed("sampler", plan.seed), self._seed(number, attempt))
+        seeds = (self._study_seed, self._seed(number, attempt))
         return make_sampler(plan.sampler, plan.sampler_params, seeds, plan.n_startup_trials)
 
     def _seed(self, number: int, attempt: int) -> int:

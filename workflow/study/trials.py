@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from workflow.study.watch import Watch
 
 _MODEL_ATTEMPTS = 10
 _RANDOM_ATTEMPTS = 50
+_RECENT = 32
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Trials:
         self._points = iter(study.points or ())
         self._best: Ended | None = None
         self._since_best = self.n_failed = 0
+        self._took: deque[float] = deque(maxlen=_RECENT)
         self._known: dict[str, Mapping[str, Scalar]] = {}
         self._next_number = 0
         self.search = None
@@ -87,6 +90,7 @@ class Trials:
     def end(self, trial_id: str, asked: Asked, outcome: Outcome) -> Ended:
         """Take a running trial's outcome."""
         started = self.running.pop(trial_id)
+        self._took.append(outcome.runtime_sec + outcome.prepare_sec)
         ended = self._judge(started.manifest, asked, outcome)
         if self.watch is not None and started.by != "confirm":
             self.watch.end(started.manifest, outcome)
@@ -128,6 +132,11 @@ class Trials:
     def is_done(self) -> bool:
         """Whether nothing runs and nothing is to come."""
         return not self.running and not self.is_searching and not self._confirmations()
+
+    @property
+    def longest_sec(self) -> float | None:
+        """How long the longest of the trials took that ended last; None before the first one ends."""
+        return max(self._took, default=None)
 
     # What came out.
 

@@ -6,6 +6,7 @@ YAML says ``task: ring``; `resolve_task` imports ``workflow.tasks.ring`` and tak
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
@@ -129,6 +130,7 @@ def resolve_task(name: str) -> Task:
     return task
 
 
+@functools.cache
 def task_names() -> list[str]:
     """List the tasks of this package."""
     package = importlib.import_module("workflow.tasks")

@@ -28,10 +28,27 @@ def outcome(of, value=1.0):
 
 
 def test_a_manifest_comes_back(store):
-    trial_id = store.put_manifest(manifest(), ASKED)
+    assert store.put_manifest(manifest(), ASKED) == ASKED
 
-    assert store.manifest("p_0123456789ab", "guess", trial_id) == (manifest(), ASKED)
+    assert store.manifest("p_0123456789ab", "guess", manifest().trial_id) == (manifest(), ASKED)
     assert [found for found, _ in store.manifests("p_0123456789ab", "guess")] == [manifest()]
+
+
+def test_a_manifest_keeps_how_it_was_first_asked(store):
+    store.put_manifest(manifest(), ASKED)
+
+    assert store.put_manifest(manifest(), replace(ASKED, number=99)) == ASKED
+
+
+def test_an_empty_manifest_is_what_a_power_failure_leaves_and_is_written_again(store):
+    store.put_manifest(manifest(), ASKED)
+    path = store.paths.manifest("p_0123456789ab", "guess", manifest().trial_id)
+    path.write_bytes(b"")
+
+    assert list(store.manifests("p_0123456789ab", "guess")) == []
+    again = replace(ASKED, number=7)
+    assert store.put_manifest(manifest(), again) == again
+    assert list(store.manifests("p_0123456789ab", "guess")) == [(manifest(), again)]
 
 
 def test_ids_ignore_how_a_number_is_written():
@@ -59,7 +76,8 @@ def test_the_budget_of_a_reference_does_not_count():
 
 
 def test_another_manifest_under_the_same_id_is_a_collision(store):
-    trial_id = store.put_manifest(manifest(), ASKED)
+    store.put_manifest(manifest(), ASKED)
+    trial_id = manifest().trial_id
     path = store.paths.manifest("p_0123456789ab", "guess", trial_id)
     stored = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps(stored | {"seed": 5}), encoding="utf-8")

@@ -1,0 +1,75 @@
+"""Bundles of short trials, through real child processes."""
+
+from concurrent.futures import Future
+
+import pytest
+
+from tests.toyrun import drive, toy_plan
+from workflow import supervise
+from workflow.errors import BlockLost
+
+
+class IsolatedExecutor:
+    """Runs what it is given at once, as a worker of its own would, and notes the size of every task."""
+
+    isolates = True
+
+    def __init__(self, lose=0):
+        self.sizes = []
+        self._lose = lose
+
+    def submit(self, function, *args):
+        self.sizes.append(len(args[1]))
+        future = Future()
+        if self.sizes[-1] > 1 and self._lose:
+            self._lose -= 1
+            future.set_exception(BlockLost("the node went away"))
+        else:
+            future.set_result(function(*args))
+        return future
+
+    def check(self):
+        pass
+
+    def close(self):
+        pass
+
+
+@pytest.fixture(autouse=True)
+def no_child_left():
+    """Every test starts with a fresh child."""
+    yield
+    for child in supervise._children.values():
+        child.close()
+    supervise._children.clear()
+
+
+def test_short_trials_travel_together_as_soon_as_it_is_known_that_they_are_short(tmp_path):
+    executor = IsolatedExecutor()
+
+    result = drive(toy_plan(1.0, batch_size=16, max_trials=40), tmp_path, executor)
+
+    assert [len(trials.ended) for trials in result.studies] == [40]
+    assert set(executor.sizes[:16]) == {1}
+    assert max(executor.sizes) == 4
+
+
+def test_long_trials_travel_alone(tmp_path, monkeypatch):
+    executor = IsolatedExecutor()
+    monkeypatch.setattr("workflow.study.trials.Trials.longest_sec", 0.011)
+
+    drive(toy_plan(1.0, batch_size=16, max_trials=20), tmp_path, executor)
+
+    assert set(executor.sizes) == {1}
+
+
+def test_trials_of_a_lost_bundle_are_submitted_again_one_by_one(tmp_path):
+    executor = IsolatedExecutor(lose=1)
+
+    result = drive(toy_plan(1.0, batch_size=16, max_trials=40), tmp_path, executor)
+
+    assert len(result.studies[0].ended) == 40
+    lost = next(index for index, size in enumerate(executor.sizes) if size > 1)
+    assert executor.sizes[lost + 1 :].count(1) >= executor.sizes[lost]
+    assert sum(executor.sizes) == 1 + 40 + executor.sizes[lost]  # the reference, the trials, those again
+    assert {e.outcome.state.value for t in result.studies for e in t.ended.values()} == {"ok"}
