@@ -73,6 +73,14 @@ def forecast(plan: RunPlan, store: ArtifactStore) -> list[Line]:
     return lines
 
 
+def runtimes(plan: RunPlan, store: ArtifactStore) -> dict[tuple[str, str], list[float]]:
+    """Return the runtimes of the trials that are there, by problem and method."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for study in plan.studies:
+        found.setdefault((study.pid, study.method), []).extend(_took(plan, study, store))
+    return found
+
+
 def _took(plan: RunPlan, study: StudyPlan, store: ArtifactStore) -> list[float]:
     """Return the runtimes of those trials of a study that have an outcome."""
     if study.points is None:

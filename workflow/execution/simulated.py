@@ -1,0 +1,103 @@
+"""The backend that runs nothing: workers, queue and clock are numbers, so that hours pass in seconds."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, NamedTuple
+
+from workflow import supervise
+
+
+class Imagined(NamedTuple):
+    """What a trial would come to: how long it takes, and its outcome as plain data."""
+
+    seconds: float
+    outcome: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """How well workers were used.
+
+    Attributes:
+        makespan_sec: From the start to the end of the last trial.
+        busy_sec: Time of all workers at work.
+        last_start_sec: When the last trial began; from then on, workers run out of work.
+        busy_before_sec: Time of all workers at work before that.
+    """
+
+    makespan_sec: float
+    busy_sec: float
+    last_start_sec: float
+    busy_before_sec: float
+
+
+class SimulatedExecutor:
+    """Workers that take what was submitted first, on a clock that jumps from event to event.
+
+    Args:
+        workers: How many.
+        imagine: Says what comes of a trial.
+        dispatch_sec: Says what the driver needs for a trial, during which it does nothing else; None: nothing.
+    """
+
+    isolates = True
+
+    def __init__(
+        self,
+        workers: int,
+        imagine: Callable[[supervise.Ticket], Imagined],
+        dispatch_sec: Callable[[supervise.Ticket], float] | None = None,
+    ) -> None:
+        self._free = [0.0] * workers
+        self._imagine, self._dispatch_sec = imagine, dispatch_sec
+        self._numbers = count()
+        self._ends: list[tuple[float, int, Future[Any], Any]] = []
+        self._spans: list[tuple[float, float]] = []
+        self._clock = 0.0
+
+    def now(self) -> float:
+        """Return the time in seconds since the start."""
+        return self._clock
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
+        """Give the trials of a call of `supervise.run_all` to the worker that is free first."""
+        future: Future[Any] = Future()
+        if function is not supervise.run_all:  # a problem's data: not a matter of workers
+            future.set_result(None)
+            return future
+        tickets: Sequence[supervise.Ticket] = args[1]
+        if self._dispatch_sec is not None:
+            self._clock += sum(self._dispatch_sec(ticket) for ticket in tickets)
+        imagined = [self._imagine(ticket) for ticket in tickets]
+        begin = max(heapq.heappop(self._free), self._clock)
+        end = begin + sum(one.seconds for one in imagined)
+        heapq.heappush(self._free, end)
+        self._spans.append((begin, end))
+        heapq.heappush(self._ends, (end, next(self._numbers), future, [one.outcome for one in imagined]))
+        return future
+
+    def check(self) -> None:
+        """Let the next trial end, and those that ended while the driver was busy."""
+        if self._ends:
+            self._clock = max(self._clock, self._ends[0][0])
+        while self._ends and self._ends[0][0] <= self._clock:
+            _, _, future, result = heapq.heappop(self._ends)
+            future.set_result(result)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def usage(self) -> Usage:
+        """Return how well the workers were used so far."""
+        last = max((begin for begin, _ in self._spans), default=0.0)
+        return Usage(
+            max((end for _, end in self._spans), default=0.0),
+            sum(end - begin for begin, end in self._spans),
+            last,
+            sum(max(min(end, last) - begin, 0.0) for begin, end in self._spans),
+        )

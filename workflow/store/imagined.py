@@ -1,0 +1,60 @@
+"""A store that reads what is there and keeps what is written in memory, for thinking a run through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from workflow import ids
+from workflow.records import Asked, Manifest, Outcome, Trusted
+from workflow.store.store import ArtifactStore
+
+
+class ImaginedStore(ArtifactStore):
+    """The artifacts below *root*, and what would be added to them; nothing is written."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self._manifests: dict[str, tuple[Manifest, Asked]] = {}
+        self._outcomes: dict[str, Outcome | None] = {}
+        self._references: dict[str, Trusted] = {}
+
+    def put_problem(self, task: str, version: int, problem: Mapping[str, Any], label: str) -> str:
+        """Return the problem's id."""
+        del label
+        return ids.problem_id(task, version, problem)
+
+    def put_reference(self, pid: str, data: Mapping[str, Any]) -> None:
+        """Do nothing: `imagine_reference` tells the value."""
+
+    def imagine_reference(self, pid: str, trusted: Trusted) -> None:
+        """Add a reference."""
+        self._references[pid] = trusted
+
+    def reference(self, pid: str, value: str, se: str) -> Trusted | None:
+        """Return a reference, the imagined one if there is one."""
+        return self._references.get(pid) or super().reference(pid, value, se)
+
+    def put_manifest(self, manifest: Manifest, asked: Asked) -> Asked:
+        """Add a manifest."""
+        return self._manifests.setdefault(manifest.trial_id, (manifest, asked))[1]
+
+    def manifest(self, pid: str, method: str, trial_id: str) -> tuple[Manifest, Asked]:
+        """Return a manifest."""
+        return self._manifests.get(trial_id) or super().manifest(pid, method, trial_id)
+
+    def outcome(self, manifest: Manifest) -> Outcome | None:
+        """Return what came of a trial, or would have."""
+        if manifest.trial_id in self._outcomes:
+            return self._outcomes[manifest.trial_id]
+        return super().outcome(manifest)
+
+    def commit(self, manifest: Manifest, outcome: Outcome) -> Outcome:
+        """Add an outcome."""
+        self._outcomes[manifest.trial_id] = outcome
+        return outcome
+
+    def retire(self, manifest: Manifest) -> None:
+        """Forget an outcome."""
+        self._outcomes[manifest.trial_id] = None
