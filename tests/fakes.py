@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from concurrent.futures import Future
 
-from workflow.errors import WorkerLost
+from workflow import supervise
+from workflow.errors import BlockLost, WorkerLost
 
 
 class ShuffledExecutor:
@@ -45,3 +46,32 @@ class ShuffledExecutor:
 
     def close(self):
         self._held = []
+
+
+class IsolatedExecutor:
+    """Runs trials in a real child process, at once, and notes how many travelled in every task."""
+
+    isolates = True
+
+    def __init__(self, lose=0):
+        self.sizes = []
+        self._lose = lose
+
+    def submit(self, function, *args):
+        future = Future()
+        if function is supervise.run_all:
+            self.sizes.append(len(args[1]))
+        if self._lose and self.sizes and self.sizes[-1] > 1:
+            self._lose -= 1
+            future.set_exception(BlockLost("the node went away"))
+        else:
+            future.set_result(function(*args))
+        return future
+
+    def check(self):
+        pass
+
+    def close(self):
+        for child in supervise._children.values():
+            child.close()
+        supervise._children.clear()

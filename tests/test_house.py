@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Imports go down this list, or stay in their row.
 LAYERS = [
     {"errors", "clock", "space"},
-    {"ids", "records", "objective", "load"},
+    {"ids", "records", "objective", "load", "resources"},
     {"store", "kernels", "spec"},
     {"tasks"},
     {"worker", "child", "supervise", "aggregate", "execution"},

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import math
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -24,6 +26,7 @@ class Toy:
     trouble: str = "none"
     sleep_sec: float = 0.0
     log: str | None = None
+    best_x: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,13 @@ class Exact:
     digits: int = 3
 
 
-METHODS = {"guess": Guess, "other": Guess, "exact": Exact}
+@dataclass(frozen=True)
+class Walk:
+    x: float = 0.0
+    steps: int = 5
+
+
+METHODS = {"guess": Guess, "other": Guess, "exact": Exact, "walk": Walk}
 
 
 def resolve(raw, where):
@@ -52,6 +61,8 @@ def complete(problem, method, params, where):
 def space(problem, method):
     if method == "exact":
         return Space({"digits": Int(1, 3)})
+    if method == "walk":
+        return Space({"x": Float(-2.0, 2.0)})
     if method == "other":
         return Space({"k": Int(1, 3), "kind": Categorical(("plain", "fancy"))})
     return Space({"x": Float(-2.0, 2.0), "k": Int(1, 8), "kind": Categorical(("plain", "fancy"))})
@@ -77,6 +88,17 @@ def count(work: Work):
         time.sleep(work.problem["sleep_sec"] or 0.05)
         if work.checkpoint.due():
             work.checkpoint.save(str(step + 1).encode())
+
+
+def walk(work: Work):
+    """Add up random numbers of this run, a step each; a longer run goes on from the end of a shorter one."""
+    step, total = json.loads(work.checkpoint.load() or b"[0, 0.0]")
+    for one in range(step, work.params["steps"]):
+        note(work.problem, f"walk {one}")
+        total += random.Random(work.seed + one).random()
+        work.report(one, {"value": total})
+    work.checkpoint.keep(lambda: json.dumps([work.params["steps"], total]).encode())
+    return {"value": work.problem["truth"] + work.params["x"] ** 2 + total, "se": 0.1}
 
 
 def curve(work: Work):
@@ -137,6 +159,8 @@ def run(work: Work):
             "status": status,
             "status_reason": "R-hat 9" if status != "ok" else None,
         }
+    if work.method == "walk":
+        return walk(work)
     if trouble == "steps":
         count(work)
     elif trouble == "curve":
@@ -154,7 +178,7 @@ def run(work: Work):
     if trouble == "kill" and params.get("x", 0) > 0:
         os.kill(os.getpid(), signal.SIGKILL)
     noise = (work.seed % 1000) / 1e5
-    value = truth + params["x"] ** 2 + params["k"] / 100 + noise
+    value = truth + (params["x"] - problem["best_x"]) ** 2 + params["k"] / 100 + noise
     return {"value": value, "se": 0.1, "cost": float(params["k"]), "diagnostics": {"depth": params["k"]}}
 
 
@@ -169,5 +193,6 @@ TASK = Task(
     prepare=prepare,
     reference=Reference("exact", Comparison("value", "se", "truth_ref", "truth_se")),
     metric="value",
+    extends={"walk": "steps"},
     columns={"value": "float", "se": "float"},
 )

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from workflow.errors import CorruptArtifact, SpecError
-from workflow.objective import finite, signed_error
+from workflow.objective import ERROR, Objective, evaluate, finite, signed_error
 from workflow.records import Asked, Manifest, Outcome, Trusted
 from workflow.store.atomic import write_bytes
 from workflow.store.store import ArtifactStore
@@ -98,7 +98,7 @@ def objectives_of(rows: pa.Table) -> list[str]:
 def collect(store: ArtifactStore, task_name: str) -> list[Entry]:
     """Read every ended trial of a task from the artifacts alone; confirmations are left out.
 
-    Objectives are those recorded when the trial ran.
+    Objectives are computed as they were asked for when the trial ran.
     """
     task = resolve_task(task_name)
     entries = []
@@ -111,9 +111,20 @@ def collect(store: ArtifactStore, task_name: str) -> list[Entry]:
             for manifest, asked in store.manifests(pid, method):
                 outcome = store.outcome(manifest)
                 if outcome is not None and manifest.role == "trial" and asked.by != "confirm":
-                    objectives = outcome.objectives
+                    objectives = _objectives(task, outcome, trusted)
                     entries.append(Entry(manifest, asked, outcome, objectives, trusted, problem["label"]))
     return entries
+
+
+def _objectives(task: Task, outcome: Outcome, trusted: Trusted | None) -> Mapping[str, float | None]:
+    """Return the objectives of a trial; those of one that ended before its reference were not known then."""
+    if not outcome.judged_by:
+        return outcome.objectives
+    spec = dict(outcome.judged_by)
+    names = tuple(spec.pop("names", (ERROR,)))
+    comparison = task.reference.comparison if task.reference else None
+    values = {**outcome.metrics, "runtime_sec": outcome.runtime_sec}
+    return evaluate(Objective(**spec), names, values, comparison, trusted)
 
 
 def _trusted(store: ArtifactStore, task: Task, pid: str) -> Trusted | None:

@@ -83,7 +83,8 @@ def _answer(request: dict[str, Any], answers: TextIO, stop: _Stop, prune: _Prune
         prune.begin()  # first: the answer may bring the signal
         _say(answers, {"running": True})
 
-    hooks = worker.Hooks(begin, prune.end, lambda: stop.asked, request.pop("checkpoint_sec"))
+    lent = {name: request.pop(name) for name in ("checkpoint_sec", "keep_checkpoint_mb")}
+    hooks = worker.Hooks(begin, prune.end, lambda: stop.asked, **lent)
     try:
         return {"outcome": worker.execute(**request, hooks=hooks)}
     except Preempted:

@@ -6,7 +6,7 @@ Equal meaning gives equal bytes (key order, ``1`` and ``1.0``), so equal specs s
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import rfc8785
@@ -41,6 +41,11 @@ def problem_id(task: str, task_version: int, problem: Mapping[str, Any]) -> str:
     """Return ``p_`` + 12 hex digits for a resolved problem."""
     payload = {"task": task, "task_version": task_version, "problem": dict(problem)}
     return "p_" + digest("problem", payload)[:ID_HEX_DIGITS]
+
+
+def group_id(pids: Sequence[str]) -> str:
+    """Return ``g_`` + 12 hex digits for several problems, in any order."""
+    return "g_" + digest("group", {"pids": sorted(pids)})[:ID_HEX_DIGITS]
 
 
 def trial_id(payload: Mapping[str, Any]) -> str:

@@ -76,14 +76,16 @@ class Asked:
     Attributes:
         number: The trial's number in its study; None outside a search.
         at: UTC timestamp.
-        by: ``search``, ``enqueue``, ``confirm``, ``fixed`` or ``reference``.
+        by: ``search``, ``enqueue``, ``extend``, ``confirm``, ``fixed`` or ``reference``.
         attempt: How many proposals for this number were refused before, as known already.
+        extends: The shorter trial whose end this one goes on from.
     """
 
     number: int | None
     at: str
     by: str
     attempt: int = 0
+    extends: str | None = None
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,9 @@ class Outcome:
         versions: Python and packages.
         git_commit: Of this package, when it runs from a checkout.
         worker: Parsl's and the scheduler's ids.
-        objective: First objective at the time of the run.
+        objective: First objective at the time of the run; None while there was no reference.
         objectives: All of them, by name.
+        judged_by: The objective as it was asked for, from which all can be computed later.
         metrics: What the task returned.
     """
 
@@ -128,6 +131,7 @@ class Outcome:
     worker: Mapping[str, str] = field(default_factory=dict)
     objective: float | None = None
     objectives: Mapping[str, float | None] = field(default_factory=dict)
+    judged_by: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -142,7 +146,8 @@ class Outcome:
         Raises:
             KeyError, ValueError, TypeError: Not the record that `to_json` wrote.
         """
-        own: dict[str, Any] = {name: data[name] for name in OUTCOME_KEYS}
+        own: dict[str, Any] = {name: data[name] for name in OUTCOME_KEYS if name != "judged_by"}
+        own["judged_by"] = data.get("judged_by", {})  # which older versions did not write
         own["state"] = State(own["state"])
         metrics = {name: value for name, value in data.items() if name not in OUTCOME_KEYS}
         return cls(**own, metrics=metrics)

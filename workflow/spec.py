@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from workflow.errors import SpecError, nearest
 from workflow.objective import ERROR
+from workflow.resources import ClusterSpec, LimitsSpec, above_zero
 
 SAMPLERS = (
     "tpe", "random", "grid", "gp", "cmaes", "nsgaii", "nsgaiii", "qmc", "brute_force", "partial_fixed"
@@ -39,6 +40,8 @@ class OptunaSpec:
         confirm: Fresh seeds on which the best point is run again at the end.
         replicates: Seeds per point; its objective is their mean or median.
         aggregate: ``mean`` or ``median``.
+        across: A point is run on every problem and judged by the ``mean``, the ``worst`` or the mean ``rank``
+            there; null tunes every problem by itself.
         stop_after_failures: A study whose first so many trials all fail is stopped.
         target: A study stops when its first objective is at most this.
         patience: A study stops after so many trials without an improvement.
@@ -59,6 +62,7 @@ class OptunaSpec:
     confirm: int = 2
     replicates: int = 1
     aggregate: Literal["mean", "median"] = "mean"
+    across: Literal["mean", "worst", "rank"] | None = None
     stop_after_failures: int = 10
     target: float | None = None
     patience: int | None = None
@@ -95,108 +99,18 @@ class OptunaSpec:
             _named("pruner", self.pruner, PRUNERS, "{name: median, n_startup_trials: 5}")
         for name in ("patience", "max_hours"):
             if getattr(self, name) is not None:
-                _above_zero(name, getattr(self, name))
+                above_zero(name, getattr(self, name))
+        if self.across is not None and self.pruner is not None:
+            raise SpecError("across does not go with a pruner: values of different problems do not compare")
         if self.terminator and len(self.objectives) > 1:
             raise SpecError("terminator goes with one objective only")
         for name in ("max_trials", "batch_size", "hmc_budget_sec", "method_budget_sec", "replicates"):
-            _above_zero(name, getattr(self, name))
+            above_zero(name, getattr(self, name))
         for name in ("n_startup_trials", "confirm", "stop_after_failures"):
             if getattr(self, name) < 0:
                 raise SpecError(f"{name} {getattr(self, name)} must be at least 0")
         if not self.objectives or len(set(self.objectives)) < len(self.objectives):
             raise SpecError(f"objectives {list(self.objectives)} must be one or more different names")
-
-
-@dataclass(frozen=True)
-class LimitsSpec:
-    """The block ``limits``: what a trial may take besides its budget.
-
-    Attributes:
-        grace_sec: A trial that is so much over its budget is killed; its state is ``timeout``.
-        memory_gb: Memory of a trial in GiB; beyond, its state is ``out_of_memory``. Null: no limit.
-        prepare_sec: Time for preparing a problem.
-        checkpoint_sec: A trial that can save its progress does so this often.
-    """
-
-    grace_sec: float = 30.0
-    memory_gb: float | None = None
-    prepare_sec: float = 86400.0
-    checkpoint_sec: float = 60.0
-
-    def __post_init__(self) -> None:
-        for name in ("grace_sec", "prepare_sec", "checkpoint_sec"):
-            _above_zero(name, getattr(self, name))
-        if self.memory_gb is not None:
-            _above_zero("memory_gb", self.memory_gb)
-
-
-@dataclass(frozen=True)
-class ClusterSpec:
-    """The block ``cluster``: what to ask a scheduler for. A block is one job of one or more nodes.
-
-    Attributes:
-        partition: Partition or queue.
-        account: Account that is charged.
-        qos: Quality of service (SLURM).
-        walltime: Of a block, ``HH:MM:SS``.
-        nodes: Per block.
-        cores: Per node; null takes whole nodes.
-        memory_gb: Per node.
-        gpus: Per node; every worker sees one of its own.
-        workers: Per node; null is one per GPU, or else one per core.
-        max_blocks: At most so many at a time.
-        idle_sec: A block without work is given back after this time.
-        trial_sec: A block starts no trial later than this before its walltime ends; null is the
-            longest budget with its grace.
-        worker_init: Shell lines before the workers start, for modules and environments.
-        options: More lines for the head of the submit script, ``#SBATCH …`` or ``#PBS …``.
-        address: Of this machine as the nodes reach it; null tries all.
-        poll_sec: How often the scheduler is asked about blocks.
-        heartbeat_sec: Workers that are silent for six times this time are lost.
-    """
-
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    walltime: str = "01:00:00"
-    nodes: int = 1
-    cores: int | None = None
-    memory_gb: int | None = None
-    gpus: int = 0
-    workers: int | None = None
-    max_blocks: int = 1
-    idle_sec: float = 120.0
-    trial_sec: float | None = None
-    worker_init: str = ""
-    options: tuple[str, ...] = ()
-    address: str | None = None
-    poll_sec: float = 30.0
-    heartbeat_sec: int = 10
-
-    def __post_init__(self) -> None:
-        for name in ("nodes", "max_blocks", "idle_sec", "poll_sec", "heartbeat_sec"):
-            _above_zero(name, getattr(self, name))
-        parts = self.walltime.split(":")
-        if len(parts) != 3 or not all(part.isdigit() for part in parts) or not self.walltime_sec:
-            raise SpecError(f"walltime '{self.walltime}' must be HH:MM:SS, in quotes")
-        if self.trial_sec is not None and self.trial_sec >= self.walltime_sec:
-            raise SpecError(f"trial_sec {self.trial_sec} must be below walltime {self.walltime}")
-
-    @property
-    def walltime_sec(self) -> int:
-        """The walltime in seconds."""
-        hours, minutes, seconds = (int(part) for part in self.walltime.split(":"))
-        return 3600 * hours + 60 * minutes + seconds
-
-    @property
-    def workers_per_node(self) -> int | None:
-        """How many workers to start on a node; None leaves it to the cores found there."""
-        return self.workers or self.gpus or self.cores
-
-    @property
-    def drain_sec(self) -> int | None:
-        """Age at which a block starts nothing more; None without a *trial_sec*."""
-        return None if self.trial_sec is None else max(int(self.walltime_sec - self.trial_sec), 1)
 
 
 @dataclass(frozen=True)
@@ -304,8 +218,8 @@ class FixedSpec:
     def __post_init__(self) -> None:
         if not self.problems or not self.samplers:
             raise SpecError("problems and samplers must name at least one each")
-        _above_zero("budget_sec", self.budget_sec)
-        _above_zero("batch_size", self.batch_size)
+        above_zero("budget_sec", self.budget_sec)
+        above_zero("batch_size", self.batch_size)
 
 
 @dataclass(frozen=True)
@@ -349,7 +263,7 @@ class SweepSpec:
     def __post_init__(self) -> None:
         for name in ("count", "batch_size", "budget_sec", "max_hours"):
             if getattr(self, name) is not None:
-                _above_zero(name, getattr(self, name))
+                above_zero(name, getattr(self, name))
         _named("sampler", self.sampler, SAMPLERS, "tpe")
 
 
@@ -379,11 +293,6 @@ def _named(key: str, value: Any, known: tuple[str, ...], example: str) -> None:
     name = value["name"] if isinstance(value, dict) else value
     if name not in known:
         raise SpecError(f"{key}: unknown name '{name}'; {nearest(str(name), known)}")
-
-
-def _above_zero(name: str, value: float) -> None:
-    if not value > 0:
-        raise SpecError(f"{name} {value} must be above 0")
 
 
 def _distinct(name: str, values: tuple[str, ...]) -> None:

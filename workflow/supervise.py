@@ -217,7 +217,8 @@ def _request(
     root: str, ticket: Ticket, objective: Mapping[str, Any], limits: Mapping[str, Any]
 ) -> dict[str, Any]:
     names = {"pid": ticket.pid, "method": ticket.method, "trial_id": ticket.trial_id}
-    return {"root": root, **names, "objective": objective, "checkpoint_sec": limits["checkpoint_sec"]}
+    lent = {name: limits[name] for name in ("checkpoint_sec", "keep_checkpoint_mb")}
+    return {"root": root, **names, "objective": objective, **lent}
 
 
 def _outcome(

@@ -24,7 +24,7 @@ from workflow.clock import Deadline, utc_now
 from workflow.errors import CorruptArtifact, Pruned, StoreError, TaskError
 from workflow.ids import derive_seed
 from workflow.objective import ERROR, Objective, evaluate, finite
-from workflow.records import OUTCOME_KEYS, Manifest, Outcome, State
+from workflow.records import OUTCOME_KEYS, Asked, Manifest, Outcome, State
 from workflow.store.checkpoint import Checkpoint
 from workflow.store.progress import Reporter, stop_reason
 from workflow.store.store import ArtifactStore
@@ -54,12 +54,14 @@ class Hooks:
         end: Called when the run itself has ended.
         stopping: Whether the scheduler wants the node back.
         checkpoint_sec: How often a task may save its progress; None never.
+        keep_checkpoint_mb: How large the end of a trial may be to be kept, for a longer one to go on from.
     """
 
     begin: Callable[[], None] = lambda: None
     end: Callable[[], None] = lambda: None
     stopping: Callable[[], bool] = lambda: False
     checkpoint_sec: float | None = None
+    keep_checkpoint_mb: float = 0.0
 
 
 ALONE = Hooks()
@@ -83,11 +85,11 @@ def execute(
         Preempted: The node has to be left; progress is saved.
     """
     store = ArtifactStore(Path(root))
-    manifest, _ = store.manifest(pid, method, trial_id)
+    manifest, asked = store.manifest(pid, method, trial_id)
     done = store.outcome(manifest)
     if done is None:
-        progress = _progress(store, manifest, hooks)
-        done = store.commit(manifest, _attempt(store, manifest, objective, progress, hooks))
+        progress = _progress(store, manifest, asked, hooks)
+        done = store.commit(manifest, _attempt(store, manifest, asked, objective, progress, hooks))
         progress.checkpoint.clear()
     if manifest.role == "reference" and done.state is State.OK:
         publish(store, manifest, done)
@@ -105,9 +107,9 @@ def replay(root: str, pid: str, method: str, trial_id: str) -> dict[str, Any]:
         WorkflowError: As `execute`.
     """
     store = ArtifactStore(Path(root))
-    manifest, _ = store.manifest(pid, method, trial_id)
+    manifest, asked = store.manifest(pid, method, trial_id)
     stored = store.outcome(manifest)
-    data = _attempt(store, manifest, {}, _Progress(), ALONE).to_json()
+    data = _attempt(store, manifest, asked, {}, _Progress(), ALONE).to_json()
     agrees = None
     if stored is not None:
         task = resolve_task(manifest.task)
@@ -156,19 +158,25 @@ class _Progress:
     files: Path | None = None
 
 
-def _progress(store: ArtifactStore, manifest: Manifest, hooks: Hooks) -> _Progress:
+def _progress(store: ArtifactStore, manifest: Manifest, asked: Asked, hooks: Hooks) -> _Progress:
     names = (manifest.pid, manifest.method, manifest.trial_id)
-    checkpoint = Checkpoint()
+    checkpoint, told = Checkpoint(), None
     if hooks.checkpoint_sec is not None:
-        folder = store.paths.metrics(*names).parent
-        checkpoint = Checkpoint(folder, hooks.checkpoint_sec, hooks.stopping)
-    reporter = Reporter(store.paths.progress(*names), fresh=checkpoint.load() is None)
+        folder, source, most = store.paths.metrics(*names).parent, None, 0
+        if asked.extends is not None:
+            source = store.paths.metrics(manifest.pid, manifest.method, asked.extends).parent
+            told = store.paths.progress(manifest.pid, manifest.method, asked.extends)
+        if manifest.method in _task_of(manifest).extends:
+            most = int(hooks.keep_checkpoint_mb * 2**20)
+        checkpoint = Checkpoint(folder, hooks.checkpoint_sec, hooks.stopping, source=source, most_bytes=most)
+    reporter = Reporter(store.paths.progress(*names), fresh=checkpoint.load() is None, before=told)
     return _Progress(checkpoint, reporter, store.paths.stop(*names), store.paths.files(*names))
 
 
 def _attempt(
     store: ArtifactStore,
     manifest: Manifest,
+    asked: Asked,
     objective: Mapping[str, Any],
     progress: _Progress,
     hooks: Hooks,
@@ -188,7 +196,8 @@ def _attempt(
         begun = time.monotonic()
         hooks.begin()
         try:
-            metrics = _run(task, manifest, problem, prepared, progress)
+            seed = derive_seed("run", store.root_of(manifest, asked))
+            metrics = _run(task, manifest, seed, problem, prepared, progress)
         finally:
             hooks.end()
         state, reason = _classify(task, metrics)
@@ -220,6 +229,7 @@ def _attempt(
         worker={name: os.environ[name] for name in _WORKER_VARIABLES if name in os.environ},
         objective=next(iter(values.values()), None),
         objectives=values,
+        judged_by=dict(objective) if values else {},
         metrics=metrics,
     )
 
@@ -234,6 +244,7 @@ def _failed(error: BaseException) -> tuple[State, str]:
 def _run(
     task: Task,
     manifest: Manifest,
+    seed: int,
     problem: Mapping[str, Any],
     prepared: Path | None,
     progress: _Progress,
@@ -245,7 +256,7 @@ def _run(
         problem,
         manifest.method,
         manifest.hyperparams,
-        derive_seed("run", manifest.trial_id),
+        seed,
         Deadline(left),
         prepared,
         progress.checkpoint,

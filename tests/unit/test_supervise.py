@@ -15,7 +15,7 @@ from tests.waiting import wait_for
 from workflow import supervise
 from workflow.errors import NodeReclaimed, StoreError, WorkerLost
 from workflow.records import State
-from workflow.spec import LimitsSpec
+from workflow.resources import LimitsSpec
 from workflow.supervise import ChildDied, Ticket, verdict
 
 LIMITS = asdict(LimitsSpec(grace_sec=0.5))

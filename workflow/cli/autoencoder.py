@@ -16,11 +16,13 @@ from workflow.cli.run import exit_code
 from workflow.errors import SpecError
 from workflow.ids import derive_seed
 from workflow.objective import ERROR, Objective
+from workflow.resources import LimitsSpec
 from workflow.space import Categorical, Space
-from workflow.spec import FolderSpec, LimitsSpec
+from workflow.spec import FolderSpec
 from workflow.store.layout import Results
 from workflow.store.store import ArtifactStore
-from workflow.study.plan import Point, RunPlan, StudyPlan, bind_problem
+from workflow.study.bind import bind_problem
+from workflow.study.plan import Point, RunPlan, StudyPlan
 from workflow.tasks.autoencoder import TASK
 from workflow.tasks.autoencoder.params import architectures
 

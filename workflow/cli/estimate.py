@@ -22,7 +22,7 @@ from workflow.store.atomic import write_bytes
 from workflow.store.layout import Results
 from workflow.store.progress import reports
 from workflow.store.store import ArtifactStore
-from workflow.study.plan import ProblemPlan, bind_problem
+from workflow.study.bind import ProblemPlan, bind_problem
 from workflow.tasks.base import Task, resolve_task
 
 _METHOD = "auto"

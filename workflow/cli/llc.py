@@ -80,5 +80,6 @@ def _tuned(spec: FixedSpec, where: str) -> dict[tuple[str, str, str], Mapping[st
         if data is None:
             raise SpecError(f"{where} $.samplers[{index}].best_from: {path} is missing; tune first")
         for point in data["studies"]:
-            found[(sampler.best_from, point["pid"], point["method"])] = point["hyperparams"]
+            for pid in point.get("pids", [point["pid"]]):
+                found[(sampler.best_from, pid, point["method"])] = point["hyperparams"]
     return found

@@ -122,7 +122,14 @@ def save(plan: RunPlan, result: RunResult, results: Results) -> None:
     from workflow import aggregate  # noqa: PLC0415
 
     entries = [
-        aggregate.Entry(e.manifest, e.asked, e.outcome, e.objectives, trials.trusted, trials.study.label)
+        aggregate.Entry(
+            e.manifest,
+            e.asked,
+            e.outcome,
+            e.objectives,
+            trials.trusted.get(e.manifest.pid),
+            next(site.label for site in trials.study.sites if site.pid == e.manifest.pid),
+        )
         for trials in result.studies
         for e in trials.runs.values()
     ]

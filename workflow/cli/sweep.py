@@ -15,7 +15,8 @@ from workflow.cli.run import exit_code, report
 from workflow.errors import WorkflowError
 from workflow.load import assign, structure
 from workflow.report.live import duration
-from workflow.spec import ClusterSpec, SweepSpec
+from workflow.resources import ClusterSpec
+from workflow.spec import SweepSpec
 from workflow.store.layout import Results
 from workflow.store.store import ArtifactStore
 from workflow.study.sweep import SweepPlan, plan_sweep

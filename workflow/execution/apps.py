@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workflow.errors import BlockLost, ExecutorError, SpecError, WorkerLost
-from workflow.spec import ClusterSpec
+from workflow.resources import ClusterSpec
 
 if TYPE_CHECKING:
     from parsl import Config

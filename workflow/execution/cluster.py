@@ -14,7 +14,7 @@ from parsl.launchers import SingleNodeLauncher, SrunLauncher
 from parsl.providers import PBSProProvider, SlurmProvider
 
 from workflow.execution.apps import ONE_THREAD
-from workflow.spec import ClusterSpec
+from workflow.resources import ClusterSpec
 
 _SILENT_HEARTBEATS = 6
 _QSTAT = "qstat -x -f -F json "

@@ -42,7 +42,7 @@ class SimulatedExecutor:
     Args:
         workers: How many.
         imagine: Says what comes of a trial.
-        dispatch_sec: Says what the driver needs for a trial, during which it does nothing else; None: nothing.
+        dispatch_sec: Says what the driver needs for a trial, doing nothing else meanwhile; None: nothing.
     """
 
     isolates = True

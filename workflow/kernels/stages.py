@@ -38,6 +38,9 @@ class Progress(Protocol):
         """Return what an earlier attempt kept last."""
         ...
 
+    def keep(self, make: Callable[[], bytes]) -> None:
+        """Keep the end, if that is wanted."""
+
 
 class Meter(Protocol):
     """What counts the work of a run."""
@@ -122,7 +125,7 @@ class Stages:
             saved, numbers = kept["data"]
             state, trace = rebuild(state, saved), chain.Trace(*numbers)
             self._restore()
-            if kept["ended"]:
+            if kept["ended"] and not self._goes_on(kept, trace.n_steps, schedule.n_steps, deadline):
                 return state, trace
         while True:
             pause = math.inf if self._tell is None else time.monotonic() + self._tell_sec
@@ -133,7 +136,7 @@ class Stages:
             trace = more if trace is None else chain.extend(trace, more)
             if trace.n_steps >= schedule.n_steps or deadline.expired:
                 trace = trace._replace(truncated=trace.n_steps < schedule.n_steps)
-                self._keep([state, trace], ended=True)
+                self._keep([state, trace], ended=True, wanted=schedule.n_steps)
                 return state, trace
             if until.is_due:
                 self._keep([state, trace], ended=False)
@@ -147,7 +150,7 @@ class Stages:
             saved, done = kept["data"]
             state = rebuild(state, saved)
             self._restore()
-            if kept["ended"]:
+            if kept["ended"] and deadline.expired:
                 return state, done
         while done < n_steps:
             state, done = step(state), done + 1
@@ -158,15 +161,29 @@ class Stages:
         self._keep([state, done], ended=True)
         return state, done
 
+    def close(self) -> None:
+        """Keep the end of the run, for a longer one."""
+        self._progress.keep(lambda: dumps(self._kept))
+
     def _open(self) -> Any:
         """Begin the next stage; return what is kept of it."""
         self._next += 1
         return self._kept[self._next - 1] if self._next <= len(self._kept) else None
 
-    def _keep(self, data: Any, *, ended: bool) -> None:
+    def _goes_on(self, kept: Any, done: int, wanted: int, deadline: Deadline) -> bool:
+        """Whether a stage that has ended is to be longer now: it is asked for more, or time had cut it short.
+
+        What came after it starts anew then, so that the second holds for the last stage only.
+        """
+        is_last = self._next == len(self._kept)
+        return done < wanted and not deadline.expired and (is_last or wanted > kept.get("wanted", wanted))
+
+    def _keep(self, data: Any, *, ended: bool, wanted: int | None = None) -> None:
         """Keep the stage as it is; write it, if it has not ended or if saving is due."""
         random = self.stream.get_state()
         entry = {"data": data, "ended": ended, "random": random, "work": self._meter.work}
+        if wanted is not None:
+            entry["wanted"] = wanted
         self._kept[self._next - 1 :] = [entry]
         if not ended or self._progress.due():
             self._progress.save(dumps(self._kept))

@@ -59,14 +59,10 @@ def _front_table(point: Mapping[str, Any]) -> Table:
 def _point(trials: Trials) -> dict[str, Any]:
     best = trials.best()
     assert best is not None
-    again = [
-        value
-        for entry in trials.confirmed.values()
-        if entry.manifest.hyperparams == best.manifest.hyperparams
-        and (value := next(iter(entry.objectives.values()))) is not None
-    ]
+    again = trials.confirmations()
     return {
         "pid": trials.study.pid,
+        "pids": [site.pid for site in trials.study.sites],
         "problem": trials.study.label,
         "method": trials.study.method,
         "trial_id": best.manifest.trial_id,

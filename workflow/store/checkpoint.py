@@ -26,6 +26,8 @@ class Checkpoint:
         every_sec: How often saving is due.
         stopping: Whether the node has to be left; saving is then due at once, and raises.
         now: Monotonic clock.
+        source: Folder of a shorter trial, to go on from its end where this one has saved nothing.
+        most_bytes: How large the end of a trial may be to be kept; 0 keeps none.
 
     Attributes:
         used_sec: What earlier attempts used until they saved last.
@@ -37,12 +39,17 @@ class Checkpoint:
         every_sec: float = 60.0,
         stopping: Callable[[], bool] = lambda: False,
         now: Clock = time.monotonic,
+        source: Path | None = None,
+        most_bytes: int = 0,
     ) -> None:
         self._folder, self._every_sec, self._stopping, self._now = folder, every_sec, stopping, now
         self._started = self._saved_at = now()
         found = self._files()
         self._count = max((_number(path) for path in found), default=0)
         self.used_sec, self._content = _newest(found)
+        self._most_bytes, self._is_kept = most_bytes, False
+        if self._content is None and source is not None:
+            self.used_sec, self._content = _newest(_saved(source))
 
     def due(self) -> bool:
         """Whether to call `save` now; cheap enough for every step."""
@@ -59,6 +66,13 @@ class Checkpoint:
         """
         if self._folder is None:
             return
+        self._write(content)
+        self._saved_at = self._now()
+        if self._stopping():
+            raise Preempted
+
+    def _write(self, content: bytes) -> None:
+        assert self._folder is not None
         older = self._files()
         self._count += 1
         content = struct.pack("<d", self.used_sec + self._now() - self._started) + content
@@ -66,21 +80,35 @@ class Checkpoint:
         write_bytes(self._folder / f"{_PREFIX}{self._count:06d}-{digest}", content)
         for path in older:
             path.unlink(missing_ok=True)
-        self._saved_at = self._now()
-        if self._stopping():
-            raise Preempted
+
+    def keep(self, make: Callable[[], bytes]) -> None:
+        """Save the end of the run, for a longer one to go on from; calls *make* only if that is wanted.
+
+        Raises:
+            StoreError: It cannot be stored.
+        """
+        if self._folder is None or not self._most_bytes:
+            return
+        content = make()
+        if len(content) <= self._most_bytes:
+            self._write(content)
+            self._is_kept = True
 
     def load(self) -> bytes | None:
         """Return what an earlier attempt saved last; None without such a thing."""
         return self._content
 
     def clear(self) -> None:
-        """Remove everything; the trial has ended."""
-        for path in self._files() if self._count else []:
+        """Remove what is not the kept end; the trial has ended."""
+        for path in self._files() if self._count and not self._is_kept else []:
             path.unlink(missing_ok=True)
 
     def _files(self) -> list[Path]:
-        return [] if self._folder is None else list(self._folder.glob(f"{_PREFIX}*"))
+        return [] if self._folder is None else _saved(self._folder)
+
+
+def _saved(folder: Path) -> list[Path]:
+    return list(folder.glob(f"{_PREFIX}*"))
 
 
 def _newest(files: list[Path]) -> tuple[float, bytes | None]:

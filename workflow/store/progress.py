@@ -28,14 +28,18 @@ class Reporter:
     Args:
         path: The file; None keeps nothing.
         fresh: Whether the trial starts anew; what earlier attempts reported is then removed.
+        before: Reports of a shorter trial that this one goes on from, to begin with.
 
     Attributes:
         last: The newest metrics of this attempt.
     """
 
-    def __init__(self, path: Path | None = None, *, fresh: bool = True) -> None:
+    def __init__(self, path: Path | None = None, *, fresh: bool = True, before: Path | None = None) -> None:
         self._path = path
         self.last: dict[str, Any] = {}
+        if path is not None and before is not None and not path.exists():
+            for step, metrics in reports(before):
+                self.report(step, metrics)
         if path is not None and path.exists():
             if fresh:
                 path.unlink()

@@ -16,6 +16,7 @@ from workflow import ids
 from workflow.errors import CorruptArtifact, StoreError
 from workflow.records import Asked, Manifest, Outcome, Trusted
 from workflow.store.atomic import parsed, read_bytes, read_json, write_json
+from workflow.store.checkpoint import Checkpoint
 from workflow.store.layout import Artifacts
 
 _SEAL = "prepared.json"
@@ -236,6 +237,19 @@ class ArtifactStore:
             return outcome
         accepted = self.outcome(manifest)
         return outcome if accepted is None else accepted
+
+    def root_of(self, manifest: Manifest, asked: Asked) -> str:
+        """Return the trial that a chain of extensions began with, whose randomness all of them share."""
+        root = manifest.trial_id
+        while asked.extends is not None:
+            root = asked.extends
+            _, asked = self.manifest(manifest.pid, manifest.method, root)
+        return root
+
+    def has_checkpoint(self, manifest: Manifest) -> bool:
+        """Whether a trial left something to go on from."""
+        folder = self.paths.metrics(manifest.pid, manifest.method, manifest.trial_id).parent
+        return Checkpoint(folder).load() is not None
 
     def retire(self, manifest: Manifest) -> None:
         """Set an outcome aside, so that its trial runs again; the file is kept under another name."""

@@ -14,7 +14,7 @@ from workflow.errors import BlockLost, NodeReclaimed, WorkerLost, WorkflowError
 from workflow.execution.base import Executor
 from workflow.records import Asked, Manifest, Outcome, State
 from workflow.store.store import ArtifactStore
-from workflow.study.plan import ProblemPlan
+from workflow.study.bind import ProblemPlan
 from workflow.study.trials import Trials
 
 _RETRIES = {NodeReclaimed: 1000, BlockLost: 10}
@@ -28,13 +28,14 @@ _MOST_BUNDLED = 64
 
 @dataclass(frozen=True)
 class Job:
-    """A piece of work: making a problem's data, its reference, or a trial of a study."""
+    """A piece of work: a problem's data, its reference, or a trial of a study, which is told by its index."""
 
     kind: Literal["prepare", "reference", "trial"]
     problem: ProblemPlan
     manifest: Manifest | None = None
     asked: Asked | None = None
-    trials: Trials | None = None
+    study: int | None = None
+    prunable: bool = False
     tries: int = 0
 
 
@@ -127,7 +128,6 @@ class Dispatch:
         return results
 
     def _prepare(self, job: Job) -> None:
-        self.n_started += job.tries == 0
         self._submit((job,), worker.prepare, job.problem.pid)
 
     def _submit(self, jobs: tuple[Job, ...], function: Any, *args: Any) -> None:
@@ -157,8 +157,9 @@ class Dispatch:
 def _ticket(job: Job) -> supervise.Ticket:
     assert job.manifest is not None
     manifest = job.manifest
-    prunable = job.trials is not None and job.trials.watch is not None
-    return supervise.Ticket(manifest.pid, manifest.method, manifest.trial_id, manifest.budget_sec, prunable)
+    return supervise.Ticket(
+        manifest.pid, manifest.method, manifest.trial_id, manifest.budget_sec, job.prunable
+    )
 
 
 def _answers(result: Any) -> list[Outcome | BaseException]:

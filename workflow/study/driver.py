@@ -15,8 +15,9 @@ from workflow.clock import Clock, utc_now
 from workflow.execution.base import Executor
 from workflow.records import Asked, Outcome, State, Trusted
 from workflow.store.store import ArtifactStore
+from workflow.study.bind import ProblemPlan
 from workflow.study.dispatch import Dispatch, Job, Result
-from workflow.study.plan import ProblemPlan, RunPlan
+from workflow.study.plan import RunPlan, StudyPlan
 from workflow.study.trials import Next, Trials
 
 _REFRESH_SEC = 0.5
@@ -104,9 +105,11 @@ class Driver:
         self._dispatch = Dispatch(store, executor, objective, asdict(plan.limits))
         self._problems = {problem.pid: problem for problem in plan.problems}
         self._started_at = now()
-        self._trials: dict[tuple[str, str, int], Trials] = {}
+        self._trials: dict[int, Trials] = {}
+        self._preparing: set[str] = set()
         self._references: dict[str, Trusted] = {}
         self._failures: dict[str, str] = {}
+        self._ready: set[str] = set()
         self._n_ended = 0
         self._first_trial_at: float | None = None
         self._stopping = False
@@ -123,6 +126,7 @@ class Driver:
         """
         for problem in self._plan.problems:
             self._open(problem)
+        self._start_early()
         self._refill()
         self._observe(self.snapshot())
         while not self._dispatch.is_idle:
@@ -134,7 +138,9 @@ class Driver:
             self._refill()
             self._tell()
         self._observe(self.snapshot())
-        studies = tuple(self._trials[key] for key in sorted(self._trials, key=lambda key: key[2]))
+        studies = tuple(
+            self._trials[index] for index in sorted(self._trials) if not self._trials[index].early
+        )
         return RunResult(studies, self._references, self._failures, self._dispatch.n_started, self._stopping)
 
     def snapshot(self) -> Snapshot:
@@ -178,40 +184,50 @@ class Driver:
         """Start a problem's studies, or what has to come before them."""
         task = self._plan.task
         self._store.put_problem(task.name, task.version, problem.problem, problem.label)
+        if problem.reference is not None:
+            stored = self._store.outcome(problem.reference)
+            if stored is not None and is_usable(stored, problem.reference.budget_sec):
+                self._adopt(problem, stored)
+                return
+            if stored is not None:
+                self._store.retire(problem.reference)
+        if (
+            task.prepare is not None
+            and (problem.reference is not None or self._has_work(problem))
+            and self._store.prepared(problem.pid) is None
+        ):
+            self._preparing.add(problem.pid)
+            self._dispatch.prepare(problem)
+            return
+        self._go_on(problem)
+
+    def _go_on(self, problem: ProblemPlan) -> None:
+        """Start a prepared problem's reference, or its studies if it needs none."""
         if problem.reference is None:
-            if (
-                task.prepare is not None
-                and self._store.prepared(problem.pid) is None
-                and self._has_work(problem)
-            ):
-                self._dispatch.prepare(problem)
-            else:
-                self._start_studies(problem)
+            self._ready.add(problem.pid)
+            self._start_studies(problem.pid)
             return
-        stored = self._store.outcome(problem.reference)
-        if stored is not None and is_usable(stored, problem.reference.budget_sec):
-            self._adopt(problem, stored)
-            return
-        if stored is not None:
-            self._store.retire(problem.reference)
         asked = self._store.put_manifest(problem.reference, Asked(None, utc_now(), "reference"))
         self._dispatch.run([Job("reference", problem, problem.reference, asked)])
 
     def _has_work(self, problem: ProblemPlan) -> bool:
-        """Whether a study of fixed points has one without an outcome."""
+        """Whether a search runs on a problem, or fixed points without an outcome."""
+        studies = [s for s in self._plan.studies if any(site.pid == problem.pid for site in s.sites)]
         return any(
-            self._store.outcome(self._plan.manifest(study, point.hyperparams, point.seed)) is None
-            for study in self._plan.studies
-            if study.pid == problem.pid
-            for point in study.points or ()
-        ) or any(study.pid == problem.pid and study.points is None for study in self._plan.studies)
+            study.points is None
+            or any(
+                self._store.outcome(self._plan.manifest(study, point.hyperparams, point.seed)) is None
+                for point in study.points
+            )
+            for study in studies
+        )
 
     def _adopt(self, problem: ProblemPlan, outcome: Outcome) -> None:
         """Use the outcome of a reference, publishing it again if another one is published."""
         assert problem.reference is not None
         assert self._plan.task.reference is not None
         if outcome.state is not State.OK:
-            self._failures[problem.pid] = f"its reference failed: {outcome.reason}"
+            self._fail(problem.pid, f"its reference failed: {outcome.reason}")
             return
         names = self._plan.task.reference.comparison
         trusted = self._store.reference(problem.pid, names.reference, names.reference_se)
@@ -220,39 +236,63 @@ class Driver:
             trusted = self._store.reference(problem.pid, names.reference, names.reference_se)
         assert trusted is not None
         self._references[problem.pid] = trusted
-        self._start_studies(problem)
+        self._ready.add(problem.pid)
+        self._start_studies(problem.pid)
 
-    def _start_studies(self, problem: ProblemPlan) -> None:
-        trusted = self._references.get(problem.pid)
+    def _start_studies(self, pid: str) -> None:
+        """Start the studies that waited for a problem, and for no other one."""
         for index, study in enumerate(self._plan.studies):
-            if study.pid == problem.pid:
+            pids = {site.pid for site in study.sites}
+            if pid in pids and pids <= self._ready:
+                trusted = {one: self._references[one] for one in pids & self._references.keys()}
                 trials = Trials(self._plan, study, self._store, trusted)
-                self._trials[(study.pid, study.method, index)] = trials
+                if index in self._trials:
+                    trials.take_over(self._trials[index].running)
+                self._trials[index] = trials
+
+    def _start_early(self) -> None:
+        """Let first trials run beside the references, once no reference waits for its problem's data."""
+        if self._preparing:
+            return
+        for index, study in enumerate(self._plan.studies):
+            pids = {site.pid for site in study.sites}
+            waits = pids - self._ready
+            if index not in self._trials and study.points is None and not waits & self._failures.keys():
+                self._trials[index] = Trials(self._plan, study, self._store, {}, early=True)
+
+    def _fail(self, pid: str, reason: str) -> None:
+        """Give a problem up, and the studies that need it."""
+        self._failures[pid] = reason
+        for index, study in enumerate(self._plan.studies):
+            if any(site.pid == pid for site in study.sites):
+                self._trials.pop(index, None)
+                self._failures.setdefault(study.pid, f"{_label(study, pid)}: {reason}")
 
     # Trials.
 
     def _refill(self) -> None:
         """Bring every study to its number of trials in flight, one task each in turn."""
-        active = list(self._trials.values())
+        active = list(self._trials)
         while active and not self._stopping:
-            active = [trials for trials in active if self._start_next(trials)]
+            active = [index for index in active if self._start_next(index)]
 
-    def _start_next(self, trials: Trials) -> bool:
+    def _start_next(self, index: int) -> bool:
         """Start one task of a study; return whether there may be another one."""
+        trials = self._trials[index]
         most = self._dispatch.bundle_of(trials)
         if trials.study.batch_size - len(trials.running) < most:
             return False
         jobs: list[Job] = []
         while len(jobs) < most and (proposal := trials.next()) is not None:
-            job = self._announce(trials, proposal)
+            job = self._announce(index, proposal)
             jobs += [] if job is None else [job]
         if jobs:
             self._start(jobs)
         return bool(jobs)
 
-    def _announce(self, trials: Trials, proposal: Next) -> Job | None:
+    def _announce(self, index: int, proposal: Next) -> Job | None:
         """Store a trial that is to start; return it as a job, or None if its outcome is known."""
-        manifest = proposal.manifest
+        trials, manifest = self._trials[index], proposal.manifest
         asked = self._store.put_manifest(manifest, _asked(proposal))
         stored = self._store.outcome(manifest)
         if stored is not None and trials.has_another_chance(stored):
@@ -261,7 +301,8 @@ class Driver:
         if stored is not None:
             trials.end(manifest.trial_id, asked, stored)
             return None
-        return Job("trial", self._problems[manifest.pid], manifest, asked, trials)
+        prunable = trials.watch is not None
+        return Job("trial", self._problems[manifest.pid], manifest, asked, index, prunable)
 
     def _start(self, jobs: list[Job]) -> None:
         if self._first_trial_at is None:
@@ -270,23 +311,26 @@ class Driver:
 
     def _finish(self, job: Job, result: Result) -> None:
         if job.kind == "prepare":
+            self._preparing.discard(job.problem.pid)
             if isinstance(result, str):
-                self._failures[job.problem.pid] = f"it cannot be prepared: {result}"
+                self._fail(job.problem.pid, f"it cannot be prepared: {result}")
             else:
-                self._start_studies(job.problem)
+                self._go_on(job.problem)
+            self._start_early()
             return
         assert isinstance(result, Outcome)
         if job.kind == "reference":
             self._adopt(job.problem, result)
-        elif job.trials is not None and job.manifest is not None and job.asked is not None:
-            job.trials.end(job.manifest.trial_id, job.asked, result)
+        elif job.manifest is not None and job.asked is not None:
             self._n_ended += 1
+            if job.study in self._trials:
+                self._trials[job.study].end(job.manifest.trial_id, job.asked, result)
 
     # Progress.
 
     def _status(self, index: int) -> StudyStatus:
         study = self._plan.studies[index]
-        trials = self._trials.get((study.pid, study.method, index))
+        trials = self._trials.get(index)
         if trials is None:
             note = self._failures.get(study.pid, "waits for its problem")
             return StudyStatus(study.label, study.pid, study.method, 0, 0, 0, study.max_trials, None, note)
@@ -300,7 +344,7 @@ class Driver:
             len(trials.running),
             study.max_trials,
             None if best is None else next(iter(best.objectives.values())),
-            trials.stopped,
+            "its reference is running" if trials.early else trials.stopped,
         )
 
     def _left_sec(self, statuses: tuple[StudyStatus, ...]) -> float | None:
@@ -323,8 +367,12 @@ def is_usable(outcome: Outcome, budget_sec: float) -> bool:
 
 
 def _asked(proposal: Next) -> Asked:
-    return Asked(proposal.number, utc_now(), proposal.by, proposal.attempt)
+    return Asked(proposal.number, utc_now(), proposal.by, proposal.attempt, proposal.extends)
 
 
 def _bad(trials: Trials) -> int:
     return sum(entry.outcome.state not in (State.OK, State.PRUNED) for entry in trials.ended.values())
+
+
+def _label(study: StudyPlan, pid: str) -> str:
+    return next(site.label for site in study.sites if site.pid == pid)

@@ -9,16 +9,8 @@ from workflow.errors import Mistakes, SpecError
 from workflow.load import structure
 from workflow.space import Scalar, Space
 from workflow.spec import FixedSpec, SamplerSpec
-from workflow.study.plan import (
-    Point,
-    ProblemPlan,
-    RunPlan,
-    StudyPlan,
-    assigned,
-    bind_problem,
-    bind_task,
-    distinct_problems,
-)
+from workflow.study.bind import ProblemPlan, bind_problem, bind_task, distinct_problems
+from workflow.study.plan import Point, RunPlan, StudyPlan, assigned
 from workflow.tasks.base import Task
 
 

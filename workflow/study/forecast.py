@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
+from workflow.records import Manifest, Outcome
 from workflow.store.store import ArtifactStore
+from workflow.study.bind import ProblemPlan
 from workflow.study.driver import is_usable
-from workflow.study.plan import ProblemPlan, RunPlan, StudyPlan
+from workflow.study.plan import RunPlan, StudyPlan
 from workflow.study.trials import Trials
 
 
@@ -52,11 +55,11 @@ def forecast(plan: RunPlan, store: ArtifactStore) -> list[Line]:
     """Return a line per reference and study, in the order of the plan."""
     lines = [_reference(problem, store) for problem in plan.problems if problem.reference]
     for study in plan.studies:
-        wanted = study.max_trials * study.replicates
-        took = _took(plan, study, store)
+        wanted = study.max_trials * study.n_runs
+        took = [outcome.runtime_sec for _, outcome in _ended(plan, study, store)]
         ended = len(took)
         missing = max(wanted - ended, 0)
-        confirm = study.confirm if missing else 0
+        confirm = study.confirm * len(study.sites) if missing else 0
         lines.append(
             Line(
                 "study",
@@ -77,17 +80,22 @@ def runtimes(plan: RunPlan, store: ArtifactStore) -> dict[tuple[str, str], list[
     """Return the runtimes of the trials that are there, by problem and method."""
     found: dict[tuple[str, str], list[float]] = {}
     for study in plan.studies:
-        found.setdefault((study.pid, study.method), []).extend(_took(plan, study, store))
+        for manifest, outcome in _ended(plan, study, store):
+            found.setdefault((manifest.pid, manifest.method), []).append(outcome.runtime_sec)
     return found
 
 
-def _took(plan: RunPlan, study: StudyPlan, store: ArtifactStore) -> list[float]:
-    """Return the runtimes of those trials of a study that have an outcome."""
+def _ended(plan: RunPlan, study: StudyPlan, store: ArtifactStore) -> Iterator[tuple[Manifest, Outcome]]:
+    """Yield those trials of a study that have an outcome."""
     if study.points is None:
-        return [ended.outcome.runtime_sec for ended in Trials(plan, study, store, None).runs.values()]
-    manifests = (plan.manifest(study, point.hyperparams, point.seed) for point in study.points)
-    outcomes = [store.outcome(manifest) for manifest in manifests]
-    return [outcome.runtime_sec for outcome in outcomes if outcome is not None]
+        for ended in Trials(plan, study, store, {}).runs.values():
+            yield ended.manifest, ended.outcome
+        return
+    for point in study.points:
+        manifest = plan.manifest(study, point.hyperparams, point.seed)
+        outcome = store.outcome(manifest)
+        if outcome is not None:
+            yield manifest, outcome
 
 
 def _reference(problem: ProblemPlan, store: ArtifactStore) -> Line:

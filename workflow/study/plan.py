@@ -9,32 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from workflow.errors import Mistakes, SpecError, nearest
-from workflow.ids import derive_seed, problem_id
+from workflow.ids import derive_seed, group_id
 from workflow.load import assign, read_yaml, structure
 from workflow.objective import ERROR, Objective
 from workflow.records import Manifest
+from workflow.resources import ClusterSpec, LimitsSpec
 from workflow.space import Scalar, Space
-from workflow.spec import ClusterSpec, LimitsSpec, RunSpec
+from workflow.spec import RunSpec
+from workflow.study.bind import ProblemPlan, bind_problem, bind_task, distinct_problems
 from workflow.study.overlay import merge_space
 from workflow.study.warmstart import read_points
-from workflow.tasks.base import Task, resolve_task
-
-
-@dataclass(frozen=True)
-class ProblemPlan:
-    """A bound problem.
-
-    Attributes:
-        pid: Its id.
-        label: Short text for people.
-        problem: Resolved spec.
-        reference: Manifest of the trusted answer; None when the run needs none.
-    """
-
-    pid: str
-    label: str
-    problem: Mapping[str, Any]
-    reference: Manifest | None
+from workflow.tasks.base import Task
 
 
 @dataclass(frozen=True)
@@ -46,11 +31,26 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Site:
+    """A problem that a study runs on.
+
+    Attributes:
+        pid: Its id.
+        label: Its label.
+        base: Complete hyperparameters there.
+    """
+
+    pid: str
+    label: str
+    base: Mapping[str, Scalar]
+
+
+@dataclass(frozen=True)
 class StudyPlan:
     """One (problem, method): a search, or a list of fixed points.
 
     Attributes:
-        pid: The problem's id.
+        pid: The problem's id; of several problems ``g_`` and a hash of theirs.
         label: The problem's label.
         method: The method.
         base: Complete hyperparameters; those of *space* replace some of them.
@@ -74,6 +74,8 @@ class StudyPlan:
         aggregate: ``mean`` or ``median`` of them.
         learned: Points and first objectives that the search knows from elsewhere.
         points: Fixed trials instead of a search.
+        across: How values of several problems become one: ``mean``, ``worst`` or ``rank``.
+        sites: The problems; left out, it is the one.
     """
 
     pid: str
@@ -100,6 +102,17 @@ class StudyPlan:
     aggregate: str = "mean"
     learned: tuple[tuple[Mapping[str, Scalar], float], ...] = ()
     points: tuple[Point, ...] | None = None
+    across: str | None = None
+    sites: tuple[Site, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.sites:
+            object.__setattr__(self, "sites", (Site(self.pid, self.label, self.base),))
+
+    @property
+    def n_runs(self) -> int:
+        """Runs per point."""
+        return self.replicates * len(self.sites)
 
     @cached_property
     def varied(self) -> tuple[str, ...]:
@@ -115,13 +128,22 @@ class StudyPlan:
         """Complete a point of the space."""
         return {**self.base, **point}
 
-    def point_of(self, hyperparams: Mapping[str, Scalar]) -> dict[str, Scalar] | None:
-        """Return the point of the space that complete *hyperparams* are, or None."""
-        if set(hyperparams) != set(self.base):
+    def point_of(
+        self, hyperparams: Mapping[str, Scalar], site: Site | None = None, but: str | None = None
+    ) -> dict[str, Scalar] | None:
+        """Return the point of the space that complete *hyperparams* are at a site, or None.
+
+        Args:
+            hyperparams: Of a trial.
+            site: Where; None is the first one.
+            but: A parameter outside the space that may differ.
+        """
+        base = self.base if site is None else site.base
+        if set(hyperparams) != set(base):
             return None
         point = {name: hyperparams[name] for name in self.space.dimensions}
-        rest = {name: value for name, value in hyperparams.items() if name not in point}
-        same = all(self.base[name] == value for name, value in rest.items())
+        rest = {name: value for name, value in hyperparams.items() if name not in point and name != but}
+        same = all(base[name] == value for name, value in rest.items())
         return point if same and Space(self.space.dimensions).contains(point) else None
 
 
@@ -147,13 +169,15 @@ class RunPlan:
     limits: LimitsSpec = field(default_factory=LimitsSpec)
     max_hours: float | None = None
 
-    def manifest(self, study: StudyPlan, hyperparams: Mapping[str, Scalar], seed: int) -> Manifest:
-        """Return the manifest of a trial of *study*."""
+    def manifest(
+        self, study: StudyPlan, hyperparams: Mapping[str, Scalar], seed: int, site: Site | None = None
+    ) -> Manifest:
+        """Return the manifest of a trial of *study*, at its first site or another one."""
         return Manifest(
             self.task.name,
             self.task.version,
             "trial",
-            study.pid,
+            (site or study.sites[0]).pid,
             study.method,
             hyperparams,
             seed,
@@ -214,12 +238,14 @@ def plan_run(spec: RunSpec, where: str) -> RunPlan:
             manifest = _reference(task, problem, spec, f"{where} $.reference")
             problems.append(ProblemPlan(problem.pid, problem.label, problem.problem, manifest))
     mistakes.raise_any()
-    studies = []
+    studies: list[StudyPlan] = []
     for problem in distinct_problems(problems, where, mistakes):
         for method in spec.methods:
             with mistakes:
                 studies.append(_study(task, spec, problem, method, where))
     mistakes.raise_any()
+    if spec.optuna.across is not None:
+        studies = _across(studies, spec, where)
     return RunPlan(
         task,
         tuple(problems),
@@ -231,41 +257,27 @@ def plan_run(spec: RunSpec, where: str) -> RunPlan:
     )
 
 
-def bind_task(name: str, where: str) -> Task:
-    """Find a task; raises `SpecError` with its place."""
-    try:
-        return resolve_task(name)
-    except SpecError as error:
-        raise SpecError(f"{where} $.task: {error}") from error
-
-
-def bind_problem(task: Task, raw: Mapping[str, Any], where: str) -> ProblemPlan:
-    """Resolve a problem as written; raises `SpecError` with its place."""
-    problem = task.resolve(raw, where)
-    pid = problem_id(task.name, task.version, problem)
-    return ProblemPlan(pid, label_of(raw) or task.name, problem, None)
-
-
-def label_of(raw: Mapping[str, Any]) -> str:
-    """Return a short text for a problem as written: its names, then its overrides."""
-    kept = [value for key, value in raw.items() if key != "overrides" and not isinstance(value, dict)]
-    words = [str(value) for value in kept if not isinstance(value, list)]
-    if not words:  # a command in words, whose macros say nothing
-        lists = [value for value in kept if isinstance(value, list)]
-        words = [" ".join(str(one) for one in value if not str(one).startswith("${")) for value in lists[:1]]
-    return "/".join(words) + ("+overrides" if raw.get("overrides") else "")
-
-
-def distinct_problems(problems: list[ProblemPlan], where: str, mistakes: Mistakes) -> list[ProblemPlan]:
-    """Return the problems, with a mistake added for each that is there twice."""
-    seen: dict[str, int] = {}
-    for index, problem in enumerate(problems):
-        if problem.pid in seen:
-            mistakes.add(
-                f"{where} $.problems[{index}]: is the same problem as problems[{seen[problem.pid]}]; keep one"
-            )
-        seen.setdefault(problem.pid, index)
-    return problems
+def _across(studies: Sequence[StudyPlan], spec: RunSpec, where: str) -> list[StudyPlan]:
+    """Return one study per method over all problems."""
+    if len(spec.problems) < 2:
+        raise SpecError(f"{where} $.optuna.across: needs two problems or more")
+    found, mistakes = [], Mistakes()
+    for method in spec.methods:
+        first, *others = (study for study in studies if study.method == method)
+        for one in others:
+            for name in {**first.space.dimensions, **one.space.dimensions}:
+                if first.space.dimensions.get(name) != one.space.dimensions.get(name):
+                    mistakes.add(
+                        f"{where} $.search_space.{method}.{name}: differs between {first.label} and "
+                        f"{one.label}; with across, give it for all"
+                    )
+        sites = tuple(Site(one.pid, one.label, one.base) for one in (first, *others))
+        pid = group_id([site.pid for site in sites])
+        label = f"{spec.optuna.across} of {len(sites)} problems"
+        seed = derive_seed("study", spec.optuna.seed, pid, method)
+        found.append(replace(first, pid=pid, label=label, seed=seed, across=spec.optuna.across, sites=sites))
+    mistakes.raise_any()
+    return found
 
 
 def _reference(task: Task, problem: ProblemPlan, spec: RunSpec, where: str) -> Manifest | None:

@@ -13,8 +13,9 @@ from workflow.ids import derive_seed
 from workflow.objective import ERROR, Objective
 from workflow.space import Categorical, Dimension, Scalar, Space
 from workflow.spec import SweepSpec
+from workflow.study.bind import ProblemPlan, bind_problem, bind_task
 from workflow.study.distributions import scalar
-from workflow.study.plan import Point, ProblemPlan, RunPlan, StudyPlan, bind_problem, bind_task
+from workflow.study.plan import Point, RunPlan, StudyPlan
 from workflow.study.sweepfile import Sweep, grid, random_points
 from workflow.tasks.base import Task
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from workflow.objective import evaluate
 from workflow.records import Asked, Manifest, Outcome, State, Trusted
 from workflow.space import Scalar
 from workflow.store.store import ArtifactStore
-from workflow.study.ended import Ended, age_of, pooled
+from workflow.study.ended import Ended, as_point, by_site, pooled, ranked, stop_reason
+from workflow.study.fold import FIRST, Next, Slot, Stored, run_of, scan, shorter_points, slot_of, slots
 from workflow.study.plan import RunPlan, StudyPlan
 from workflow.study.pruners import make_pruner
 from workflow.study.search import Search, pareto_front
@@ -22,40 +23,39 @@ _RANDOM_ATTEMPTS = 50
 _RECENT = 32
 
 
-@dataclass(frozen=True)
-class Next:
-    """A trial to start."""
-
-    manifest: Manifest
-    number: int | None
-    by: str
-    attempt: int = 0
-
-
 class Trials:
     """The trials of one study.
 
-    ``ended`` holds its points; ``runs`` every single run, which with replicates are several per point;
-    ``leading`` is what people call its first objective.
+    ``ended`` holds its points; ``runs`` every single run, which with replicates or several problems are
+    several per point; ``leading`` is what people call its first objective.
 
     Args:
         plan: The run.
         study: The study.
         store: Where trials are kept.
-        trusted: The problem's reference; None without one.
+        trusted: The references, by problem; empty without.
+        early: Whether a reference is yet to come. Trials can then start, as many as would without a result
+            of any, but none is judged: another `Trials` takes over when the reference is there.
     """
 
     def __init__(
-        self, plan: RunPlan, study: StudyPlan, store: ArtifactStore, trusted: Trusted | None
+        self,
+        plan: RunPlan,
+        study: StudyPlan,
+        store: ArtifactStore,
+        trusted: Mapping[str, Trusted],
+        *,
+        early: bool = False,
     ) -> None:
-        self.study, self.trusted = study, trusted
+        self.study, self.trusted, self.early = study, trusted, early
         self.leading = plan.objective.metric or plan.objectives[0]
         self._plan = plan
         self.ended: dict[str, Ended] = {}
         self.runs: dict[str, Ended] = {}
-        self._replicates: dict[int, list[Ended]] = {}
+        self._parts: dict[int, dict[Slot, Ended]] = {}
         self.confirmed: dict[str, Ended] = {}
         self.running: dict[str, Next] = {}
+        self._unjudged = 0
         self.stopped: str | None = None
         self._pending: list[Next] = []
         self._points = iter(study.points or ())
@@ -63,16 +63,19 @@ class Trials:
         self._since_best = self.n_failed = 0
         self._took: deque[float] = deque(maxlen=_RECENT)
         self._known: dict[str, Mapping[str, Scalar]] = {}
+        self._proposed: dict[int, Mapping[str, Scalar]] = {}
+        self._is_stale = False
         self._next_number = 0
         self.search = None
         self.watch = None
-        if study.pruner is not None:
+        if study.pruner is not None and not early:
             pruner = make_pruner(study.pruner, study.pruner_params, f"{study.pid}:{study.method}")
-            self.watch = Watch(pruner, store, lambda metrics: next(iter(self._objectives(metrics).values())))
+            (site,) = study.sites
+            judge = lambda metrics: next(iter(self._objectives(metrics, site.pid).values()))  # noqa: E731
+            self.watch = Watch(pruner, store, judge)
+        self._sources = {} if study.points is None else shorter_points(plan, study, store)
         if study.points is None:
             self.search = Search(study, len(plan.objectives))
-            for point, value in study.learned if len(plan.objectives) == 1 else ():
-                self.search.learn(point, value)
             self._fold(store)
             self._apply_rules()
 
@@ -80,44 +83,54 @@ class Trials:
 
     def next(self) -> Next | None:
         """Return a trial to start now, or None while there is none; it counts as running."""
-        if len(self.running) >= self.study.batch_size:
+        if len(self.running) + self._unjudged >= self.study.batch_size:
             return None
         proposal = self._propose()
         if proposal is not None:
             self.running[proposal.manifest.trial_id] = proposal
         return proposal
 
-    def end(self, trial_id: str, asked: Asked, outcome: Outcome) -> Ended:
+    def take_over(self, running: Mapping[str, Next]) -> None:
+        """Take the trials that another state of the same study has started."""
+        self.running |= {one: trial for one, trial in running.items() if one not in self.runs}
+        self._pending = [one for one in self._pending if one.manifest.trial_id not in running]
+
+    def end(self, trial_id: str, asked: Asked, outcome: Outcome) -> None:
         """Take a running trial's outcome."""
-        started = self.running.pop(trial_id)
+        started = self.running.pop(trial_id, None)
+        if started is None:
+            return  # its outcome was on disk when this state took over
         self._took.append(outcome.runtime_sec + outcome.prepare_sec)
+        if self.early:
+            self._unjudged += 1
+            return
         ended = self._judge(started.manifest, asked, outcome)
         if self.watch is not None and started.by != "confirm":
             self.watch.end(started.manifest, outcome)
         if started.by == "confirm":
             self.confirmed[trial_id] = ended
-            return ended
+            return
         self.runs[trial_id] = ended
         if self.search is None or started.number is None:
             self._count(ended)
             self._apply_rules()
-            return ended
-        runs = self._replicates.setdefault(started.number, [])
-        runs.append(ended)
-        if len(runs) < self.study.replicates:
-            return ended
-        point = pooled(runs, self.study.aggregate)
+            return
+        runs = self._parts.setdefault(started.number, {})
+        runs[slot_of(self.study, started.manifest)] = ended
+        if len(runs) < self.study.n_runs:
+            return
+        point = as_point(self.study, runs)
         self._count(point)
-        self.search.tell(started.number, point.values, point.pruned_at)
+        if self.study.across != "rank":
+            self.search.tell(started.number, point.values, point.pruned_at)
         limit = self.study.stop_after_failures
         if limit and len(self.ended) >= limit and self._best is None:
             self.stopped = f"its first {len(self.ended)} trials all failed, the last one: {outcome.reason}"
         self._apply_rules()
-        return ended
 
     def has_another_chance(self, outcome: Outcome) -> bool:
         """Whether a stored trial is to run again: a lost one, or one given up by a pruner that is gone."""
-        return outcome.state is State.LOST or (outcome.state is State.PRUNED and self.watch is None)
+        return outcome.state is State.LOST or (outcome.state is State.PRUNED and self.study.pruner is None)
 
     @property
     def is_searching(self) -> bool:
@@ -154,95 +167,134 @@ class Trials:
         candidates = self.successes
         return [candidates[i] for i in pareto_front([e.values or () for e in candidates])]
 
-    # Inside.
+    def confirmations(self) -> list[float]:
+        """Return the first objective of the best point on every fresh seed on which it ran everywhere."""
+        by_seed: dict[int, list[Ended]] = {}
+        for entry in self._confirmed_best():
+            by_seed.setdefault(entry.manifest.seed, []).append(entry)
+        sites, worst = len(self.study.sites), self.study.across == "worst"
+        whole = [
+            pooled(runs, "worst" if worst else "mean") for runs in by_seed.values() if len(runs) == sites
+        ]
+        return [run.values[0] for run in whole if run.values is not None]
+
+    # Counting.
 
     def _count(self, ended: Ended) -> None:
         """Add an ended trial; what is asked after every trial must not cost a pass over all of them."""
         self.ended[ended.manifest.trial_id] = ended
         self.n_failed += ended.values is None and not ended.is_pruned
+        if self.study.across == "rank":
+            self._is_stale = True
+            return
         best = self._best
-        if ended.values is not None and (best is None or _rank(ended) < _rank(best)):
+        if ended.values is not None and (best is None or _order(ended) < _order(best)):
             self._best = best = ended
             self._since_best = sum(entry.age > best.age for entry in self.ended.values())
         elif best is not None and ended.age > best.age:
             self._since_best += 1
 
+    def _rank(self) -> None:
+        """Value every point by its ranks among all, and make the search anew: each point moves the others."""
+        if not self._is_stale:
+            return
+        self._is_stale = False
+        study = self.study
+        whole = {n: by_site(study, runs) for n, runs in self._parts.items() if len(runs) == study.n_runs}
+        values = dict(zip(whole, ranked(list(whole.values())), strict=True))
+        self.search = Search(study, len(self._plan.objectives))
+        for number, point in self._proposed.items():
+            asked = Asked(number, "", "search")
+            self.search.restore(number, point, values.get(number), asked, ended=number in whole)
+        for number, value in values.items():
+            entry = pooled(whole[number], "mean")
+            if value is not None:
+                entry = replace(entry, objectives=dict(zip(entry.objectives, value, strict=True)))
+            self.ended[entry.manifest.trial_id] = entry
+        good = [entry for entry in self.ended.values() if entry.values is not None]
+        self._best = best = min(good, key=_order, default=None)
+        if best is not None:
+            self._since_best = sum(entry.age > best.age for entry in self.ended.values())
+
     def _apply_rules(self) -> None:
         """Stop the study where one of its own rules says so."""
-        best, since = self._best, self._since_best
-        if self.stopped is not None or best is None or best.values is None:
-            return
-        study = self.study
-        if study.target is not None and best.values[0] <= study.target:
-            self.stopped = f"reached its target: {best.values[0]:.4g} is at most {study.target:.4g}"
-        elif study.patience is not None and since >= study.patience:
-            self.stopped = f"no improvement in its last {since} trials"
-        elif study.terminator and self.search is not None and self.search.should_terminate():
-            self.stopped = f"Optuna's terminator sees nothing left to gain after {len(self.ended)} trials"
+        self._rank()
+        if self.stopped is None and self._best is not None and self._best.values is not None:
+            self.stopped = stop_reason(self.study, self._best.values[0], self._since_best)
+            if self.stopped is None and self.study.terminator and self.search is not None:
+                if self.search.should_terminate():
+                    self.stopped = f"Optuna's terminator sees no gain left after {len(self.ended)} trials"
+
+    # From disk.
 
     def _fold(self, store: ArtifactStore) -> None:
         """Rebuild the search from what is on disk."""
         assert self.search is not None
-        for replicates in self._groups(store):
-            manifest, asked = replicates[0]
-            point = self.study.point_of(manifest.hyperparams)
-            assert point is not None
-            number = asked.number
-            if number is None or number < self._next_number:
-                number = self._next_number
-            self._next_number = number + 1
-            self._known[manifest.trial_id] = manifest.hyperparams
-            runs = self._replicates[number] = self._read(replicates, number, store)
-            if len(runs) < self.study.replicates:
-                self.search.restore(number, point, None, asked, ended=False)
-                continue
-            ended = pooled(runs, self.study.aggregate)
-            self._count(ended)
-            self.search.restore(number, point, ended.values, asked, ended=True, pruned_at=ended.pruned_at)
+        for point, value in self.study.learned if len(self._plan.objectives) == 1 else ():
+            self.search.learn(point, value)
+        whole, shorter = scan(self._plan, self.study, store)
+        for stored in whole:
+            if len(stored.runs) == self.study.n_runs or len(self._known) < self.study.max_trials:
+                self._restore(stored, store)
+        for stored in shorter:
+            if len(self._known) < self.study.max_trials:
+                self._extend(stored)
 
-    def _groups(self, store: ArtifactStore) -> list[dict[int, tuple[Manifest, Asked]]]:
-        """Return the stored replicates of every point, by seed, in the order of the first ones."""
-        groups: dict[str, dict[int, tuple[Manifest, Asked]]] = {}
-        for manifest, asked in self._members(store):
-            first = manifest
-            if manifest.seed:
-                first = self._plan.manifest(self.study, manifest.hyperparams, 0)
-            groups.setdefault(first.trial_id, {})[manifest.seed] = (manifest, asked)
-        whole = [group for group in groups.values() if 0 in group]
-        return sorted(whole, key=lambda group: age_of(*group[0]))
+    def _restore(self, stored: Stored, store: ArtifactStore) -> None:
+        assert self.search is not None
+        manifest, asked = stored.runs[FIRST]
+        number = asked.number
+        if number is None or number < self._next_number:
+            number = self._next_number
+        self._note(manifest, number, stored.point)
+        runs = self._parts[number] = self._read(stored, number, store)
+        if len(runs) < self.study.n_runs:
+            self.search.restore(number, stored.point, None, asked, ended=False)
+            return
+        ended = as_point(self.study, runs)
+        self._count(ended)
+        if self.study.across != "rank":
+            self.search.restore(
+                number, stored.point, ended.values, asked, ended=True, pruned_at=ended.pruned_at
+            )
 
-    def _read(
-        self, replicates: Mapping[int, tuple[Manifest, Asked]], number: int, store: ArtifactStore
-    ) -> list[Ended]:
-        """Return the replicates of a point that have ended; the others are pending."""
-        runs = []
-        first, asked_first = replicates[0]
-        for seed in range(self.study.replicates):
-            manifest = self._plan.manifest(self.study, first.hyperparams, seed)
-            _, asked = replicates.get(seed, (manifest, asked_first))
-            outcome = store.outcome(manifest) if seed in replicates else None
+    def _read(self, stored: Stored, number: int, store: ArtifactStore) -> dict[Slot, Ended]:
+        """Return the runs of a point that have ended and can be judged; the others are pending."""
+        runs: dict[Slot, Ended] = {}
+        _, first = stored.runs[FIRST]
+        for slot in slots(self.study):
+            fresh = self._run(stored.point, slot)
+            manifest, asked = stored.runs.get(slot, (fresh, first))
+            outcome = store.outcome(manifest) if slot in stored.runs else None
             if outcome is None or self.has_another_chance(outcome):
-                self._pending.append(Next(manifest, number, asked_first.by, asked_first.attempt))
+                self._pending.append(Next(manifest, number, first.by, first.attempt, asked.extends))
                 continue
-            runs.append(self._judge(manifest, asked, outcome))
+            if self.early:
+                self._unjudged += 1
+                continue
+            runs[slot] = self.runs[manifest.trial_id] = self._judge(manifest, asked, outcome)
             if self.watch is not None:
                 self.watch.end(manifest, outcome)
-            self.runs[manifest.trial_id] = runs[-1]
         return runs
 
-    def _members(self, store: ArtifactStore) -> Iterator[tuple[Manifest, Asked]]:
-        """Yield the stored trials that this study could have asked for, whoever did."""
-        for manifest, asked in store.manifests(self.study.pid, self.study.method):
-            mine = (
-                manifest.role == "trial"
-                and (manifest.task, manifest.task_version) == (self._plan.task.name, self._plan.task.version)
-                and manifest.seed < self.study.replicates
-                and manifest.budget_sec == self.study.budget_sec
-            )
-            if mine and self.study.point_of(manifest.hyperparams) is not None:
-                yield manifest, asked
+    def _extend(self, stored: Stored) -> None:
+        """Have a point run on that has run with less."""
+        assert self.search is not None
+        number = self._next_number
+        first = self._run(stored.point, FIRST)
+        if first.trial_id in self._known:
+            return
+        self._note(first, number, stored.point)
+        for slot in slots(self.study):
+            source = stored.runs.get(slot)
+            extends = None if source is None else source[0].trial_id
+            self._pending.append(Next(self._run(stored.point, slot), number, "extend", extends=extends))
+        self.search.restore(number, stored.point, None, Asked(number, "", "extend"), ended=False)
+
+    # Proposals.
 
     def _propose(self) -> Next | None:
+        self._rank()
         if self._pending:
             return self._pending.pop(0)
         searching = sum(trial.by != "confirm" for trial in self.running.values())
@@ -251,18 +303,16 @@ class Trials:
             return self._fixed_point() if self.search is None else self._search_point(self.search)
         if searching:
             return None
-        seeds = self._confirmations()
-        best = self.best()
+        seeds, best = self._confirmations(), self.best()
         if not seeds or best is None:
             return None
-        manifest = self._plan.manifest(self.study, best.manifest.hyperparams, seeds[0])
-        return Next(manifest, None, "confirm")
+        return Next(self._run(self._point(best), seeds[0]), None, "confirm")
 
     def _fixed_point(self) -> Next | None:
         for point in self._points:
             manifest = self._plan.manifest(self.study, point.hyperparams, point.seed)
             if manifest.trial_id not in self.ended and manifest.trial_id not in self.running:
-                return Next(manifest, None, "fixed")
+                return Next(manifest, None, "fixed", extends=self._sources.get(manifest.trial_id))
         return None
 
     def _search_point(self, search: Search) -> Next | None:
@@ -289,17 +339,16 @@ class Trials:
         return None
 
     def _fresh(self, point: Mapping[str, Scalar], number: int, by: str, attempt: int = 0) -> Next | None:
-        hyperparams = self.study.hyperparams(point)
-        manifest = self._plan.manifest(self.study, hyperparams, 0)
-        if manifest.trial_id in self._known:
+        first, *others = (self._run(point, slot) for slot in slots(self.study))
+        if first.trial_id in self._known:
             return None
-        self._known[manifest.trial_id] = hyperparams
+        self._note(first, number, point)
+        self._pending += [Next(manifest, number, by, attempt) for manifest in others]
+        return Next(first, number, by, attempt)
+
+    def _note(self, first: Manifest, number: int, point: Mapping[str, Scalar]) -> None:
+        self._known[first.trial_id] = self._proposed[number] = dict(point)
         self._next_number = number + 1
-        self._pending += [
-            Next(self._plan.manifest(self.study, hyperparams, seed), number, by, attempt)
-            for seed in range(1, self.study.replicates)
-        ]
-        return Next(manifest, number, by, attempt)
 
     def _unused_guess(self) -> Mapping[str, Scalar] | None:
         for guess in self.study.enqueue:
@@ -307,29 +356,45 @@ class Trials:
                 return guess
         return None
 
-    def _confirmations(self) -> list[int]:
-        """List the fresh seeds on which the best point is still to be run."""
+    def _confirmations(self) -> list[Slot]:
+        """List the fresh seeds, and where, on which the best point is still to be run."""
         best = self.best()
         if best is None or self.search is None:
             return []
-        done = {
-            entry.manifest.seed
-            for entry in self.confirmed.values()
-            if entry.manifest.hyperparams == best.manifest.hyperparams
-        }
-        done |= {trial.manifest.seed for trial in self.running.values()}
-        fresh = range(self.study.replicates, self.study.replicates + self.study.confirm)
-        return [seed for seed in fresh if seed not in done]
+        done = {slot_of(self.study, entry.manifest) for entry in self._confirmed_best()}
+        done |= {slot_of(self.study, trial.manifest) for trial in self.running.values()}
+        study = self.study
+        fresh = range(study.replicates, study.replicates + study.confirm)
+        return [slot for slot in slots(study, fresh) if slot not in done] if study.confirm else []
+
+    def _confirmed_best(self) -> Iterator[Ended]:
+        best = self.best()
+        if best is None:
+            return
+        point = self._point(best)
+        for entry in self.confirmed.values():
+            if self._point(entry) == point:
+                yield entry
+
+    # Small things.
+
+    def _run(self, point: Mapping[str, Scalar], slot: Slot) -> Manifest:
+        return run_of(self._plan, self.study, point, slot)
+
+    def _point(self, ended: Ended) -> dict[str, Scalar]:
+        """Return the point that a run belongs to."""
+        return {name: ended.manifest.hyperparams[name] for name in self.study.space.dimensions}
 
     def _judge(self, manifest: Manifest, asked: Asked, outcome: Outcome) -> Ended:
-        objectives = self._objectives({**outcome.metrics, "runtime_sec": outcome.runtime_sec})
-        return Ended(manifest, asked, outcome, objectives)
+        metrics = {**outcome.metrics, "runtime_sec": outcome.runtime_sec}
+        return Ended(manifest, asked, outcome, self._objectives(metrics, manifest.pid))
 
-    def _objectives(self, metrics: Mapping[str, Any]) -> dict[str, float | None]:
+    def _objectives(self, metrics: Mapping[str, Any], pid: str) -> dict[str, float | None]:
         reference = self._plan.task.reference
         comparison = reference.comparison if reference else None
-        return evaluate(self._plan.objective, self._plan.objectives, metrics, comparison, self.trusted)
+        trusted = self.trusted.get(pid)
+        return evaluate(self._plan.objective, self._plan.objectives, metrics, comparison, trusted)
 
 
-def _rank(ended: Ended) -> tuple[tuple[float, ...], tuple[float, str, str]]:
+def _order(ended: Ended) -> tuple[tuple[float, ...], tuple[float, str, str]]:
     return ended.values or (), ended.age

@@ -91,6 +91,8 @@ class Task:
         objectives: Metrics that a sweep minimises when its file names the first of them.
         problem_params: Names in a flat list of parameters, as sweeps have it, that belong to the problem.
         ignored_params: Names in such a list that mean nothing here.
+        extends: ``method -> parameter`` that counts steps: a run with more of them, and else the same, may go
+            on from the end of a shorter one, and gives what it would have given from the start.
         irrelevant: ``(method, params) -> names`` of parameters without effect, given the others.
         columns: Metrics that become typed columns of the parquet: name -> ``float|int|str|bool``.
     """
@@ -109,6 +111,7 @@ class Task:
     objectives: tuple[str, ...] = ()
     problem_params: tuple[str, ...] = ()
     ignored_params: tuple[str, ...] = ()
+    extends: Mapping[str, str] = field(default_factory=dict)
     irrelevant: Callable[[str, Mapping[str, Any]], frozenset[str]] | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
 

@@ -1,47 +1,7 @@
 """Bundles of short trials, through real child processes."""
 
-from concurrent.futures import Future
-
-import pytest
-
+from tests.fakes import IsolatedExecutor
 from tests.toyrun import drive, toy_plan
-from workflow import supervise
-from workflow.errors import BlockLost
-
-
-class IsolatedExecutor:
-    """Runs what it is given at once, as a worker of its own would, and notes the size of every task."""
-
-    isolates = True
-
-    def __init__(self, lose=0):
-        self.sizes = []
-        self._lose = lose
-
-    def submit(self, function, *args):
-        self.sizes.append(len(args[1]))
-        future = Future()
-        if self.sizes[-1] > 1 and self._lose:
-            self._lose -= 1
-            future.set_exception(BlockLost("the node went away"))
-        else:
-            future.set_result(function(*args))
-        return future
-
-    def check(self):
-        pass
-
-    def close(self):
-        pass
-
-
-@pytest.fixture(autouse=True)
-def no_child_left():
-    """Every test starts with a fresh child."""
-    yield
-    for child in supervise._children.values():
-        child.close()
-    supervise._children.clear()
 
 
 def test_short_trials_travel_together_as_soon_as_it_is_known_that_they_are_short(tmp_path):

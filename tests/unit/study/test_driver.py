@@ -177,7 +177,7 @@ def test_stop_drains_what_runs(tmp_path):
     result = driver.run()
 
     assert result.interrupted
-    assert 2 <= len(result.studies[0].ended) <= 5
+    assert 2 <= len(result.studies[0].ended) <= 6  # three ran beside the reference
     assert not result.studies[0].running
 
 

@@ -4,8 +4,9 @@ from tests.toyrun import TOY, toy_plan
 from workflow.errors import SpecError
 from workflow.load import structure
 from workflow.spec import FixedSpec, RunSpec
+from workflow.study.bind import label_of
 from workflow.study.fixed import plan_fixed
-from workflow.study.plan import label_of, plan_run
+from workflow.study.plan import plan_run
 
 
 def plan(raw):

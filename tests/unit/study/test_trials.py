@@ -11,7 +11,7 @@ def reopened(plan, folder):
     names = plan.task.reference.comparison
     store = ArtifactStore(folder)
     trusted = store.reference(plan.problems[0].pid, names.reference, names.reference_se)
-    return Trials(plan, plan.studies[0], store, trusted)
+    return Trials(plan, plan.studies[0], store, {plan.problems[0].pid: trusted})
 
 
 def test_a_study_is_rebuilt_from_files_alone(tmp_path):

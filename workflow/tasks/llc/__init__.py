@@ -17,6 +17,7 @@ TASK = Task(
     prepare="workflow.tasks.llc.target:prepare",
     reference=Reference("hmc", Comparison("llc_hat", "se_hat", "llc_ref", "se_ref")),
     metric="llc_hat",
+    extends={"hmc": "draws", "mclmc": "steps", "vi": "steps"},
     columns={
         "llc_hat": "float",
         "se_hat": "float",

@@ -62,7 +62,9 @@ def run(work: Work) -> Metrics:
         return metrics
     stages = Stages(work.checkpoint, stream, estimand, partial(_tell, work))
     method: Callable[..., Metrics] = _METHODS[work.method]
-    return method(estimand, bind(_PARAMS[work.method], work.params), stages, work.deadline)
+    metrics = method(estimand, bind(_PARAMS[work.method], work.params), stages, work.deadline)
+    stages.close()
+    return metrics
 
 
 def run_hmc(estimand: Estimand, params: Hmc, stages: Stages, deadline: Deadline) -> Metrics:

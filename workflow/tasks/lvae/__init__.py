@@ -66,6 +66,7 @@ TASK = Task(
     run="workflow.tasks.lvae.train:run",
     prepare="workflow.tasks.lvae.designs:make",
     metric="val_rec",
+    extends={"lvae": "n_epochs"},
     objectives=("val_rec", "active_dims"),
     problem_params=params.PROBLEM_NAMES,
     ignored_params=(

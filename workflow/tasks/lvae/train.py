@@ -185,6 +185,7 @@ def run(work: Work) -> Metrics:
     if saved is not None:
         trainer.restore(loads(saved))
     broken = _train(trainer, work)
+    work.checkpoint.keep(lambda: dumps(trainer.state()))
     if broken is not None:
         return {"val_rec": math.nan, "outcome": "divergence", "status_reason": broken, "epoch": trainer.epoch}
     return _metrics(trainer, work.problem["true_dim"], work.deadline)

@@ -18,6 +18,7 @@ TASK = Task(
     run="workflow.tasks.varmix.train:run",
     prepare="workflow.tasks.varmix.images:make",
     metric="nmi_loss",
+    extends={"varmix": "n_steps"},
     objectives=("nmi_loss", "r2_loss"),
     problem_params=("data", "data_dir", "n_images", "test_share", "data_seed"),
     columns={

@@ -146,6 +146,7 @@ def run(work: Work) -> Metrics:
             work.report(trainer.step, told | {"loss": loss})
         if work.checkpoint.due():
             work.checkpoint.save(dumps(trainer.state()))
+    work.checkpoint.keep(lambda: dumps(trainer.state()))
     last = Generator().manual_seed((seed + 1) % 2**63)
     found = trainer.measures(_FINAL_DRAWS, last)
     rho = trainer.rho_for_measures(last)
