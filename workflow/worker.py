@@ -53,6 +53,7 @@ class Hooks:
         begin: Called when the problem is prepared and the run itself begins.
         end: Called when the run itself has ended.
         stopping: Whether the scheduler wants the node back.
+        given_up: Asked after every report: whether the run is to end as pruned.
         checkpoint_sec: How often a task may save its progress; None never.
         keep_checkpoint_mb: How large the end of a trial may be to be kept, for a longer one to go on from.
     """
@@ -60,6 +61,7 @@ class Hooks:
     begin: Callable[[], None] = lambda: None
     end: Callable[[], None] = lambda: None
     stopping: Callable[[], bool] = lambda: False
+    given_up: Callable[[], bool] = lambda: False
     checkpoint_sec: float | None = None
     keep_checkpoint_mb: float = 0.0
 
@@ -154,8 +156,15 @@ class _Progress:
 
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     reporter: Reporter = field(default_factory=Reporter)
+    given_up: Callable[[], bool] = lambda: False
     stop: Path | None = None
     files: Path | None = None
+
+    def report(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Tell how far the run is; raises `Pruned` when it is given up."""
+        self.reporter.report(step, metrics)
+        if self.given_up():
+            raise Pruned
 
 
 def _progress(store: ArtifactStore, manifest: Manifest, asked: Asked, hooks: Hooks) -> _Progress:
@@ -170,7 +179,9 @@ def _progress(store: ArtifactStore, manifest: Manifest, asked: Asked, hooks: Hoo
             most = int(hooks.keep_checkpoint_mb * 2**20)
         checkpoint = Checkpoint(folder, hooks.checkpoint_sec, hooks.stopping, source=source, most_bytes=most)
     reporter = Reporter(store.paths.progress(*names), fresh=checkpoint.load() is None, before=told)
-    return _Progress(checkpoint, reporter, store.paths.stop(*names), store.paths.files(*names))
+    return _Progress(
+        checkpoint, reporter, hooks.given_up, store.paths.stop(*names), store.paths.files(*names)
+    )
 
 
 def _attempt(
@@ -260,7 +271,7 @@ def _run(
         Deadline(left),
         prepared,
         progress.checkpoint,
-        progress.reporter.report,
+        progress.report,
         manifest.seed,
         progress.files,
     )

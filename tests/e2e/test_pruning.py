@@ -32,16 +32,17 @@ def table(folder):
 
 
 @pytest.mark.parametrize(
-    "pruner",
+    ("pruner", "where"),
     [
-        {"name": "median", "n_startup_trials": 2, "n_warmup_steps": 3},
-        {"name": "wandb_hyperband", "min_iter": 10},
+        ({"name": "median", "n_startup_trials": 2, "n_warmup_steps": 3}, "--local"),
+        ({"name": "median", "n_startup_trials": 2, "n_warmup_steps": 3}, "--inline"),
+        ({"name": "wandb_hyperband", "min_iter": 10}, "--local"),
     ],
-    ids=["median", "wandb_hyperband"],
+    ids=["median", "median inline", "wandb_hyperband"],
 )
-def test_hopeless_trials_are_pruned_and_the_same_command_again_repeats_nothing(tmp_path, pruner):
+def test_hopeless_trials_are_pruned_and_the_same_command_again_repeats_nothing(tmp_path, pruner, where):
     config = config_in(tmp_path / "run", 0.05, **pruner)
-    run("parsl-optuna", "--config", config, "--local")
+    run("parsl-optuna", "--config", config, where)
 
     rows = table(tmp_path / "run")
     states = dict(zip(rows.x, rows.state, strict=True))
@@ -54,7 +55,7 @@ def test_hopeless_trials_are_pruned_and_the_same_command_again_repeats_nothing(t
 
     log = (tmp_path / "run" / "log").read_text()
     before = (tmp_path / "run" / "results" / "optuna_trials.parquet").read_bytes()
-    run("parsl-optuna", "--config", config, "--local")
+    run("parsl-optuna", "--config", config, where)
     assert (tmp_path / "run" / "log").read_text() == log
     assert (tmp_path / "run" / "results" / "optuna_trials.parquet").read_bytes() == before
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Generator, Tensor
 
-from workflow.clock import Deadline
+from workflow.kernels.snapshot import rebuild
 from workflow.kernels.types import Info, Kernel
 
 
@@ -43,6 +43,13 @@ class StepRule(Protocol):
     def final(self) -> float:
         """Return the step size to keep."""
         ...
+
+    def numbers(self) -> list[float]:
+        """Return everything that it remembers."""
+        ...
+
+    def recall(self, numbers: list[float]) -> None:
+        """Take back what `numbers` returned."""
 
 
 class DualAveraging:
@@ -77,6 +84,15 @@ class DualAveraging:
     def final(self) -> float:
         """Return the averaged step size."""
         return math.exp(self._log_average)
+
+    def numbers(self) -> list[float]:
+        """Return everything that it remembers."""
+        return [self._mu, self._log_average, self._error, float(self._count)]
+
+    def recall(self, numbers: list[float]) -> None:
+        """Take back what `numbers` returned."""
+        self._mu, self._log_average, self._error, count = numbers
+        self._count = int(count)
 
 
 class EnergyVariance:
@@ -114,6 +130,14 @@ class EnergyVariance:
         """Return the step size reached."""
         return self._step
 
+    def numbers(self) -> list[float]:
+        """Return everything that it remembers."""
+        return [self._step, self._sum, self._weight]
+
+    def recall(self, numbers: list[float]) -> None:
+        """Take back what `numbers` returned."""
+        self._step, self._sum, self._weight = numbers
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -147,15 +171,8 @@ class WarmedUp(NamedTuple, Generic[S]):
     n_steps: int
 
 
-def warm_up(
-    make: Callable[[float, Tensor], Kernel[S]],
-    rule: StepRule,
-    plan: Plan,
-    position: Tensor,
-    generator: Generator,
-    deadline: Deadline,
-) -> WarmedUp[S]:
-    """Run a kernel while its step size and scales are learned, pooled over chains.
+class WarmUp(Generic[S]):
+    """A kernel whose step size and scales are learned while it runs, pooled over chains.
 
     Args:
         make: Builds the kernel from a step size and the variances ``(dim,)``.
@@ -163,33 +180,64 @@ def warm_up(
         plan: Lengths and first guesses.
         position: ``(chains, dim)`` start.
         generator: Source of randomness.
-        deadline: Warm-up ends early, with what it has, when this expires.
     """
-    step_size, variances = plan.clamp(plan.step_size), plan.variances
-    rule.restart(step_size)
-    kernel = make(step_size, variances)
-    state = kernel.init(position, generator)
-    ends = set(window_ends(plan.n_steps))
-    window = _Moments(plan.variances)
-    grad_evals, done = 1, 0
-    for done in range(1, plan.n_steps + 1):
-        state, info = kernel.step(state, generator)
-        grad_evals += info.grad_evals
-        step_size = plan.clamp(rule.update(info))
-        window.add(state.position)
-        if done in ends:
-            variances = window.shrunk(plan.variances)
-            step_size = plan.clamp(rule.final())
-            rule.restart(step_size)
-            window = _Moments(plan.variances)
-        elif done == min(ends, default=0) // 4:
-            window = _Moments(plan.variances)  # the way in from the start tells nothing of the scales
-        kernel = make(step_size, variances)
-        if deadline.expired:
-            break
-    if done:
-        step_size = plan.clamp(rule.final())
-    return WarmedUp(state, step_size, variances, grad_evals, done)
+
+    def __init__(
+        self,
+        make: Callable[[float, Tensor], Kernel[S]],
+        rule: StepRule,
+        plan: Plan,
+        position: Tensor,
+        generator: Generator,
+    ) -> None:
+        self._make, self._rule, self._plan, self._generator = make, rule, plan, generator
+        self._step_size, self._variances = plan.clamp(plan.step_size), plan.variances
+        rule.restart(self._step_size)
+        self._kernel = make(self._step_size, self._variances)
+        self._state = self._kernel.init(position, generator)
+        self._ends = set(window_ends(plan.n_steps))
+        self._window = _Moments(plan.variances)
+        self._grad_evals, self._done = 1, 0
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether all steps are done."""
+        return self._done >= self._plan.n_steps
+
+    def step(self) -> None:
+        """Make one step and learn from it."""
+        plan, rule = self._plan, self._rule
+        self._state, info = self._kernel.step(self._state, self._generator)
+        self._done += 1
+        self._grad_evals += info.grad_evals
+        self._step_size = plan.clamp(rule.update(info))
+        self._window.add(self._state.position)
+        if self._done in self._ends:
+            self._variances = self._window.shrunk(plan.variances)
+            self._step_size = plan.clamp(rule.final())
+            rule.restart(self._step_size)
+            self._window = _Moments(plan.variances)
+        elif self._done == min(self._ends, default=0) // 4:
+            self._window = _Moments(plan.variances)  # the way in from the start tells nothing of the scales
+        self._kernel = self._make(self._step_size, self._variances)
+
+    def result(self) -> WarmedUp[S]:
+        """Return what has been learned so far."""
+        step_size = self._plan.clamp(self._rule.final()) if self._done else self._step_size
+        return WarmedUp(self._state, step_size, self._variances, self._grad_evals, self._done)
+
+    def snapshot(self) -> list[Any]:
+        """Return everything that a later attempt needs besides randomness: plain values and tensors."""
+        numbers = [self._rule.numbers(), self._step_size, self._variances, self._grad_evals, self._done]
+        return [self._state, self._window.snapshot(), *numbers]
+
+    def restore(self, data: list[Any]) -> None:
+        """Take back what `snapshot` returned."""
+        state, window, rule, self._step_size, self._variances, self._grad_evals, self._done = data
+        self._state = rebuild(self._state, state)
+        self._window.restore(window)
+        self._rule.recall(rule)
+        self._kernel = self._make(self._step_size, self._variances)
 
 
 def window_ends(n_steps: int) -> list[int]:
@@ -227,6 +275,14 @@ class _Moments:
         self._mean = self._mean + shift * (chains / total)
         self._count = total
         self.n_draws += 1
+
+    def snapshot(self) -> list[Any]:
+        """Return all of it."""
+        return [self.n_draws, self._count, self._mean, self._squares]
+
+    def restore(self, data: list[Any]) -> None:
+        """Take back what `snapshot` returned."""
+        self.n_draws, self._count, self._mean, self._squares = data
 
     def shrunk(self, prior: Tensor) -> Tensor:
         """Return variances ``(dim,)`` shrunk towards *prior*, as a weighted geometric mean.

@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 
 from workflow.clock import Deadline
 from workflow.kernels import chain
-from workflow.kernels.adapt import HasPosition, Plan, StepRule, WarmedUp, warm_up
+from workflow.kernels.adapt import HasPosition, Plan, StepRule, WarmedUp, WarmUp
 from workflow.kernels.snapshot import dumps, loads, rebuild
 from workflow.kernels.types import Kernel
 
@@ -48,8 +48,8 @@ class Meter(Protocol):
     work: float
 
 
-Tell = Callable[[chain.Trace], None]
-"""Takes the draws of a stage so far."""
+Tell = Callable[[int, Tensor], None]
+"""Takes the number of steps of a stage so far, and its draws ``(draws, chains)`` of what is estimated."""
 
 
 class _UntilDue:
@@ -72,7 +72,8 @@ class Stages:
         progress: Where they are kept.
         stream: The run's only source of randomness.
         meter: Its work, kept with the stages.
-        tell: Called with the draws of a chain every *tell_sec*; changes nothing.
+        tell: Called with the draws of a stage every *tell_sec*; changes nothing.
+        observable: Which draws of a chain.
         tell_sec: Seconds.
     """
 
@@ -83,9 +84,10 @@ class Stages:
         meter: Meter,
         tell: Tell | None = None,
         tell_sec: float = 2.0,
+        observable: str = "excess",
     ) -> None:
         self.stream = stream
-        self._tell, self._tell_sec = tell, tell_sec
+        self._tell, self._tell_sec, self._observable = tell, tell_sec, observable
         self._progress, self._meter = progress, meter
         content = progress.load()
         self._kept: list[Any] = loads(content) if content is not None else []
@@ -99,16 +101,24 @@ class Stages:
         position: Tensor,
         deadline: Deadline,
     ) -> WarmedUp[P]:
-        """Run `adapt.warm_up` as one stage."""
-        data = self._open()
-        if data is None:
-            warm = warm_up(make, rule, plan, position, self.stream, deadline)
-            self._keep(list(warm), ended=True)
-            return warm
-        like = make(plan.step_size, plan.variances).init(position, self.stream)
-        self._restore()
-        state, *rest = data["data"]
-        return WarmedUp(rebuild(like, state), *rest)
+        """Run an `adapt.WarmUp` as one stage that is kept whenever saving is due."""
+        kept = self._open()
+        run = WarmUp(make, rule, plan, position, self.stream)
+        if kept is not None:
+            self._restore()
+            if kept["ended"]:
+                state, *rest = kept["data"]
+                return WarmedUp(rebuild(run.result().state, state), *rest)
+            run.restore(kept["data"])
+        while not run.has_ended:
+            run.step()
+            if deadline.expired:
+                break
+            if self._progress.due():
+                self._keep(run.snapshot(), ended=False)
+        warm = run.result()
+        self._keep(list(warm), ended=True)
+        return warm
 
     def chain(
         self,
@@ -140,11 +150,21 @@ class Stages:
                 return state, trace
             if until.is_due:
                 self._keep([state, trace], ended=False)
-            if self._tell is not None and trace.n_draws:
-                self._tell(trace)
+            if self._tell is not None and trace.n_draws and self._observable in trace.values:
+                self._tell(trace.n_steps, trace.values[self._observable])
 
-    def loop(self, step: Callable[[S], S], state: S, n_steps: int, deadline: Deadline) -> tuple[S, int]:
-        """Call *step* up to *n_steps* times as one stage; also return how many times it was called."""
+    def loop(
+        self,
+        step: Callable[[S], S],
+        state: S,
+        n_steps: int,
+        deadline: Deadline,
+        draws: Callable[[S, Generator], Tensor],
+    ) -> tuple[S, int]:
+        """Call *step* up to *n_steps* times as one stage; also return how many times it was called.
+
+        *draws* gives a few draws ``(draws, chains)`` of what is estimated, for `Tell`.
+        """
         kept, done = self._open(), 0
         if kept is not None:
             saved, done = kept["data"]
@@ -152,10 +172,15 @@ class Stages:
             self._restore()
             if kept["ended"] and deadline.expired:
                 return state, done
+        told_at = time.monotonic()
         while done < n_steps:
             state, done = step(state), done + 1
             if deadline.expired:
                 break
+            if self._tell is not None and time.monotonic() - told_at >= self._tell_sec:
+                work = self._meter.work  # what is only told is no work of the method
+                self._tell(done, draws(state, Generator().manual_seed(done)))
+                self._meter.work, told_at = work, time.monotonic()
             if self._progress.due():
                 self._keep([state, done], ended=False)
         self._keep([state, done], ended=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Literal
 
@@ -51,6 +53,7 @@ class Dispatch:
         executor: Where it runs.
         objective: As `worker.execute` takes it.
         limits: Fields of `LimitsSpec`.
+        look: Reads what running trials report, and asks those to stop that are given up.
 
     Attributes:
         n_started: How many jobs were submitted, each counted once.
@@ -62,9 +65,10 @@ class Dispatch:
         executor: Executor,
         objective: Mapping[str, Any],
         limits: Mapping[str, Any],
+        look: Callable[[], None],
     ) -> None:
         self._store, self._executor = store, executor
-        self._objective, self._limits = dict(objective), dict(limits)
+        self._objective, self._limits, self._look = dict(objective), dict(limits), look
         self._root = str(store.paths.root.resolve())  # workers may start in another folder
         self._numbers = count()
         self._running: dict[int, tuple[Job, ...]] = {}
@@ -99,7 +103,10 @@ class Dispatch:
             assert job.manifest is not None
             manifest = job.manifest
             names = (manifest.pid, manifest.method, manifest.trial_id)
-            self._submit((job,), worker.execute, *names, self._objective)
+            # It runs in this process, so that no one else could look after it meanwhile.
+            stop = self._store.paths.stop(*names)
+            hooks = worker.Hooks(given_up=partial(self._is_given_up, stop)) if job.prunable else worker.ALONE
+            self._submit((job,), worker.execute, *names, self._objective, hooks)
 
     def wait(self, seconds: float) -> list[tuple[Job, Result]]:
         """Wait for something to end; return what did, in the order of submission.
@@ -126,6 +133,10 @@ class Dispatch:
                     outcome = answer if isinstance(answer, Outcome) else self._lost(job, answer)
                     results += [] if outcome is None else [(job, outcome)]
         return results
+
+    def _is_given_up(self, stop: Path) -> bool:
+        self._look()
+        return stop.exists()
 
     def _prepare(self, job: Job) -> None:
         self._submit((job,), worker.prepare, job.problem.pid)

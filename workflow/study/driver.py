@@ -102,7 +102,7 @@ class Driver:
         self._plan, self._store, self._executor = plan, store, executor
         self._observe, self._now = observe, now
         objective = {**asdict(plan.objective), "names": list(plan.objectives)}
-        self._dispatch = Dispatch(store, executor, objective, asdict(plan.limits))
+        self._dispatch = Dispatch(store, executor, objective, asdict(plan.limits), self._look)
         self._problems = {problem.pid: problem for problem in plan.problems}
         self._started_at = now()
         self._trials: dict[int, Trials] = {}
@@ -168,6 +168,9 @@ class Driver:
         if self._now() - self._looked_at < self._refresh_sec:
             return
         self._looked_at = self._now()
+        self._look()
+
+    def _look(self) -> None:
         for trials in self._trials.values():
             if trials.watch is not None:
                 trials.watch.look(one.manifest for one in trials.running.values() if one.by != "confirm")
@@ -251,13 +254,17 @@ class Driver:
                 self._trials[index] = trials
 
     def _start_early(self) -> None:
-        """Let first trials run beside the references, once no reference waits for its problem's data."""
+        """Let first trials run beside the references, once no reference waits for its problem's data.
+
+        Not where they might be given up: that takes the reference.
+        """
         if self._preparing:
             return
         for index, study in enumerate(self._plan.studies):
             pids = {site.pid for site in study.sites}
             waits = pids - self._ready
-            if index not in self._trials and study.points is None and not waits & self._failures.keys():
+            searches = study.points is None and study.pruner is None
+            if searches and index not in self._trials and not waits & self._failures.keys():
                 self._trials[index] = Trials(self._plan, study, self._store, {}, early=True)
 
     def _fail(self, pid: str, reason: str) -> None:

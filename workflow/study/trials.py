@@ -68,7 +68,7 @@ class Trials:
         self._next_number = 0
         self.search = None
         self.watch = None
-        if study.pruner is not None and not early:
+        if study.pruner is not None:
             pruner = make_pruner(study.pruner, study.pruner_params, f"{study.pid}:{study.method}")
             (site,) = study.sites
             judge = lambda metrics: next(iter(self._objectives(metrics, site.pid).values()))  # noqa: E731
@@ -221,9 +221,9 @@ class Trials:
         self._rank()
         if self.stopped is None and self._best is not None and self._best.values is not None:
             self.stopped = stop_reason(self.study, self._best.values[0], self._since_best)
-            if self.stopped is None and self.study.terminator and self.search is not None:
-                if self.search.should_terminate():
-                    self.stopped = f"Optuna's terminator sees no gain left after {len(self.ended)} trials"
+            search = self.search if self.study.terminator else None
+            if self.stopped is None and search is not None and search.should_terminate():
+                self.stopped = f"Optuna's terminator sees no gain left after {len(self.ended)} trials"
 
     # From disk.
 

@@ -1,4 +1,5 @@
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -6,9 +7,16 @@ import torch
 from tests.unit.kernels.gaussian import potential
 from workflow.clock import Deadline
 from workflow.kernels import hmc, mclmc
-from workflow.kernels.adapt import DualAveraging, EnergyVariance, Plan, warm_up, window_ends
+from workflow.kernels.adapt import DualAveraging, EnergyVariance, Plan, window_ends
+from workflow.kernels.stages import Stages
+from workflow.store.checkpoint import Checkpoint
 
 PRECISION = torch.logspace(-1, 3, 20, dtype=torch.float64)
+
+
+def warmed_up(make, rule, plan, start, generator, deadline):
+    stages = Stages(Checkpoint(), generator, SimpleNamespace(work=0.0))
+    return stages.warm_up(make, rule, plan, start, deadline)
 
 
 def hmc_of(step_size, variances):
@@ -19,7 +27,7 @@ def hmc_of(step_size, variances):
 def test_dual_averaging_reaches_its_target(target, generator):
     plan = Plan(1500, 1.0, torch.ones(20, dtype=torch.float64))
     start = torch.zeros(4, 20, dtype=torch.float64)
-    warm = warm_up(hmc_of, DualAveraging(target), plan, start, generator, Deadline())
+    warm = warmed_up(hmc_of, DualAveraging(target), plan, start, generator, Deadline())
     kernel, state = hmc_of(warm.step_size, warm.variances), warm.state
     seen = []
     for _ in range(500):
@@ -34,7 +42,7 @@ def test_variances_are_learned_from_all_chains(generator):
     plan = Plan(2000, 0.1, torch.ones(20, dtype=torch.float64))
     start = torch.zeros(8, 20, dtype=torch.float64)
 
-    warm = warm_up(hmc_of, DualAveraging(0.8), plan, start, generator, Deadline())
+    warm = warmed_up(hmc_of, DualAveraging(0.8), plan, start, generator, Deadline())
 
     ratio = warm.variances * PRECISION
     assert float(ratio.min()) > 1 / 1.6
@@ -49,7 +57,7 @@ def test_the_energy_rule_reaches_its_target(generator):
 
     plan = Plan(1500, 0.5, 1 / PRECISION)
     start = torch.randn(4, 20, generator=generator, dtype=torch.float64) / PRECISION.sqrt()
-    warm = warm_up(make, EnergyVariance(target, 20), plan, start, generator, Deadline())
+    warm = warmed_up(make, EnergyVariance(target, 20), plan, start, generator, Deadline())
     kernel, state, seen = make(warm.step_size, warm.variances), warm.state, []
     for _ in range(500):
         state, info = kernel.step(state, generator)
@@ -64,7 +72,7 @@ def test_warm_up_stops_at_its_deadline(generator):
     plan = Plan(10_000, 0.1, torch.ones(20, dtype=torch.float64))
 
     start = torch.zeros(2, 20, dtype=torch.float64)
-    warm = warm_up(hmc_of, DualAveraging(0.8), plan, start, generator, deadline)
+    warm = warmed_up(hmc_of, DualAveraging(0.8), plan, start, generator, deadline)
 
     assert warm.n_steps == 50
     assert math.isfinite(warm.step_size)

@@ -66,7 +66,7 @@ def test_interrupted_and_uninterrupted_runs_are_the_same(bench, tmp_path, method
     assert repr(found) == repr(wanted)
 
 
-@pytest.mark.parametrize("method", ["hmc", "sgld", "mclmc"])
+@pytest.mark.parametrize("method", RUNS)
 def test_telling_changes_nothing(bench, monkeypatch, method):
     wanted, told = run(bench, method, Checkpoint()), []
     monkeypatch.setattr("workflow.tasks.llc.methods.Stages", partial(Stages, tell_sec=0.0))

@@ -23,6 +23,7 @@ from workflow.kernels import chain, hmc, sgld
 from workflow.kernels.adapt import DualAveraging
 from workflow.kernels.diagnostics import drift, ess, rhat
 from workflow.kernels.metric import Metric, fit, isotropic
+from workflow.kernels.stages import Tell
 from workflow.kernels.types import Kernel, Potential
 from workflow.store.atomic import write_bytes
 from workflow.tasks.llc.anneal import annealed
@@ -77,9 +78,6 @@ class Arrived(NamedTuple):
     step_size: float
     spread: float
     n_steps: int
-
-
-Tell = Callable[[chain.Trace], None]
 
 
 def run_auto(
@@ -293,7 +291,7 @@ def _until(
         state, part = chain.run(kernel, state, generator, schedule, observe, deadline)
         trace = part if trace is None else chain.extend(trace, part)
         if time.monotonic() - told > _TELL_SEC:
-            tell(trace)
+            tell(trace.n_steps, trace.values["excess"])
             told = time.monotonic()
         if part.truncated or not bool(torch.isfinite(part.values["excess"]).all()):
             return trace

@@ -41,6 +41,9 @@ _WHITENING_BATCHES = 200
 _INITIAL_WIDTH = 0.3
 """Fits start narrower than a diagonal Laplace approximation: widening is stable, narrowing is not."""
 
+_TOLD_DRAWS = 4
+"""Of a fit, for the running estimate."""
+
 _PILOT_DRAWS = 250
 _PILOT_TRIES = 6
 _RESTARTS = 3
@@ -211,7 +214,14 @@ def run_vi(estimand: Estimand, params: Vi, stages: Stages, deadline: Deadline) -
     fit = vi.build(potential, settings)
     state = fit.init(estimand.centre.expand(params.chains, -1), stages.stream)
     training = deadline.part(0.9)  # the rest is for the evaluation
-    state, done = stages.loop(lambda state: fit.step(state, stages.stream)[0], state, params.steps, training)
+
+    def draws_of(state: vi.State, stream: Generator) -> Tensor:
+        w = vi.sample(state, stream, _TOLD_DRAWS, params=settings)
+        return estimand.excess(w.reshape(-1, estimand.dim)).reshape(w.shape[:2]).T
+
+    state, done = stages.loop(
+        lambda state: fit.step(state, stages.stream)[0], state, params.steps, training, draws_of
+    )
     evaluation = evaluate(estimand, settings, state, params.eval_samples, stages.stream, deadline)
     weight = state.mixture.logits.softmax(-1)
     draws = Draws(
@@ -254,11 +264,9 @@ def _whitening(estimand: Estimand, params: Vi, stream: Generator) -> Tensor:
     return scale * shape / shape.log().mean().exp()
 
 
-def _tell(work: Work, trace: chain.Trace) -> None:
+def _tell(work: Work, steps: int, excess: Tensor) -> None:
     """Report the running estimate, for pruners and curves."""
-    excess = trace.values.get("excess")
-    if excess is not None:
-        work.report(trace.n_steps, {"llc_hat": float(excess.mean()), "draws": trace.n_draws})
+    work.report(steps, {"llc_hat": float(excess.mean()), "draws": len(excess)})
 
 
 def _observe(estimand: Estimand, before: object, after: hmc.State | mclmc.State) -> dict[str, Tensor]:
