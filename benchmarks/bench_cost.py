@@ -85,7 +85,7 @@ def run_draws(draws: int) -> None:
     # About 9 reads of the clock per draw: a deadline in draws, not in seconds.
     ticks = iter(range(10**9))
     deadline = Deadline(float(draws), now=lambda: float(next(ticks)))
-    run_auto(Estimand(target), Auto("hmc", 1e-12, 64), stream, deadline, lambda _: None)
+    run_auto(Estimand(target), Auto("hmc", 1e-12, 64), stream, deadline, lambda *_: None)
     print(json.dumps({"megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 
 
