@@ -21,7 +21,7 @@ class ShuffledExecutor:
         self.most_held = 0
         self.submitted = []
 
-    def submit(self, function, *args):
+    def submit(self, function, *args, urgency=0.0):
         future = Future()
         self._held.append((future, function, args))
         self.submitted.append(args)
@@ -57,7 +57,7 @@ class IsolatedExecutor:
         self.sizes = []
         self._lose = lose
 
-    def submit(self, function, *args):
+    def submit(self, function, *args, urgency=0.0):
         future = Future()
         if function is supervise.run_all:
             self.sizes.append(len(args[1]))

@@ -97,6 +97,24 @@ def test_plan_says_what_would_run_and_writes_nothing(done, tmp_path):
     assert not (tmp_path / "no").exists()
 
 
+def test_plan_predicts_for_numbers_of_workers_and_writes_nothing(done, tmp_path):
+    _, config, _ = done
+    more = ("plan", "--config", config, "--max-trials", 9, "--workers", 1, "--workers", 4)
+
+    out, _ = run("parsl-optuna", *more)
+    data, _ = run("parsl-optuna", *more, "--artifacts-dir", tmp_path / "no", "--json")
+    done_already, _ = run("parsl-optuna", "plan", "--config", config, "--workers", 2)
+
+    assert out.count(" workers: ") == 2
+    assert "(100% of the times measured" in out
+    one, four = json.loads(data)["predictions"]
+    assert one["trials"] == four["trials"] > 22
+    assert one["measured"] == 0.0
+    assert 1.5 * four["makespan_sec"] < one["makespan_sec"] <= 4.01 * four["makespan_sec"]
+    assert "2 workers: 0 s" in done_already
+    assert not (tmp_path / "no").exists()
+
+
 def test_status_counts(done):
     folder, _, _ = done
 

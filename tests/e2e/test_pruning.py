@@ -61,7 +61,7 @@ def test_hopeless_trials_are_pruned_and_the_same_command_again_repeats_nothing(t
 
 
 def test_without_the_pruner_what_it_gave_up_runs_to_its_end(tmp_path):
-    config = config_in(tmp_path / "run", 0.01, name="threshold", upper=3.0)
+    config = config_in(tmp_path / "run", 0.04, name="threshold", upper=3.0)
     run("parsl-optuna", "--config", config, "--local")
     assert set(table(tmp_path / "run").state) == {"ok", "pruned"}
 

@@ -44,22 +44,25 @@ class ParslExecutor:
     def __init__(self, make_config: Callable[[], Config]) -> None:
         self._make_config = make_config
         self._kernel: Any = None
-        self._apps: dict[Callable[..., Any], Any] = {}
+        self._app: Any = None
         self._pending: set[Future[Any]] = set()
         self._starts = 0
+        self._has_priorities = False
 
-    def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
+    def submit(self, function: Callable[..., Any], *args: Any, urgency: float = 0.0) -> Future[Any]:
         """Run ``function(*args)`` on a worker; *function* must be importable there by name."""
         if self._kernel is None:
             self._start()
-        if function not in self._apps:
+        if self._app is None:
             from parsl import python_app  # noqa: PLC0415
 
             # Wrapped here and not decorated there, the function travels by name.
-            self._apps[function] = python_app(function, data_flow_kernel=self._kernel)
+            self._app = python_app(_call, data_flow_kernel=self._kernel)
         future: Future[Any] = Future()
         self._pending.add(future)
-        self._apps[function](*args).add_done_callback(partial(self._settle, future))
+        # Parsl counts priorities downwards.
+        options = {"parsl_resource_specification": {"priority": -urgency}} if self._has_priorities else {}
+        self._app(function, *args, **options).add_done_callback(partial(self._settle, future))
         return future
 
     def check(self) -> None:
@@ -81,7 +84,7 @@ class ParslExecutor:
             self._abandon()
         else:
             self._kernel.cleanup()
-        self._kernel, self._apps = None, {}
+        self._kernel, self._app = None, None
 
     def _settle(self, future: Future[Any], inner: Future[Any]) -> None:
         """Pass on what a Parsl future came to; called in a thread of Parsl's."""
@@ -103,6 +106,7 @@ class ParslExecutor:
         for executor in config.executors:
             _tie(executor)
         self._starts += 1
+        self._has_priorities = all(_has_priorities(one) for one in config.executors)
         try:
             with _deaf_children():
                 self._kernel = DataFlowKernel(config)
@@ -111,7 +115,7 @@ class ParslExecutor:
 
     def _abandon(self) -> None:
         """Cancel the blocks and forget the kernel; its own clean-up would wait for the dead interchange."""
-        kernel, self._kernel, self._apps = self._kernel, None, {}
+        kernel, self._kernel, self._app = self._kernel, None, None
         atexit.unregister(kernel.atexit_cleanup)
         for executor in kernel.executors.values():
             provider = getattr(executor, "provider", None)
@@ -119,11 +123,27 @@ class ParslExecutor:
                 provider.cancel(list(provider.resources))
 
 
+def _call(
+    function: Callable[..., Any], *args: Any, parsl_resource_specification: dict[str, Any] | None = None
+) -> Any:
+    """Call a function on a worker, where Parsl hands on what was meant for its queue."""
+    del parsl_resource_specification
+    return function(*args)
+
+
 def _tie(executor: Any) -> None:
     """Have an executor's interchange end with this process, and its workers with the interchange."""
     command = getattr(executor, "interchange_launch_cmd", None)
     if command is not None:
         executor.interchange_launch_cmd = [sys.executable, "-m", "workflow.execution.tether", *command]
+
+
+def _has_priorities(executor: Any) -> bool:
+    """Whether an executor queues by priority; others refuse to hear of it."""
+    from parsl import HighThroughputExecutor  # noqa: PLC0415
+    from parsl.executors import MPIExecutor  # noqa: PLC0415
+
+    return isinstance(executor, HighThroughputExecutor) and not isinstance(executor, MPIExecutor)
 
 
 def _is_dead(executor: Any) -> bool:

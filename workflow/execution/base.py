@@ -16,8 +16,10 @@ class Executor(Protocol):
 
     isolates: bool
 
-    def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
+    def submit(self, function: Callable[..., Any], *args: Any, urgency: float = 0.0) -> Future[Any]:
         """Run ``function(*args)``; the future resolves when it ends, or cannot end any more.
+
+        Of what waits for a worker, the most urgent goes first where the backend can tell.
 
         The future's exception is `WorkerLost` where another try may help, `ExecutorError` where the
         backend is gone for good, else what the function raised.

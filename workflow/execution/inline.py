@@ -12,8 +12,9 @@ class InlineExecutor:
 
     isolates = False
 
-    def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
+    def submit(self, function: Callable[..., Any], *args: Any, urgency: float = 0.0) -> Future[Any]:
         """Run ``function(*args)`` now and return its resolved future."""
+        del urgency
         future: Future[Any] = Future()
         try:
             future.set_result(function(*args))

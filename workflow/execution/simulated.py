@@ -36,8 +36,16 @@ class Usage:
     busy_before_sec: float
 
 
+class _Work(NamedTuple):
+    """What one worker does at a stretch."""
+
+    future: Future[Any]
+    seconds: float
+    result: list[dict[str, Any]]
+
+
 class SimulatedExecutor:
-    """Workers that take what was submitted first, on a clock that jumps from event to event.
+    """Workers that take the most urgent of what is queued, on a clock that jumps from event to event.
 
     Args:
         workers: How many.
@@ -53,10 +61,12 @@ class SimulatedExecutor:
         imagine: Callable[[supervise.Ticket], Imagined],
         dispatch_sec: Callable[[supervise.Ticket], float] | None = None,
     ) -> None:
-        self._free = [0.0] * workers
+        self._idle = workers
         self._imagine, self._dispatch_sec = imagine, dispatch_sec
         self._numbers = count()
-        self._ends: list[tuple[float, int, Future[Any], Any]] = []
+        self._queue: list[tuple[float, int, _Work]] = []
+        self._running: list[tuple[float, int, _Work]] = []
+        self._ended: list[_Work] = []
         self._spans: list[tuple[float, float]] = []
         self._clock = 0.0
 
@@ -64,8 +74,8 @@ class SimulatedExecutor:
         """Return the time in seconds since the start."""
         return self._clock
 
-    def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
-        """Give the trials of a call of `supervise.run_all` to the worker that is free first."""
+    def submit(self, function: Callable[..., Any], *args: Any, urgency: float = 0.0) -> Future[Any]:
+        """Queue the trials of a call of `supervise.run_all` as work for one worker."""
         future: Future[Any] = Future()
         if function is not supervise.run_all:  # a problem's data: not a matter of workers
             future.set_result(None)
@@ -73,21 +83,21 @@ class SimulatedExecutor:
         tickets: Sequence[supervise.Ticket] = args[1]
         if self._dispatch_sec is not None:
             self._clock += sum(self._dispatch_sec(ticket) for ticket in tickets)
+            self._pass_time()
         imagined = [self._imagine(ticket) for ticket in tickets]
-        begin = max(heapq.heappop(self._free), self._clock)
-        end = begin + sum(one.seconds for one in imagined)
-        heapq.heappush(self._free, end)
-        self._spans.append((begin, end))
-        heapq.heappush(self._ends, (end, next(self._numbers), future, [one.outcome for one in imagined]))
+        work = _Work(future, sum(one.seconds for one in imagined), [one.outcome for one in imagined])
+        heapq.heappush(self._queue, (-urgency, next(self._numbers), work))
+        self._begin(self._clock)
         return future
 
     def check(self) -> None:
         """Let the next trial end, and those that ended while the driver was busy."""
-        if self._ends:
-            self._clock = max(self._clock, self._ends[0][0])
-        while self._ends and self._ends[0][0] <= self._clock:
-            _, _, future, result = heapq.heappop(self._ends)
-            future.set_result(result)
+        if self._running and not self._ended:
+            self._clock = max(self._clock, self._running[0][0])
+        self._pass_time()
+        ended, self._ended = self._ended, []
+        for work in ended:
+            work.future.set_result(work.result)
 
     def close(self) -> None:
         """Do nothing."""
@@ -101,3 +111,18 @@ class SimulatedExecutor:
             last,
             sum(max(min(end, last) - begin, 0.0) for begin, end in self._spans),
         )
+
+    def _pass_time(self) -> None:
+        """Let everything end that ends by now; a worker that is free takes what is queued at once."""
+        while self._running and self._running[0][0] <= self._clock:
+            end, _, work = heapq.heappop(self._running)
+            self._ended.append(work)
+            self._idle += 1
+            self._begin(end)
+
+    def _begin(self, now: float) -> None:
+        while self._idle and self._queue:
+            _, number, work = heapq.heappop(self._queue)
+            self._idle -= 1
+            self._spans.append((now, now + work.seconds))
+            heapq.heappush(self._running, (now + work.seconds, number, work))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ class ImaginedStore(ArtifactStore):
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
-        self._manifests: dict[str, tuple[Manifest, Asked]] = {}
+        self._manifests: dict[tuple[str, str], dict[str, tuple[Manifest, Asked]]] = {}
         self._outcomes: dict[str, Outcome | None] = {}
         self._references: dict[str, Trusted] = {}
 
@@ -38,11 +38,19 @@ class ImaginedStore(ArtifactStore):
 
     def put_manifest(self, manifest: Manifest, asked: Asked) -> Asked:
         """Add a manifest."""
-        return self._manifests.setdefault(manifest.trial_id, (manifest, asked))[1]
+        added = self._manifests.setdefault((manifest.pid, manifest.method), {})
+        return added.setdefault(manifest.trial_id, (manifest, asked))[1]
 
     def manifest(self, pid: str, method: str, trial_id: str) -> tuple[Manifest, Asked]:
         """Return a manifest."""
-        return self._manifests.get(trial_id) or super().manifest(pid, method, trial_id)
+        added = self._manifests.get((pid, method), {}).get(trial_id)
+        return super().manifest(pid, method, trial_id) if added is None else added
+
+    def manifests(self, pid: str, method: str) -> Iterator[tuple[Manifest, Asked]]:
+        """Yield the manifests that are there, and those that were added."""
+        added = self._manifests.get((pid, method), {})
+        yield from (one for one in super().manifests(pid, method) if one[0].trial_id not in added)
+        yield from added.values()
 
     def outcome(self, manifest: Manifest) -> Outcome | None:
         """Return what came of a trial, or would have."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -30,12 +31,16 @@ _MOST_BUNDLED = 64
 
 @dataclass(frozen=True)
 class Job:
-    """A piece of work: a problem's data, its reference, or a trial of a study, which is told by its index."""
+    """A piece of work: a problem's data, its reference, or a trial of a study, which is told by its index.
+
+    The most urgent go first; what studies wait for is more urgent than any trial.
+    """
 
     kind: Literal["prepare", "reference", "trial"]
     problem: ProblemPlan
     manifest: Manifest | None = None
     asked: Asked | None = None
+    urgency: float = math.inf
     study: int | None = None
     prunable: bool = False
     tries: int = 0
@@ -144,7 +149,7 @@ class Dispatch:
     def _submit(self, jobs: tuple[Job, ...], function: Any, *args: Any) -> None:
         number = next(self._numbers)
         self._running[number] = jobs
-        future = self._executor.submit(function, self._root, *args)
+        future = self._executor.submit(function, self._root, *args, urgency=jobs[0].urgency)
         future.add_done_callback(lambda done: self._done.put((number, done)))
 
     def _prepared(self, job: Job, error: BaseException | None) -> list[tuple[Job, Result]]:

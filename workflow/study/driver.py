@@ -309,7 +309,9 @@ class Driver:
             trials.end(manifest.trial_id, asked, stored)
             return None
         prunable = trials.watch is not None
-        return Job("trial", self._problems[manifest.pid], manifest, asked, index, prunable)
+        return Job(
+            "trial", self._problems[manifest.pid], manifest, asked, trials.shortest_left_sec, index, prunable
+        )
 
     def _start(self, jobs: list[Job]) -> None:
         if self._first_trial_at is None:

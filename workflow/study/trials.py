@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
+from statistics import fmean
 from typing import Any
 
 from workflow.objective import evaluate
 from workflow.records import Asked, Manifest, Outcome, State, Trusted
 from workflow.space import Scalar
 from workflow.store.store import ArtifactStore
+from workflow.study import confirm
 from workflow.study.ended import Ended, as_point, by_site, pooled, ranked, stop_reason
 from workflow.study.fold import FIRST, Next, Slot, Stored, run_of, scan, shorter_points, slot_of, slots
 from workflow.study.plan import RunPlan, StudyPlan
@@ -100,8 +102,8 @@ class Trials:
         started = self.running.pop(trial_id, None)
         if started is None:
             return  # its outcome was on disk when this state took over
-        self._took.append(outcome.runtime_sec + outcome.prepare_sec)
         if self.early:
+            self._took.append(outcome.runtime_sec + outcome.prepare_sec)
             self._unjudged += 1
             return
         ended = self._judge(started.manifest, asked, outcome)
@@ -151,6 +153,13 @@ class Trials:
         """How long the longest of the trials took that ended last; None before the first one ends."""
         return max(self._took, default=None)
 
+    @property
+    def shortest_left_sec(self) -> float:
+        """How long the study takes at least from here: so much that the longest should go first."""
+        left = self.study.max_trials * self.study.n_runs - len(self.runs)
+        mean = fmean(self._took) if self._took else self.study.budget_sec
+        return max(left, 0) * mean / self.study.batch_size
+
     # What came out.
 
     @property
@@ -169,14 +178,7 @@ class Trials:
 
     def confirmations(self) -> list[float]:
         """Return the first objective of the best point on every fresh seed on which it ran everywhere."""
-        by_seed: dict[int, list[Ended]] = {}
-        for entry in self._confirmed_best():
-            by_seed.setdefault(entry.manifest.seed, []).append(entry)
-        sites, worst = len(self.study.sites), self.study.across == "worst"
-        whole = [
-            pooled(runs, "worst" if worst else "mean") for runs in by_seed.values() if len(runs) == sites
-        ]
-        return [run.values[0] for run in whole if run.values is not None]
+        return confirm.values(self.study, self._runs_of_best())
 
     # Counting.
 
@@ -306,7 +308,7 @@ class Trials:
         seeds, best = self._confirmations(), self.best()
         if not seeds or best is None:
             return None
-        return Next(self._run(self._point(best), seeds[0]), None, "confirm")
+        return Next(self._run(confirm.point_of(self.study, best.manifest), seeds[0]), None, "confirm")
 
     def _fixed_point(self) -> Next | None:
         for point in self._points:
@@ -358,34 +360,23 @@ class Trials:
 
     def _confirmations(self) -> list[Slot]:
         """List the fresh seeds, and where, on which the best point is still to be run."""
-        best = self.best()
-        if best is None or self.search is None:
+        if self._best is None or self.search is None:
             return []
-        done = {slot_of(self.study, entry.manifest) for entry in self._confirmed_best()}
-        done |= {slot_of(self.study, trial.manifest) for trial in self.running.values()}
-        study = self.study
-        fresh = range(study.replicates, study.replicates + study.confirm)
-        return [slot for slot in slots(study, fresh) if slot not in done] if study.confirm else []
+        begun = [entry.manifest for entry in self._runs_of_best()]
+        begun += [trial.manifest for trial in self.running.values()]
+        return confirm.left(self.study, begun)
 
-    def _confirmed_best(self) -> Iterator[Ended]:
+    def _runs_of_best(self) -> list[Ended]:
         best = self.best()
-        if best is None:
-            return
-        point = self._point(best)
-        for entry in self.confirmed.values():
-            if self._point(entry) == point:
-                yield entry
+        return [] if best is None else confirm.runs_of(self.study, best, self.confirmed.values())
 
     # Small things.
 
     def _run(self, point: Mapping[str, Scalar], slot: Slot) -> Manifest:
         return run_of(self._plan, self.study, point, slot)
 
-    def _point(self, ended: Ended) -> dict[str, Scalar]:
-        """Return the point that a run belongs to."""
-        return {name: ended.manifest.hyperparams[name] for name in self.study.space.dimensions}
-
     def _judge(self, manifest: Manifest, asked: Asked, outcome: Outcome) -> Ended:
+        self._took.append(outcome.runtime_sec + outcome.prepare_sec)
         metrics = {**outcome.metrics, "runtime_sec": outcome.runtime_sec}
         return Ended(manifest, asked, outcome, self._objectives(metrics, manifest.pid))
 

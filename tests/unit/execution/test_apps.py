@@ -1,6 +1,7 @@
 """On real worker processes."""
 
 import os
+import time
 from concurrent.futures import wait
 
 import pytest
@@ -90,3 +91,17 @@ def test_traffic_is_encrypted(tmp_path, name):
     config = local_config(tmp_path) if name == "local" else file_config(ROOT / "parsl_configs" / f"{name}.py")
 
     assert [executor.encrypted for executor in config.executors] == [True]
+
+
+def test_the_most_urgent_work_goes_first(tmp_path):
+    executor = ParslExecutor(lambda: local_config(tmp_path, workers=1))
+    executor.submit(abs, 1).result(timeout=60)
+    order = []
+    blocker = executor.submit(time.sleep, 1.0)
+    for number, urgency in enumerate([1.0, 3.0, 2.0, float("inf"), 0.5]):
+        future = executor.submit(abs, number, urgency=urgency)
+        future.add_done_callback(lambda done: order.append(done.result()))
+    wait([blocker, future], timeout=60)
+    executor.close()
+
+    assert order == [3, 1, 2, 0, 4]

@@ -62,8 +62,8 @@ class KilledExecutor(ShuffledExecutor):
         super().__init__(0)
         self._stop_at, self._mid_trial = stop_at, mid_trial
 
-    def submit(self, function, *args):
-        future = super().submit(function, *args)
+    def submit(self, function, *args, urgency=0.0):
+        future = super().submit(function, *args, urgency=urgency)
         if len(self.submitted) == self._stop_at:
             if not self._mid_trial:
                 self.pump()
