@@ -13,7 +13,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Literal
 
 from workflow import supervise, worker
-from workflow.errors import BlockLost, NodeReclaimed, WorkerLost, WorkflowError
+from workflow.errors import BlockLost, ExecutorError, NodeReclaimed, StoreError, WorkerLost, WorkflowError
 from workflow.execution.base import Executor
 from workflow.records import Asked, Manifest, Outcome, State
 from workflow.store.store import ArtifactStore
@@ -156,6 +156,8 @@ class Dispatch:
         if isinstance(error, WorkerLost) and _may_retry(job, error):
             self._prepare(replace(job, tries=job.tries + 1))
             return []
+        if isinstance(error, (ExecutorError, StoreError)):
+            raise error
         return [(job, None if error is None else _one_line(error))]
 
     def _lost(self, job: Job, error: BaseException) -> Outcome | None:

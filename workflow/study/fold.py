@@ -100,6 +100,8 @@ def shorter_points(plan: RunPlan, study: StudyPlan, store: ArtifactStore) -> dic
             wanted.setdefault(_without(manifest, length), []).append(manifest)
     found: dict[str, Manifest] = {}
     for manifest, _ in store.manifests(study.pid, study.method):
+        if manifest.role == "reference":  # of which the budget is no part, as it could have been any
+            continue
         for longer in wanted.get(_without(manifest, length), []):
             size, known = manifest.hyperparams[length], found.get(longer.trial_id)
             is_longest = known is None or _less(known.hyperparams[length], size)
