@@ -56,6 +56,13 @@ class Manifest:
         """Return ``r_`` + 12 hex digits."""
         return trial_id(self.identity())
 
+    @classmethod
+    def known(cls, trial_id: str, data: Mapping[str, Any]) -> Manifest:
+        """Return a manifest whose id has been checked before."""
+        manifest = cls(**{name: data[name] for name in _MANIFEST})
+        manifest.__dict__["trial_id"] = trial_id  # where the cached property would put it
+        return manifest
+
     def identity(self) -> dict[str, Any]:
         """Return the hashed part as plain data."""
         data = self.to_json()
@@ -67,6 +74,9 @@ class Manifest:
         """Return plain data."""
         data = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         return data | {"hyperparams": dict(self.hyperparams)}
+
+
+_MANIFEST = tuple(entry.name for entry in fields(Manifest))
 
 
 @dataclass(frozen=True)

@@ -44,25 +44,29 @@ class Artifacts:
         """Folder of the trials of a problem and method."""
         return _below(self.runs, pid, method)
 
+    def index(self, pid: str, method: str) -> Path:
+        """What was read of the trials of a problem and method."""
+        return _below(self.root, "index", pid) / f"{_checked(method)}.json"
+
     def manifest(self, pid: str, method: str, trial_id: str) -> Path:
         """What a trial is."""
-        return _below(self.runs, pid, method, trial_id) / "manifest.json"
+        return _below(self.runs, pid, method, trial_id, "manifest.json")
 
     def metrics(self, pid: str, method: str, trial_id: str) -> Path:
         """What came of a trial."""
-        return _below(self.runs, pid, method, trial_id) / "metrics.json"
+        return _below(self.runs, pid, method, trial_id, "metrics.json")
 
     def progress(self, pid: str, method: str, trial_id: str) -> Path:
         """What a trial reports while it runs."""
-        return _below(self.runs, pid, method, trial_id) / "progress.jsonl"
+        return _below(self.runs, pid, method, trial_id, "progress.jsonl")
 
     def files(self, pid: str, method: str, trial_id: str) -> Path:
         """Folder for what else a trial leaves."""
-        return _below(self.runs, pid, method, trial_id) / "files"
+        return _below(self.runs, pid, method, trial_id, "files")
 
     def stop(self, pid: str, method: str, trial_id: str) -> Path:
         """The request that a trial be pruned."""
-        return _below(self.runs, pid, method, trial_id) / "stop.json"
+        return _below(self.runs, pid, method, trial_id, "stop.json")
 
 
 @dataclass(frozen=True)

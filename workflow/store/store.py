@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +18,7 @@ from workflow.errors import CorruptArtifact, StoreError
 from workflow.records import Asked, Manifest, Outcome, Trusted
 from workflow.store.atomic import parsed, read_bytes, read_json, write_json
 from workflow.store.checkpoint import Checkpoint
+from workflow.store.index import Index
 from workflow.store.layout import Artifacts
 
 _SEAL = "prepared.json"
@@ -31,6 +33,7 @@ class ArtifactStore:
 
     def __init__(self, root: Path) -> None:
         self.paths = Artifacts(root)
+        self._indexes: dict[tuple[str, str], Index] = {}
 
     def check_writable(self) -> None:
         """Raise `StoreError` unless the folder can be made and written."""
@@ -195,13 +198,30 @@ class ArtifactStore:
     def manifests(self, pid: str, method: str) -> Iterator[tuple[Manifest, Asked]]:
         """Yield all stored manifests of a problem and method, by id.
 
-        A folder without a manifest, or with an empty one, is what a crash leaves, and is skipped.
+        A folder without a manifest, or with an empty one, is what a crash leaves, and is skipped. What was
+        read before is taken from the index, here and by `outcome` from then on.
         """
-        for trial_id in _folders(self.paths.trials(pid, method)):
+        folder = self.paths.trials(pid, method)
+        if (pid, method) not in self._indexes:
+            self._indexes[pid, method] = Index(self.paths.index(pid, method), folder)
+        index = self._indexes[pid, method]
+        for trial_id in _folders(folder):
             path = self.paths.manifest(pid, method, trial_id)
-            data = read_json(path, durable=False)
+            data = index.get(path)
             if data is not None:
-                yield _manifest(path, data, trial_id)
+                yield Manifest.known(trial_id, data), Asked(**data["asked"])
+                continue
+            content = index.read(path)
+            if content:
+                data = parsed(path, content)
+                found = _manifest(path, data, trial_id)
+                index.add(path, data)
+                yield found
+
+    def keep_indexes(self) -> None:
+        """Keep what was read, so that it need not be read again; it can be deleted without loss."""
+        for index in self._indexes.values():
+            index.keep()
 
     def methods(self, pid: str) -> list[str]:
         """List the methods that have trials for a problem."""
@@ -214,19 +234,19 @@ class ArtifactStore:
             CorruptArtifact: Malformed, or the outcome of another trial.
         """
         path = self.paths.metrics(manifest.pid, manifest.method, manifest.trial_id)
-        data = read_json(path)
-        if data is None:
+        index = self._indexes.get((manifest.pid, manifest.method))
+        if index is None:
+            data = read_json(path)
+            return None if data is None else _outcome(path, data, manifest.trial_id)
+        data = index.get(path)
+        if data is not None:
+            return Outcome.from_json(data)
+        content = index.read(path)
+        if content is None:
             return None
-        try:
-            outcome = Outcome.from_json(data)
-        except (KeyError, TypeError, ValueError) as error:
-            raise CorruptArtifact(
-                f"{path}: not an outcome ({error}); restore it, or delete it to run the trial again"
-            ) from error
-        if outcome.trial_id != manifest.trial_id:
-            raise CorruptArtifact(
-                f"{path}: belongs to the trial {outcome.trial_id}; delete it to run this one"
-            )
+        data = parsed(path, content)
+        outcome = _outcome(path, data, manifest.trial_id)
+        index.add(path, data)
         return outcome
 
     def commit(self, manifest: Manifest, outcome: Outcome) -> Outcome:
@@ -281,12 +301,24 @@ def _manifest(path: Path, data: Mapping[str, Any], trial_id: str) -> tuple[Manif
     return manifest, asked
 
 
+def _outcome(path: Path, data: Mapping[str, Any], trial_id: str) -> Outcome:
+    try:
+        outcome = Outcome.from_json(data)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptArtifact(
+            f"{path}: not an outcome ({error}); restore it, or delete it to run the trial again"
+        ) from error
+    if outcome.trial_id != trial_id:
+        raise CorruptArtifact(f"{path}: belongs to the trial {outcome.trial_id}; delete it to run this one")
+    return outcome
+
+
 def _folders(parent: Path) -> list[str]:
-    if not parent.is_dir():
+    try:
+        with os.scandir(parent) as entries:
+            return sorted(one.name for one in entries if not one.name.startswith(".") and one.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(
-        entry.name for entry in parent.iterdir() if entry.is_dir() and not entry.name.startswith(".")
-    )
 
 
 def _checksum(path: Path) -> str:

@@ -17,6 +17,7 @@ from workflow.records import Asked, Outcome, State, Trusted
 from workflow.store.store import ArtifactStore
 from workflow.study.bind import ProblemPlan
 from workflow.study.dispatch import Dispatch, Job, Result
+from workflow.study.fold import uncollected
 from workflow.study.plan import RunPlan, StudyPlan
 from workflow.study.trials import Next, Trials
 
@@ -248,7 +249,8 @@ class Driver:
             pids = {site.pid for site in study.sites}
             if pid in pids and pids <= self._ready:
                 trusted = {one: self._references[one] for one in pids & self._references.keys()}
-                trials = Trials(self._plan, study, self._store, trusted)
+                with uncollected():
+                    trials = Trials(self._plan, study, self._store, trusted)
                 if index in self._trials:
                     trials.take_over(self._trials[index].running)
                 self._trials[index] = trials

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from workflow.records import Asked, Manifest
@@ -47,6 +49,18 @@ class Stored:
         return age_of(*self.runs[FIRST])
 
 
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Hold the garbage collector off: to look through thousands of records takes longer than to read them."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 def slots(study: StudyPlan, seeds: range | None = None) -> list[Slot]:
     """Return the runs of a point, the first one first; other *seeds* than its replicates may be given."""
     sites = range(len(study.sites))
@@ -82,7 +96,8 @@ def scan(plan: RunPlan, study: StudyPlan, store: ArtifactStore) -> tuple[list[St
             slot = (index, manifest.seed)
             point = study.point_of(manifest.hyperparams, site)
             if point is not None and manifest.budget_sec == study.budget_sec:
-                _entry(whole, plan, study, point).runs[slot] = (manifest, asked)
+                first = manifest if study.n_runs == 1 else run_of(plan, study, point, FIRST)
+                whole.setdefault(first.trial_id, Stored(point)).runs[slot] = (manifest, asked)
             elif point is None and length is not None:
                 _add_shorter(shorter, plan, study, store, (slot, site, manifest, asked), length)
     return _ordered(whole), _ordered(shorter)
@@ -144,7 +159,7 @@ def _add_shorter(
         return
     if not _can_go_on(store, manifest):
         return
-    entry = _entry(shorter, plan, study, point)
+    entry = shorter.setdefault(run_of(plan, study, point, FIRST).trial_id, Stored(point))
     known = entry.runs.get(slot)
     if known is None or _less(known[0].hyperparams[length], manifest.hyperparams[length]):
         entry.runs[slot] = (manifest, asked)
@@ -152,13 +167,6 @@ def _add_shorter(
 
 def _less(a: Scalar, b: Scalar) -> bool:
     return isinstance(a, (int, float)) and isinstance(b, (int, float)) and a < b
-
-
-def _entry(
-    entries: dict[str, Stored], plan: RunPlan, study: StudyPlan, point: Mapping[str, Scalar]
-) -> Stored:
-    key = run_of(plan, study, point, FIRST).trial_id
-    return entries.setdefault(key, Stored(point))
 
 
 def _ordered(entries: Mapping[str, Stored]) -> list[Stored]:
