@@ -69,7 +69,7 @@ class Row:
         )
 
 
-def measure(known: Known, methods: Mapping[str, tuple[str, dict[str, Any]]], seeds: int) -> list[Row]:
+def measure(known: Known, methods: Mapping[str, tuple[str, dict[str, Any]]], seeds: range) -> list[Row]:
     """Prepare one target and run every method on it."""
     problem = TASK.resolve(known.raw(), known.name)
     with tempfile.TemporaryDirectory() as folder:
@@ -80,7 +80,7 @@ def measure(known: Known, methods: Mapping[str, tuple[str, dict[str, Any]]], see
             if known.model.get("exponents") and len(known.model["exponents"]) == 1 and method == "mclmc":
                 continue  # isokinetic dynamics needs two dimensions, and says so
             params = TASK.complete(problem, method, given, known.name)
-            for seed in range(seeds):
+            for seed in seeds:
                 begun = time.perf_counter()
                 deadline = Deadline(known.seconds)
                 found = run_task(TASK, Work(problem, method, params, seed, deadline, Path(folder)))
@@ -119,15 +119,17 @@ def summaries(rows: list[Row]) -> Iterator[str]:
 @click.command()
 @click.option("--all", "everything", is_flag=True, help="Also every method with fixed settings.")
 @click.option("--seeds", default=1, show_default=True)
+@click.option("--first-seed", default=0, show_default=True, help="To share seeds out over runs.")
 @click.option("--only", default="", help="Targets whose name contains this.")
 @click.option("--workers", default=1, show_default=True, help="Targets measured at once, one core each.")
-def main(everything: bool, seeds: int, only: str, workers: int) -> None:
+def main(everything: bool, seeds: int, first_seed: int, only: str, workers: int) -> None:
     """Print a line per result and a summary per method."""
     methods = {**AUTO, **FIXED} if everything else AUTO
     chosen = [known for known in TARGETS if only in known.name]
+    repeats = range(first_seed, first_seed + seeds)
     rows: list[Row] = []
     with ProcessPoolExecutor(workers) as pool:
-        for found in pool.map(measure, chosen, [methods] * len(chosen), [seeds] * len(chosen)):
+        for found in pool.map(measure, chosen, [methods] * len(chosen), [repeats] * len(chosen)):
             rows += found
             for row in found:
                 click.echo(row.text())
