@@ -85,6 +85,11 @@ class Dispatch:
         """Whether nothing is on its way."""
         return not self._running
 
+    @property
+    def has_news(self) -> bool:
+        """Whether something has ended that `wait` would return at once."""
+        return not self._done.empty()
+
     def bundle_of(self, trials: Trials) -> int:
         """Return how many trials of a study should travel as one task, judged by those that ended last."""
         longest = trials.longest_sec

@@ -137,6 +137,7 @@ class Driver:
             self._watch_time()
             self._prune()
             self._refill()
+            self._ask_ahead()
             self._tell()
         self._observe(self.snapshot())
         studies = tuple(
@@ -284,6 +285,13 @@ class Driver:
         active = list(self._trials)
         while active and not self._stopping:
             active = [index for index in active if self._start_next(index)]
+
+    def _ask_ahead(self) -> None:
+        """Use the time until something ends."""
+        for trials in self._trials.values():
+            if self._dispatch.has_news:
+                return
+            trials.ask_ahead()
 
     def _start_next(self, index: int) -> bool:
         """Start one task of a study; return whether there may be another one."""

@@ -10,18 +10,16 @@ from typing import Any
 
 from workflow.objective import evaluate
 from workflow.records import Asked, Manifest, Outcome, State, Trusted
-from workflow.space import Scalar
 from workflow.store.store import ArtifactStore
 from workflow.study import confirm
 from workflow.study.ended import Ended, as_point, by_site, pooled, ranked, stop_reason
 from workflow.study.fold import FIRST, Next, Slot, Stored, run_of, scan, shorter_points, slot_of, slots
 from workflow.study.plan import RunPlan, StudyPlan
+from workflow.study.proposals import Proposals
 from workflow.study.pruners import make_pruner
 from workflow.study.search import Search, pareto_front
 from workflow.study.watch import Watch
 
-_MODEL_ATTEMPTS = 10
-_RANDOM_ATTEMPTS = 50
 _RECENT = 32
 
 
@@ -59,16 +57,11 @@ class Trials:
         self.running: dict[str, Next] = {}
         self._unjudged = 0
         self.stopped: str | None = None
-        self._pending: list[Next] = []
         self._points = iter(study.points or ())
         self._best: Ended | None = None
         self._since_best = self.n_failed = 0
         self._took: deque[float] = deque(maxlen=_RECENT)
-        self._known: dict[str, Mapping[str, Scalar]] = {}
-        self._proposed: dict[int, Mapping[str, Scalar]] = {}
         self._is_stale = False
-        self._next_number = 0
-        self.search = None
         self.watch = None
         if study.pruner is not None:
             pruner = make_pruner(study.pruner, study.pruner_params, f"{study.pid}:{study.method}")
@@ -76,9 +69,9 @@ class Trials:
             judge = lambda metrics: next(iter(self._objectives(metrics, site.pid).values()))  # noqa: E731
             self.watch = Watch(pruner, store, judge)
         self._sources = {} if study.points is None else shorter_points(plan, study, store)
-        if study.points is None:
-            self.search = Search(study, len(plan.objectives))
-            self._fold(store)
+        self._proposals = None if study.points is not None else Proposals(plan, study)
+        if self._proposals is not None:
+            self._fold(self._proposals, store)
             self._apply_rules()
 
     # What comes next.
@@ -92,10 +85,21 @@ class Trials:
             self.running[proposal.manifest.trial_id] = proposal
         return proposal
 
+    def ask_ahead(self) -> None:
+        """Ask for the next point before there is room for it, so that no worker waits for the search.
+
+        It does not know the results that come until it starts; with one trial in flight, none is asked.
+        """
+        if self._proposals is None or self.early or self.stopped is not None:
+            return
+        if self.study.batch_size > 1 and self._proposals.n_known < self.study.max_trials:
+            self._proposals.ask_ahead()
+
     def take_over(self, running: Mapping[str, Next]) -> None:
         """Take the trials that another state of the same study has started."""
         self.running |= {one: trial for one, trial in running.items() if one not in self.runs}
-        self._pending = [one for one in self._pending if one.manifest.trial_id not in running]
+        if self._proposals is not None:
+            self._proposals.forget(running)
 
     def end(self, trial_id: str, asked: Asked, outcome: Outcome) -> None:
         """Take a running trial's outcome."""
@@ -141,7 +145,8 @@ class Trials:
             return True
         if self.stopped is not None:
             return False
-        return bool(self._pending) or len(self.ended) < self.study.max_trials
+        has_pending = self._proposals is not None and bool(self._proposals.pending)
+        return has_pending or len(self.ended) < self.study.max_trials
 
     @property
     def is_done(self) -> bool:
@@ -161,6 +166,11 @@ class Trials:
         return max(left, 0) * mean / self.study.batch_size
 
     # What came out.
+
+    @property
+    def search(self) -> Search | None:
+        """The search; None of a study with fixed points."""
+        return None if self._proposals is None else self._proposals.search
 
     @property
     def successes(self) -> list[Ended]:
@@ -198,16 +208,13 @@ class Trials:
 
     def _rank(self) -> None:
         """Value every point by its ranks among all, and make the search anew: each point moves the others."""
-        if not self._is_stale:
+        if not self._is_stale or self._proposals is None:
             return
         self._is_stale = False
         study = self.study
         whole = {n: by_site(study, runs) for n, runs in self._parts.items() if len(runs) == study.n_runs}
         values = dict(zip(whole, ranked(list(whole.values())), strict=True))
-        self.search = Search(study, len(self._plan.objectives))
-        for number, point in self._proposed.items():
-            asked = Asked(number, "", "search")
-            self.search.restore(number, point, values.get(number), asked, ended=number in whole)
+        self._proposals.tell_anew(values, whole)
         for number, value in values.items():
             entry = pooled(whole[number], "mean")
             if value is not None:
@@ -229,47 +236,50 @@ class Trials:
 
     # From disk.
 
-    def _fold(self, store: ArtifactStore) -> None:
+    def _fold(self, proposals: Proposals, store: ArtifactStore) -> None:
         """Rebuild the search from what is on disk."""
-        assert self.search is not None
         for point, value in self.study.learned if len(self._plan.objectives) == 1 else ():
-            self.search.learn(point, value)
+            proposals.search.learn(point, value)
         whole, shorter = scan(self._plan, self.study, store)
         for stored in whole:
-            if len(stored.runs) == self.study.n_runs or len(self._known) < self.study.max_trials:
-                self._restore(stored, store)
+            if len(stored.runs) == self.study.n_runs or proposals.n_known < self.study.max_trials:
+                self._restore(proposals, stored, store)
         for stored in shorter:
-            if len(self._known) < self.study.max_trials:
-                self._extend(stored)
+            if proposals.n_known < self.study.max_trials:
+                self._extend(proposals, stored)
 
-    def _restore(self, stored: Stored, store: ArtifactStore) -> None:
-        assert self.search is not None
+    def _restore(self, proposals: Proposals, stored: Stored, store: ArtifactStore) -> None:
         manifest, asked = stored.runs[FIRST]
         number = asked.number
-        if number is None or number < self._next_number:
-            number = self._next_number
-        self._note(manifest, number, stored.point)
-        runs = self._parts[number] = self._read(stored, number, store)
+        if number is None or number < proposals.next_number:
+            number = proposals.next_number
+        proposals.note(manifest, number, stored.point)
+        runs = self._parts[number] = self._read(proposals, stored, number, store)
         if len(runs) < self.study.n_runs:
-            self.search.restore(number, stored.point, None, asked, ended=False)
+            proposals.search.restore(number, stored.point, None, asked, ended=False)
             return
         ended = as_point(self.study, runs)
         self._count(ended)
         if self.study.across != "rank":
-            self.search.restore(
+            proposals.search.restore(
                 number, stored.point, ended.values, asked, ended=True, pruned_at=ended.pruned_at
             )
 
-    def _read(self, stored: Stored, number: int, store: ArtifactStore) -> dict[Slot, Ended]:
+    def _read(
+        self, proposals: Proposals, stored: Stored, number: int, store: ArtifactStore
+    ) -> dict[Slot, Ended]:
         """Return the runs of a point that have ended and can be judged; the others are pending."""
         runs: dict[Slot, Ended] = {}
         _, first = stored.runs[FIRST]
         for slot in slots(self.study):
-            fresh = self._run(stored.point, slot)
-            manifest, asked = stored.runs.get(slot, (fresh, first))
-            outcome = store.outcome(manifest) if slot in stored.runs else None
+            if slot not in stored.runs:
+                fresh = run_of(self._plan, self.study, stored.point, slot)
+                proposals.pending.append(Next(fresh, number, first.by, first.attempt))
+                continue
+            manifest, asked = stored.runs[slot]
+            outcome = store.outcome(manifest)
             if outcome is None or self.has_another_chance(outcome):
-                self._pending.append(Next(manifest, number, first.by, first.attempt, asked.extends))
+                proposals.pending.append(Next(manifest, number, first.by, first.attempt, asked.extends))
                 continue
             if self.early:
                 self._unjudged += 1
@@ -279,83 +289,49 @@ class Trials:
                 self.watch.end(manifest, outcome)
         return runs
 
-    def _extend(self, stored: Stored) -> None:
+    def _extend(self, proposals: Proposals, stored: Stored) -> None:
         """Have a point run on that has run with less."""
-        assert self.search is not None
-        number = self._next_number
-        first = self._run(stored.point, FIRST)
-        if first.trial_id in self._known:
+        number = proposals.next_number
+        first = run_of(self._plan, self.study, stored.point, FIRST)
+        if proposals.is_known(first):
             return
-        self._note(first, number, stored.point)
+        proposals.note(first, number, stored.point)
         for slot in slots(self.study):
             source = stored.runs.get(slot)
             extends = None if source is None else source[0].trial_id
-            self._pending.append(Next(self._run(stored.point, slot), number, "extend", extends=extends))
-        self.search.restore(number, stored.point, None, Asked(number, "", "extend"), ended=False)
+            fresh = run_of(self._plan, self.study, stored.point, slot)
+            proposals.pending.append(Next(fresh, number, "extend", extends=extends))
+        proposals.search.restore(number, stored.point, None, Asked(number, "", "extend"), ended=False)
 
     # Proposals.
 
     def _propose(self) -> Next | None:
         self._rank()
-        if self._pending:
-            return self._pending.pop(0)
+        proposals = self._proposals
+        if proposals is not None and (run := proposals.waiting(stopped=self.stopped is not None)):
+            return run
         searching = sum(trial.by != "confirm" for trial in self.running.values())
-        begun = len(self.ended) + searching if self.search is None else len(self._known)
+        begun = len(self.ended) + searching if proposals is None else proposals.n_known
         if self.stopped is None and begun < self.study.max_trials:
-            return self._fixed_point() if self.search is None else self._search_point(self.search)
+            if proposals is None:
+                return self._fixed_point()
+            proposal = proposals.ask()
+            if proposal is None:
+                self.stopped = f"all {proposals.n_known} points of its search space are known"
+            return proposal
         if searching:
             return None
         seeds, best = self._confirmations(), self.best()
         if not seeds or best is None:
             return None
-        return Next(self._run(confirm.point_of(self.study, best.manifest), seeds[0]), None, "confirm")
+        fresh = run_of(self._plan, self.study, confirm.point_of(self.study, best.manifest), seeds[0])
+        return Next(fresh, None, "confirm")
 
     def _fixed_point(self) -> Next | None:
         for point in self._points:
             manifest = self._plan.manifest(self.study, point.hyperparams, point.seed)
             if manifest.trial_id not in self.ended and manifest.trial_id not in self.running:
                 return Next(manifest, None, "fixed", extends=self._sources.get(manifest.trial_id))
-        return None
-
-    def _search_point(self, search: Search) -> Next | None:
-        """Ask for a point that is neither known nor running, a bounded number of times."""
-        number = self._next_number
-        guess = self._unused_guess()
-        if guess is not None:
-            proposal = self._fresh(search.suggest(number, guess), number, "enqueue")
-            if proposal is not None:
-                return proposal
-            search.tell(number, None)
-        if len(self._known) < self.study.space.size():
-            for attempt in range(_MODEL_ATTEMPTS + _RANDOM_ATTEMPTS):
-                at_random = attempt >= _MODEL_ATTEMPTS
-                point = search.ask(number, attempt, at_random=at_random)
-                proposal = self._fresh(point, number, "search", attempt)
-                if proposal is not None:
-                    return proposal
-                search.tell(number, None)
-            point = search.leftover(number)
-            if point is not None:
-                return self._fresh(point, number, "search", _MODEL_ATTEMPTS + _RANDOM_ATTEMPTS)
-        self.stopped = f"all {len(self._known)} points of its search space are known"
-        return None
-
-    def _fresh(self, point: Mapping[str, Scalar], number: int, by: str, attempt: int = 0) -> Next | None:
-        first, *others = (self._run(point, slot) for slot in slots(self.study))
-        if first.trial_id in self._known:
-            return None
-        self._note(first, number, point)
-        self._pending += [Next(manifest, number, by, attempt) for manifest in others]
-        return Next(first, number, by, attempt)
-
-    def _note(self, first: Manifest, number: int, point: Mapping[str, Scalar]) -> None:
-        self._known[first.trial_id] = self._proposed[number] = dict(point)
-        self._next_number = number + 1
-
-    def _unused_guess(self) -> Mapping[str, Scalar] | None:
-        for guess in self.study.enqueue:
-            if not any(guess.items() <= known.items() for known in self._known.values()):
-                return guess
         return None
 
     def _confirmations(self) -> list[Slot]:
@@ -371,9 +347,6 @@ class Trials:
         return [] if best is None else confirm.runs_of(self.study, best, self.confirmed.values())
 
     # Small things.
-
-    def _run(self, point: Mapping[str, Scalar], slot: Slot) -> Manifest:
-        return run_of(self._plan, self.study, point, slot)
 
     def _judge(self, manifest: Manifest, asked: Asked, outcome: Outcome) -> Ended:
         self._took.append(outcome.runtime_sec + outcome.prepare_sec)

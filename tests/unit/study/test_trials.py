@@ -1,9 +1,14 @@
 from collections import Counter
 from dataclasses import replace
 
+import pytest
+
+from tests.fakes import ShuffledExecutor
 from tests.toyrun import drive, numbered, rows, toy_plan
 from workflow.records import Asked, State
 from workflow.store.store import ArtifactStore
+from workflow.study.driver import Driver
+from workflow.study.search import Search
 from workflow.study.trials import Trials
 
 
@@ -126,3 +131,48 @@ def test_an_older_duplicate_number_is_renumbered(tmp_path):
     again = reopened(plan, tmp_path)
 
     assert again.next().manifest == manifest
+
+
+def test_a_point_that_was_asked_ahead_is_the_next_one_and_needs_no_search(tmp_path, monkeypatch):
+    trials = reopened(toy_plan(sampler="tpe"), tmp_path)
+    trials.next()
+    trials.ask_ahead()
+    trials.ask_ahead()
+    monkeypatch.setattr(Search, "ask", lambda *_, **__: pytest.fail("asked again"))
+
+    assert trials.next().number == 1
+
+
+def test_with_one_trial_in_flight_nothing_is_asked_ahead(tmp_path, monkeypatch):
+    trials = reopened(toy_plan(batch_size=1), tmp_path)
+    monkeypatch.setattr(Search, "ask", lambda *_, **__: pytest.fail("asked"))
+
+    trials.ask_ahead()
+
+
+def test_what_was_asked_ahead_is_forgotten_when_the_study_stops(tmp_path):
+    trials = reopened(toy_plan(batch_size=4, confirm=2, replicates=2), tmp_path)
+    trials.ask_ahead()
+    trials.stopped = "enough"
+
+    assert trials.next() is None
+    assert not trials.is_searching
+
+
+def test_asking_ahead_is_bounded_by_the_number_of_trials_and_by_the_space(tmp_path, monkeypatch):
+    def eager(self):
+        for trials in self._trials.values():
+            trials.ask_ahead()
+
+    monkeypatch.setattr(Driver, "_ask_ahead", eager)
+    few = {"other": {"k": {"low": 1, "high": 3}}}
+
+    seven = drive(toy_plan(max_trials=7, batch_size=3, replicates=2), tmp_path / "a", ShuffledExecutor(1))
+    all_six = drive(
+        toy_plan(methods=("other",), search_space=few, max_trials=50), tmp_path / "b", ShuffledExecutor(2)
+    )
+
+    (study,) = seven.studies
+    assert (len(study.ended), len(study.runs)) == (7, 14)
+    assert {e.asked.number for e in study.ended.values()} == set(range(7))
+    assert len(all_six.studies[0].ended) == 6
