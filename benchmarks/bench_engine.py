@@ -10,7 +10,10 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import optuna
 
@@ -92,22 +95,78 @@ def optuna_alone(trials):
     return (time.perf_counter() - begun) / trials
 
 
+class TimedExecutor:
+    """Threads that run a trial some time after its submission, and note how long until the next one comes."""
+
+    isolates = False
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._pool = seconds, ThreadPoolExecutor(BATCH)
+        self._ended: list[float] = []
+        self.waited: list[float] = []
+
+    def submit(self, function: Callable[..., Any], *args: Any, urgency: float = 0.0) -> Future[Any]:
+        """Run ``function(*args)`` after a while."""
+        del urgency
+        if self._ended:
+            self.waited.append(time.perf_counter() - self._ended.pop(0))
+
+        def later() -> Any:
+            time.sleep(self._seconds)
+            result = function(*args)
+            self._ended.append(time.perf_counter())
+            return result
+
+        return self._pool.submit(later)
+
+    def check(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self._pool.shutdown()
+
+
+def wait_for_next(folder: Path, trials: int, *, ahead: bool) -> float:
+    """Return the median of how long a worker waits for its next trial, TPE knowing so many, two in flight."""
+    Driver(plan(trials), ArtifactStore(folder), InlineExecutor(), quiet).run()
+    executor = TimedExecutor(0.3)
+    driver = Driver(plan(trials + 40, "tpe", 2), ArtifactStore(folder), executor, quiet)
+    if not ahead:
+        driver._ask_ahead = lambda: None
+    driver.run()
+    executor.close()
+    return statistics.median(executor.waited)
+
+
 def main() -> None:
     """Print the figures."""
     os.chdir(Path(__file__).resolve().parents[1])
     sizes = [int(word) for word in sys.argv[1:]] or [100, 1000]
-    with tempfile.TemporaryDirectory() as folder:
-        pairs = [
-            (through_driver(Path(folder) / f"d{i}"), bare_parsl(Path(folder) / f"b{i}")) for i in range(3)
-        ]
+    for label, place in {"memory": Path("/dev/shm"), "disk": None}.items():
+        if place is not None and not place.is_dir():
+            continue
+        with tempfile.TemporaryDirectory(dir=place) as folder:
+            pairs = [
+                (through_driver(Path(folder) / f"d{i}"), bare_parsl(Path(folder) / f"b{i}")) for i in range(3)
+            ]
         ratios = sorted(mine / bare for mine, bare in pairs)
         mine, bare = (statistics.median(side) for side in zip(*pairs, strict=True))
-        print(f"no-op trials/s through the driver {mine:.0f}, tasks/s through bare Parsl {bare:.0f}, "
+        print(f"artifacts in {label}: no-op trials/s through the driver {mine:.0f}, "
+              f"tasks/s of bare Parsl {bare:.0f}, "
               f"ratio {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
         for trials in sizes:
             own, theirs = driver_alone(folder, trials), optuna_alone(trials)
             print(f"{trials:6} trials: driver {1e3 * own:.2f} ms per trial, Optuna ask+tell "
                   f"{1e3 * theirs:.2f} ms, ratio {own / theirs:.2f}")  # fmt: skip
+        for trials in sizes:
+            waits = [
+                1e3 * wait_for_next(Path(folder) / f"w{trials}-{ahead}", trials, ahead=ahead)
+                for ahead in (True, False)
+            ]
+            print(f"{trials:6} trials: a worker waits {waits[0]:.1f} ms for its next one, "
+                  f"{waits[1]:.1f} ms if it is not asked ahead, ratio {waits[0] / waits[1]:.2f}")  # fmt: skip
 
 
 if __name__ == "__main__":
