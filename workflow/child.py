@@ -11,12 +11,18 @@ import os
 import resource
 import signal
 import sys
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import FrameType
 from typing import Any, TextIO
 
 from workflow import worker
 from workflow.errors import Preempted, Pruned, WorkflowError
 from workflow.execution.tether import die_with_parent
+
+_COMMITS = 4
+"""How many commits of a bundle may be under way."""
 
 
 class _Stop:
@@ -69,28 +75,56 @@ def main() -> None:
     if memory_gb:
         size = int(memory_gb * 2**30)
         resource.setrlimit(resource.RLIMIT_DATA, (size, size))
-    for line in sys.stdin:
-        stop.busy = True
-        answer = _answer(json.loads(line), answers, stop, prune)
-        _say(answers, answer | {"leaving": stop.asked})
-        stop.busy = False
-        if stop.asked:
-            return
+    waiting: deque[Future[dict[str, Any]]] = deque()
+    with ThreadPoolExecutor(_COMMITS) as pool:
+        for line in sys.stdin:
+            stop.busy = True
+            request = json.loads(line)
+            in_bundle = request.pop("in_bundle")
+            waiting.append(_run(request, answers, stop, prune, pool if in_bundle else None))
+            # A commit waits for the disk, not for the processor: the next trial can run meanwhile.
+            while waiting and (waiting[0].done() or not in_bundle or stop.asked or len(waiting) > _COMMITS):
+                _say(answers, waiting.popleft().result() | {"leaving": stop.asked and not waiting})
+            stop.busy = bool(waiting)
+            if stop.asked:
+                return
 
 
-def _answer(request: dict[str, Any], answers: TextIO, stop: _Stop, prune: _Prune) -> dict[str, Any]:
+def _run(
+    request: dict[str, Any], answers: TextIO, stop: _Stop, prune: _Prune, pool: ThreadPoolExecutor | None
+) -> Future[dict[str, Any]]:
+    """Run a trial; return the answer, which is there when its outcome is committed."""
+
     def begin() -> None:
         prune.begin()  # first: the answer may bring the signal
-        _say(answers, {"running": True})
+        _say(answers, {"running": request["trial_id"]})
 
     lent = {name: request.pop(name) for name in ("checkpoint_sec", "keep_checkpoint_mb")}
     hooks = worker.Hooks(begin, prune.end, lambda: stop.asked, **lent)
     try:
-        return {"outcome": worker.execute(**request, hooks=hooks)}
+        finish = worker.begin(**request, hooks=hooks)
     except Preempted:
-        return {"preempted": True}
+        return _known({"preempted": True})
     except WorkflowError as error:
-        return {"error": type(error).__name__, "text": str(error)}
+        return _known(_told(error))
+    return _known(_commit(finish)) if pool is None else pool.submit(_commit, finish)
+
+
+def _commit(finish: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return {"outcome": finish()}
+    except WorkflowError as error:
+        return _told(error)
+
+
+def _told(error: WorkflowError) -> dict[str, Any]:
+    return {"error": type(error).__name__, "text": str(error)}
+
+
+def _known(answer: dict[str, Any]) -> Future[dict[str, Any]]:
+    future: Future[dict[str, Any]] = Future()
+    future.set_result(answer)
+    return future
 
 
 def _say(answers: TextIO, data: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import selectors
 import signal
@@ -66,6 +67,8 @@ class Child:
             self._ears.register(stream, selectors.EVENT_READ)
         self._answers: deque[dict[str, Any]] = deque()
         self._torn, self._is_answering = b"", True
+        self._begun: list[str] = []
+        self._since = 0.0
         self.output = b""
 
     def matches(self, limits: Mapping[str, Any]) -> bool:
@@ -75,39 +78,49 @@ class Child:
     def send(self, requests: Sequence[Mapping[str, Any]]) -> None:
         """Hand the child trials to run in turn, each as the arguments of `worker.execute`."""
         assert self._process.stdin is not None
+        self._begun = []
         text = "".join(json.dumps(dict(request)) + "\n" for request in requests)
         with contextlib.suppress(BrokenPipeError):  # it has died: there will be no answer
             self._process.stdin.write(text.encode())
             self._process.stdin.flush()
 
-    def answer(self, budget_sec: float, stop: Path | None = None) -> dict[str, Any]:
+    def answer(self, trial_id: str, budget_sec: float, stop: Path | None = None) -> dict[str, Any]:
         """Return the child's answer to the next trial that it was sent.
 
         Args:
+            trial_id: The trial's.
             budget_sec: Time allowed for the run itself.
             stop: A file; when it appears, the run is to end as pruned.
 
         Raises:
             ChildDied: It ended without one, or was killed for taking too long.
         """
-        running, limit = False, time.monotonic() + self._limits["prepare_sec"]
+        grace_sec = self._limits["grace_sec"]
+        prepared_by, stopped_by = time.monotonic() + self._limits["prepare_sec"], math.inf
         while True:
             while self._answers:
                 answer = self._answers.popleft()
                 if "running" not in answer:
                     return answer
-                running, limit = True, time.monotonic() + budget_sec + self._limits["grace_sec"]
+                self._begun.append(answer["running"])
+                self._since = time.monotonic()
+            running = trial_id in self._begun
+            limit = min(self._since + budget_sec + grace_sec if running else prepared_by, stopped_by)
             if running and stop is not None and stop.exists():
                 self._process.send_signal(signal.SIGUSR1)
-                stop, limit = None, min(limit, time.monotonic() + self._limits["grace_sec"])
+                stop, stopped_by = None, time.monotonic() + grace_sec
             if time.monotonic() > limit:
                 self.kill()
-                raise self._died(self._limits["grace_sec"])
+                raise self._died(grace_sec)
             if not self._is_answering:
                 self._listen(0.1)  # its last words
                 raise self._died(None)
             left = limit - time.monotonic()
             self._listen(left if stop is None else min(left, _LOOK_SEC))
+
+    def has_gone_on_from(self, trial_id: str) -> bool:
+        """Whether a trial had run and the next one had begun when the child was last heard of."""
+        return trial_id in self._begun[:-1]
 
     def kill(self) -> None:
         """End the child and everything that it started."""
@@ -189,12 +202,18 @@ def run_all(
         WorkflowError: The store cannot be read or written.
     """
     answers: list[dict[str, Any] | WorkerLost] = []
+    one_by_one = False
     while len(answers) < len(tickets):
         left = tickets[len(answers) :]
+        if one_by_one:
+            left = left[:1]
         child = _child(limits)
-        child.send([_request(root, ticket, objective, limits) for ticket in left])
+        child.send([_request(root, ticket, objective, limits, ticket is not left[-1]) for ticket in left])
         for ticket in left:
             answer = _outcome(child, root, ticket, limits)
+            if answer is None:
+                one_by_one = True
+                break
             answers.append(answer)
             if isinstance(answer, NodeReclaimed):
                 return answers + [answer] * (len(tickets) - len(answers))  # nothing more is started here
@@ -214,23 +233,29 @@ def _child(limits: Mapping[str, Any]) -> Child:
 
 
 def _request(
-    root: str, ticket: Ticket, objective: Mapping[str, Any], limits: Mapping[str, Any]
+    root: str, ticket: Ticket, objective: Mapping[str, Any], limits: Mapping[str, Any], in_bundle: bool
 ) -> dict[str, Any]:
     names = {"pid": ticket.pid, "method": ticket.method, "trial_id": ticket.trial_id}
     lent = {name: limits[name] for name in ("checkpoint_sec", "keep_checkpoint_mb")}
-    return {"root": root, **names, "objective": objective, **lent}
+    return {"root": root, **names, "objective": objective, "in_bundle": in_bundle, **lent}
 
 
 def _outcome(
     child: Child, root: str, ticket: Ticket, limits: Mapping[str, Any]
-) -> dict[str, Any] | WorkerLost:
-    """Wait for what comes of a trial; forget the child if it has ended."""
+) -> dict[str, Any] | WorkerLost | None:
+    """Wait for what comes of a trial; forget the child if it has ended.
+
+    Returns:
+        None if the next trial took the child along before this one's outcome was stored.
+    """
     names, begun = (ticket.pid, ticket.method, ticket.trial_id), time.monotonic()
     stop = ArtifactStore(Path(root)).paths.stop(*names) if ticket.prunable else None
     try:
-        answer = child.answer(ticket.budget_sec, stop)
+        answer = child.answer(ticket.trial_id, ticket.budget_sec, stop)
     except ChildDied as died:
         del _children[os.getpid()]
+        if child.has_gone_on_from(ticket.trial_id):
+            return None
         state, reason = verdict(died, ticket.budget_sec, limits["memory_gb"])
         if state is State.LOST:
             return WorkerLost(reason)

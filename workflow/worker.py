@@ -86,16 +86,33 @@ def execute(
         WorkflowError: The store cannot be read or written. A failing run is an outcome instead.
         Preempted: The node has to be left; progress is saved.
     """
+    return begin(root, pid, method, trial_id, objective, hooks)()
+
+
+def begin(
+    root: str, pid: str, method: str, trial_id: str, objective: Mapping[str, Any], hooks: Hooks = ALONE
+) -> Callable[[], dict[str, Any]]:
+    """Run a stored trial as `execute` does; return what commits its outcome, in any thread."""
     store = ArtifactStore(Path(root))
     manifest, asked = store.manifest(pid, method, trial_id)
     done = store.outcome(manifest)
-    if done is None:
-        progress = _progress(store, manifest, asked, hooks)
-        done = store.commit(manifest, _attempt(store, manifest, asked, objective, progress, hooks))
+    if done is not None:
+        return functools.partial(_accepted, store, manifest, done)
+    progress = _progress(store, manifest, asked, hooks)
+    outcome = _attempt(store, manifest, asked, objective, progress, hooks)
+
+    def finish() -> dict[str, Any]:
+        done = store.commit(manifest, outcome)
         progress.checkpoint.clear()
-    if manifest.role == "reference" and done.state is State.OK:
-        publish(store, manifest, done)
-    return done.to_json()
+        return _accepted(store, manifest, done)
+
+    return finish
+
+
+def _accepted(store: ArtifactStore, manifest: Manifest, outcome: Outcome) -> dict[str, Any]:
+    if manifest.role == "reference" and outcome.state is State.OK:
+        publish(store, manifest, outcome)
+    return outcome.to_json()
 
 
 def replay(root: str, pid: str, method: str, trial_id: str) -> dict[str, Any]:

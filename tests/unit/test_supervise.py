@@ -168,6 +168,16 @@ def test_a_crash_in_a_bundle_is_the_outcome_of_the_one_that_crashed(tmp_path):
     assert [answer["trial_id"] for answer in answers] == [m.trial_id for m in (first, crashing, last)]
 
 
+def test_a_trial_that_hangs_in_a_bundle_is_the_one_that_is_killed(tmp_path):
+    store, first = with_budget(tmp_path, "none")
+    _, hanging = with_budget(tmp_path, "hang")
+    _, last = stored(tmp_path, x=0.7)
+
+    answers = run_all(store, [first, hanging, last])
+
+    assert [answer["state"] for answer in answers] == ["ok", "timeout", "ok"]
+
+
 def test_a_kill_in_a_bundle_loses_one(tmp_path):
     store, killed = stored(tmp_path, trouble="sigkill")
     _, last = stored(tmp_path, x=0.7)
