@@ -22,4 +22,5 @@ def adam_state(optimiser: torch.optim.Optimizer, weights: Sequence[Tensor]) -> l
 def restore_adam(optimiser: torch.optim.Optimizer, weights: Sequence[Tensor], saved: Sequence[Any]) -> None:
     """Take back what `adam_state` returned."""
     for one, (step, first, second) in zip(weights, saved, strict=False):
-        optimiser.state[one] = {"step": torch.tensor(step), "exp_avg": first, "exp_avg_sq": second}
+        moments = {"exp_avg": first.to(one.device), "exp_avg_sq": second.to(one.device)}
+        optimiser.state[one] = {"step": torch.tensor(step), **moments}

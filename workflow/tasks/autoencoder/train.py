@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 
 from workflow.errors import TaskError
 from workflow.ids import derive_seed
+from workflow.kernels.device import device_of
 from workflow.kernels.snapshot import dumps, loads
 from workflow.load import structure
 from workflow.tasks.autoencoder.network import LOSSES, Autoencoder, masked_loss, take_over
@@ -52,7 +53,7 @@ def run(work: Work) -> Metrics:
     assert work.prepared is not None
     torch.set_num_threads(1)
     params = structure(Params, dict(work.params), "autoencoder")
-    device = _device(params.device)
+    device = device_of(params.device)
     parts = [fold.to(device) for fold in folds(work.problem, work.prepared)]
     saved = work.checkpoint.load()
     done: list[dict[str, Any]] = loads(saved) if saved is not None else []
@@ -108,12 +109,6 @@ def _fit(work: Work, params: Params, fold: Fold, index: int, done: list[dict[str
     if fit.best_state:
         fit.model.load_state_dict(fit.best_state)
     return fit
-
-
-def _device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise TaskError("device cuda: this worker has no GPU that torch can use; take auto or cpu")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def _is_enough(fit: Fit, params: Params) -> bool:

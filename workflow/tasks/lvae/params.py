@@ -94,6 +94,7 @@ class Params:
         cooldown_epochs: Epochs.
         k_consecutive: Times in a row.
         recon_tol: Null or .inf is no limit.
+        device: ``auto`` takes a GPU where the worker has one.
         seed: Of weights, order and random rules; equal seeds share them across all other parameters.
     """
 
@@ -121,6 +122,7 @@ class Params:
     cooldown_epochs: int = 0
     k_consecutive: int = 1
     recon_tol: float | None = None
+    device: Literal["auto", "cuda", "cpu"] = "auto"
     seed: int = 1
 
     def __post_init__(self) -> None:

@@ -84,14 +84,14 @@ class Pruner:
 
     def mask(self, codes: Tensor) -> Tensor:
         """Return *codes* with pruned dimensions at their constants."""
-        return torch.where(self.active, codes, self.frozen_code)
+        return torch.where(self.active.to(codes.device), codes, self.frozen_code.to(codes.device))
 
     @torch.no_grad()
     def observe(self, codes: Tensor) -> None:
         """Take the codes ``(batch, dims)`` of a training batch; one of a single design says nothing."""
         if len(codes) < 2:
             return
-        std, mean = codes.std(dim=0), codes.mean(dim=0)
+        std, mean = codes.std(dim=0).cpu(), codes.mean(dim=0).cpu()
         share = 1.0 - self._beta if self._batches else 1.0
         self.std, self.mean = self.std.lerp(std, share), self.mean.lerp(mean, share)
         self._batches += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from workflow.clock import Deadline
 from workflow.ids import derive_seed
+from workflow.kernels.device import device_of
 from workflow.kernels.optimiser import adam_state, restore_adam
 from workflow.kernels.snapshot import dumps, loads
 from workflow.load import structure
@@ -47,6 +48,10 @@ class Designs:
     spread: float
     mean: Tensor
 
+    def to(self, device: torch.device) -> Designs:
+        """Return the designs on a device."""
+        return replace(self, train=self.train.to(device), val=self.val.to(device), mean=self.mean.to(device))
+
 
 def load_designs(folder: Path, seed: int) -> Designs:
     """Read and split what `designs.make` wrote."""
@@ -62,7 +67,7 @@ class Trainer:
     """Model, optimiser and pruning of one run.
 
     Args:
-        designs: What is learnt.
+        designs: What is learnt; the models live on the same device, the pruner's few numbers on the CPU.
         params: Hyperparameters.
         stream: The run's only source of randomness.
         unit_range: Whether designs lie in [0, 1].
@@ -74,7 +79,7 @@ class Trainer:
         # The encoder's layers draw from the global stream, which is put back afterwards.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**31, (1,), generator=stream)))
-            self.encoder = encoder(params.latent_dim, shape, params.width)
+            self.encoder = encoder(params.latent_dim, shape, params.width).to(designs.train.device)
         self.decoder = Decoder(
             params.latent_dim,
             shape,
@@ -83,7 +88,7 @@ class Trainer:
             bounded=params.use_spectral_norm,
             unit_range=unit_range,
             stream=stream,
-        )
+        ).to(designs.train.device)
         self._weights = [*self.encoder.parameters(), *self.decoder.parameters()]
         self.optimiser = torch.optim.Adam(self._weights, lr=params.lr)
         guards = Safeguards(
@@ -179,7 +184,7 @@ def run(work: Work) -> Metrics:
     params = structure(Params, dict(work.params), "lvae")
     # Equal seeds see the same weights and batches whatever else differs: pairs can be compared.
     stream = Generator().manual_seed(derive_seed("lvae", params.seed, work.replicate))
-    designs = load_designs(work.prepared, work.problem["data_seed"])
+    designs = load_designs(work.prepared, work.problem["data_seed"]).to(device_of(params.device))
     trainer = Trainer(designs, params, stream, unit_range=work.problem["unit_range"])
     saved = work.checkpoint.load()
     if saved is not None:

@@ -25,7 +25,7 @@ def volume(codes: Tensor, active: Tensor, frozen_std: Tensor, eta: float, scale:
         return codes.sum() * 0.0
     # The square root has no gradient at zero, which a dead dimension reaches exactly.
     std = (codes.var(dim=0) + 1e-24).sqrt()
-    std = torch.where(active, std, frozen_std)
+    std = torch.where(active.to(std.device), std, frozen_std.to(std.device))
     return (std / scale + eta).log().mean().exp()
 
 
