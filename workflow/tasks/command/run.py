@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import netrc
 import os
 import selectors
 import subprocess
@@ -12,13 +13,14 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from workflow.errors import TaskError
 from workflow.tasks import source
 from workflow.tasks.base import Metrics, Work
 from workflow.tasks.command.macros import expand
 
-_STANDIN = Path(__file__).parent / "standin"
+_STANDIN, _TEE = (Path(__file__).parent / name for name in ("standin", "tee"))
 _LOOK_SEC = 0.25
 _LAST_WORDS = 400
 
@@ -36,6 +38,7 @@ def run(work: Work) -> Metrics:
     with tempfile.TemporaryDirectory(prefix="parsl-optuna-") as folder:
         scratch = Path(folder)
         (scratch / "params.json").write_text(json.dumps(params), encoding="utf-8")
+        (scratch / "sweep.json").write_text(json.dumps(_as_wandb_has_it(params)), encoding="utf-8")
         environment = _environment(work, scratch)
         words = expand(
             problem["command"],
@@ -46,7 +49,7 @@ def run(work: Work) -> Metrics:
         )
         ears = Ears(work, scratch)
         code, output = _listen(words, environment, ears, shell=problem["shell"])
-        ears.finish()
+        ears.look()
     if code != 0:
         raise TaskError(f"the program left with exit code {code}: {_last_line(output)}")
     if not ears.metrics:
@@ -76,7 +79,7 @@ class Ears:
     """
 
     def __init__(self, work: Work, scratch: Path) -> None:
-        self._work, self._scratch = work, scratch
+        self._work = work
         self._steps = 0
         self._files = [_Tail(scratch / "wandb.jsonl")]
         if work.problem["metrics_file"] is not None:
@@ -102,13 +105,6 @@ class Ears:
         for tail in self._files:
             for text in tail.lines():
                 self.line(text)
-
-    def finish(self) -> None:
-        """Read what is left, a summary of the real wandb included."""
-        self.look()
-        for path in self._scratch.glob("wandb/*run-*/files/wandb-summary.json"):
-            data = json.loads(path.read_text(encoding="utf-8"))
-            self.metrics = {name: value for name, value in data.items() if name[:1] != "_"} | self.metrics
 
 
 class _Tail:
@@ -181,18 +177,39 @@ def _environment(work: Work, scratch: Path) -> dict[str, str]:
     # A program that asks for python means the one that this package runs in.
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", "")])
     environment |= {
-        "WANDB_SWEEP_PARAM_PATH": str(scratch / "params.json"),
+        "WANDB_SWEEP_PARAM_PATH": str(scratch / "sweep.json"),
         "WANDB_RUN_ID": f"{work.seed:x}"[:8],
         "WANDB_DIR": str(scratch),
         "PARSL_OPTUNA_WANDB_LOG": str(scratch / "wandb.jsonl"),
         "PARSL_OPTUNA_SEED": str(work.seed),
         "PARSL_OPTUNA_BUDGET_SEC": str(work.deadline.left_sec),
     }
-    offline = environment.get("WANDB_MODE") in ("offline", "disabled", "dryrun")
-    if offline or importlib.util.find_spec("wandb") is None:
-        known = environment.get("PYTHONPATH")
-        environment["PYTHONPATH"] = str(_STANDIN) + (os.pathsep + known if known else "")
+    wandb = _TEE if _can_reach_wandb(environment) else _STANDIN
+    known = environment.get("PYTHONPATH")
+    environment["PYTHONPATH"] = str(wandb) + (os.pathsep + known if known else "")
     return environment
+
+
+def _can_reach_wandb(environment: Mapping[str, str]) -> bool:
+    """Whether the real wandb is installed, not told to stay offline, and has an account to log in with."""
+    spec = importlib.util.find_spec("wandb")
+    if spec is None or spec.origin is None:  # a folder of that name, as its runs leave, is no package
+        return False
+    if environment.get("WANDB_MODE") in ("offline", "disabled", "dryrun"):
+        return False
+    if environment.get("WANDB_API_KEY"):
+        return True
+    host = urlsplit(environment.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        logins = netrc.netrc(environment.get("NETRC"))
+    except (OSError, netrc.NetrcParseError):
+        return False
+    return logins.authenticators(host) is not None
+
+
+def _as_wandb_has_it(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters in the form in which its agent hands them to a run."""
+    return {"wandb_version": 1} | {name: {"value": value} for name, value in params.items()}
 
 
 def _last_line(output: bytes) -> str:

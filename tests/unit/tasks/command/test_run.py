@@ -1,5 +1,8 @@
 import _thread
+import json
+import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -10,7 +13,7 @@ from workflow.clock import Deadline
 from workflow.errors import SpecError, TaskError
 from workflow.tasks.base import Work, run_task
 from workflow.tasks.command import TASK
-from workflow.tasks.command.run import assembled
+from workflow.tasks.command.run import _TEE, _as_wandb_has_it, _can_reach_wandb, assembled
 
 
 @pytest.fixture
@@ -158,3 +161,68 @@ def test_the_programs_python_is_this_one(here):
     program(here, "import sys, json\nprint(json.dumps({'where': sys.prefix}))")
 
     assert run()[0]["where"] == sys.prefix
+
+
+LOGGING = """
+import wandb
+with wandb.init(project="p", config={"x": 1}) as run:
+    assert wandb.config.x == 5, dict(wandb.config)
+    for step in range(2):
+        wandb.log({"loss": 2 - step}, commit=False)
+        run.log({"acc": step})
+    run.summary["final"] = 7
+"""
+
+
+def heard_by_the_tee(folder, *more_paths, **environment):
+    """Run a program that logs, the tee first on its path; return what was written down."""
+    program(folder, LOGGING)
+    (folder / "sweep.json").write_text(json.dumps(_as_wandb_has_it({"x": 5})))
+    variables = {
+        "PYTHONPATH": os.pathsep.join(map(str, [_TEE, *more_paths])),
+        "WANDB_SWEEP_PARAM_PATH": str(folder / "sweep.json"),
+        "PARSL_OPTUNA_WANDB_LOG": str(folder / "log.jsonl"),
+        "WANDB_DIR": str(folder),
+    }
+    subprocess.run([sys.executable, "p.py"], cwd=folder, env=os.environ | variables | environment, check=True)
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+HEARD = [{"loss": 2, "acc": 0, "_step": 0}, {"loss": 1, "acc": 1, "_step": 1}, {"final": 7}]
+
+
+@pytest.mark.slow
+def test_the_real_wandb_is_heard_as_it_logs(here):
+    packages = here / "packages"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(packages), "wandb"]
+    subprocess.run(install, check=True)
+
+    assert heard_by_the_tee(here, packages, WANDB_MODE="offline") == HEARD
+    assert list(here.glob("wandb/offline-run-*/*.wandb"))  # and it has done its own work
+
+
+def test_where_the_program_has_no_wandb_the_stand_in_takes_over(here):
+    (here / "wandb").mkdir()  # as earlier runs leave one
+
+    assert heard_by_the_tee(here) == HEARD
+
+
+@pytest.mark.parametrize(
+    ("environment", "login", "expected"),
+    [
+        ({}, None, False),
+        ({"WANDB_API_KEY": "k"}, None, True),
+        ({"WANDB_API_KEY": "k", "WANDB_MODE": "offline"}, None, False),
+        ({}, "machine api.wandb.ai login user password k", True),
+        ({}, "machine elsewhere.org login user password k", False),
+        ({"WANDB_BASE_URL": "https://wandb.here.org"}, "machine wandb.here.org login u password k", True),
+    ],
+)
+def test_the_real_wandb_is_used_only_with_an_account(here, monkeypatch, environment, login, expected):
+    (here / "wandb").mkdir()
+    (here / "wandb" / "__init__.py").write_text("")
+    (here / "netrc").write_text(login or "")
+    (here / "netrc").chmod(0o600)
+    monkeypatch.syspath_prepend(here)
+
+    assert _can_reach_wandb({"NETRC": str(here / "netrc")} | environment) is expected

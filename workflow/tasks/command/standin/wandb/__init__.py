@@ -1,4 +1,4 @@
-"""Stands in for ``wandb`` where that is not installed or offline: what is logged goes to a file.
+"""Stands in for ``wandb`` that is not installed, offline or without account: what is logged goes to a file.
 
 Only what sweeps need is here; anything else can be called and does nothing.
 """
@@ -155,7 +155,10 @@ def agent(sweep_id: str, function: Any = None, **_: Any) -> None:
 
 def _swept() -> dict[str, Any]:
     path = os.environ.get("WANDB_SWEEP_PARAM_PATH")
-    return json.loads(Path(path).read_text(encoding="utf-8")) if path and Path(path).exists() else {}
+    if not path or not Path(path).exists():
+        return {}
+    data = json.loads(Path(path).read_text(encoding="utf-8"))
+    return {name: entry["value"] for name, entry in data.items() if name != "wandb_version"}
 
 
 def _write(data: dict[str, Any]) -> None:
