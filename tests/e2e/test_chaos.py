@@ -160,6 +160,18 @@ def test_what_a_trial_does_to_itself_takes_nothing_else_along(tmp_path, trouble,
     assert state == "ok" or rows["reason"].notna().all()
 
 
+def test_a_signal_to_all_processes_at_once_ends_them_and_the_same_command_goes_on(tmp_path, undisturbed):
+    folder = tmp_path / "run"
+    process = start("parsl-optuna", "--config", config_in(folder), "--local")
+    started(folder)
+
+    os.killpg(process.pid, signal.SIGTERM)
+    process.communicate(timeout=30)
+
+    end(start("parsl-optuna", "--config", config_in(folder), "--local"))
+    same(outcomes(folder), undisturbed)
+
+
 def test_a_second_driver_says_who_holds_the_results_and_leaves(tmp_path):
     folder = tmp_path / "run"
     config = config_in(folder)

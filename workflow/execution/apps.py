@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, InvalidStateError
 from functools import partial
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 _MOST_STARTS = 3
 
 _MOST_TEXT = 600
+
+_FAREWELL_SEC = 5.0
+"""A kernel that has not ended so long after an interchange of its own never will."""
 
 ONE_THREAD = "; ".join(
     f"export {name}=1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -67,7 +71,7 @@ class ParslExecutor:
 
     def check(self) -> None:
         """Fail what is in flight when an interchange has died: Parsl would wait for ever."""
-        if self._kernel is None or not any(_is_dead(one) for one in self._kernel.executors.values()):
+        if self._kernel is None or not _is_dead(self._kernel):
             return
         self._abandon()
         for future in list(self._pending):
@@ -80,10 +84,8 @@ class ParslExecutor:
         """Stop the blocks and the kernel."""
         if self._kernel is None:
             return
-        if any(_is_dead(one) for one in self._kernel.executors.values()):
+        if not _clean_up(self._kernel):
             self._abandon()
-        else:
-            self._kernel.cleanup()
         self._kernel, self._app = None, None
 
     def _settle(self, future: Future[Any], inner: Future[Any]) -> None:
@@ -146,9 +148,30 @@ def _has_priorities(executor: Any) -> bool:
     return isinstance(executor, HighThroughputExecutor) and not isinstance(executor, MPIExecutor)
 
 
-def _is_dead(executor: Any) -> bool:
-    process = getattr(executor, "interchange_proc", None)
-    return process is not None and process.poll() is not None
+def _clean_up(kernel: Any) -> bool:
+    """Have a kernel stop everything; return False where it cannot, as an interchange has died.
+
+    That can happen meanwhile: the signal that ends this process may have gone to its whole group.
+    """
+    if _is_dead(kernel):
+        return False
+    cleaning = threading.Thread(target=kernel.cleanup, daemon=True)
+    cleaning.start()
+    died_at = None
+    while cleaning.is_alive():
+        cleaning.join(0.05)
+        if died_at is None and _is_dead(kernel):
+            died_at = time.monotonic()
+        # One that is told to end by the cleaning itself is not waited for much longer.
+        if died_at is not None and time.monotonic() - died_at > _FAREWELL_SEC:
+            return not cleaning.is_alive()
+    return True
+
+
+def _is_dead(kernel: Any) -> bool:
+    """Whether an interchange has ended."""
+    processes = [getattr(executor, "interchange_proc", None) for executor in kernel.executors.values()]
+    return any(process is not None and process.poll() is not None for process in processes)
 
 
 def _resolve(future: Future[Any], *, result: Any = None, error: BaseException | None = None) -> None:
