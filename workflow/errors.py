@@ -49,6 +49,10 @@ class NodeReclaimed(WorkerLost):
     """The scheduler took the node back and the trial saved its progress."""
 
 
+class NotStarted(WorkflowError):
+    """The driver is leaving, and the trial had not begun."""
+
+
 class Preempted(BaseException):
     """The scheduler wants the node back and the trial has saved its state; not to be swallowed."""
 

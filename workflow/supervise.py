@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from workflow import errors, worker
-from workflow.errors import NodeReclaimed, WorkerLost
+from workflow.errors import NodeReclaimed, NotStarted, WorkerLost
 from workflow.records import State
 from workflow.store.store import ArtifactStore
 
@@ -183,8 +183,12 @@ class Ticket(NamedTuple):
 
 
 def run_all(
-    root: str, tickets: Sequence[Ticket], objective: Mapping[str, Any], limits: Mapping[str, Any]
-) -> list[dict[str, Any] | WorkerLost]:
+    root: str,
+    tickets: Sequence[Ticket],
+    objective: Mapping[str, Any],
+    limits: Mapping[str, Any],
+    leaving: str | None = None,
+) -> list[dict[str, Any] | WorkerLost | NotStarted]:
     """Run stored trials one after another in a child process.
 
     Args:
@@ -193,18 +197,21 @@ def run_all(
             several, so that a request to stop could reach the next one.
         objective: As `worker.execute` takes it.
         limits: Fields of `LimitsSpec`.
+        leaving: A file; while it is there, nothing is started.
 
     Returns:
-        For each the accepted outcome as plain data, or `WorkerLost` where the child was killed or preempted
-        from outside, and another try may help.
+        For each the accepted outcome as plain data, `WorkerLost` where the child was killed or preempted
+        from outside, and another try may help, or `NotStarted`.
 
     Raises:
         WorkflowError: The store cannot be read or written.
     """
-    answers: list[dict[str, Any] | WorkerLost] = []
+    answers: list[dict[str, Any] | WorkerLost | NotStarted] = []
     one_by_one = False
     while len(answers) < len(tickets):
         left = tickets[len(answers) :]
+        if leaving is not None and Path(leaving).exists():
+            return [*answers, *(NotStarted("the driver is leaving") for _ in left)]
         if one_by_one:
             left = left[:1]
         child = _child(limits)

@@ -200,9 +200,11 @@ def test_two_drivers_with_results_of_their_own_share_the_artifacts(tmp_path, und
     same(outcomes(folder), undisturbed)
 
 
-def test_ctrl_c_in_a_terminal_drains(tmp_path):
+def test_ctrl_c_in_a_terminal_finishes_what_runs_and_starts_nothing_of_the_queue(tmp_path, undisturbed):
     folder = tmp_path / "run"
-    process = start("parsl-optuna", "--config", config_in(folder, sleep_sec=1.0), "--local")
+    config = config_in(folder)
+    options = ("--local", "--batch-size", "8", "--method-budget", "2")
+    process = start("parsl-optuna", "--config", config, *options)
     started(folder)
 
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the whole group hears it
@@ -210,8 +212,12 @@ def test_ctrl_c_in_a_terminal_drains(tmp_path):
 
     assert code == 130
     assert "what runs is finished" in err
-    manifests = list(folder.glob("artifacts/runs/*/*/*/manifest.json"))
-    assert len(manifests) == len(committed(folder)) < len(POINTS) + 1
+    begun = [line for line in (folder / "log").read_text().splitlines() if line.startswith("guess")]
+    done = [line for line in committed(folder) if "guess" in str(line)]
+    assert len(done) == len(begun) < len(POINTS)
+    assert not list(folder.glob("artifacts/leaving/*"))
+    run("parsl-optuna", "--config", config, *options)
+    same(outcomes(folder), undisturbed)
 
 
 def test_ctrl_c_twice_leaves_at_once(tmp_path, undisturbed):

@@ -13,7 +13,7 @@ import pytest
 from tests.unit.test_worker import stored
 from tests.waiting import wait_for
 from workflow import supervise
-from workflow.errors import NodeReclaimed, StoreError, WorkerLost
+from workflow.errors import NodeReclaimed, NotStarted, StoreError, WorkerLost
 from workflow.records import State
 from workflow.resources import LimitsSpec
 from workflow.supervise import ChildDied, Ticket, verdict
@@ -176,6 +176,18 @@ def test_a_trial_that_hangs_in_a_bundle_is_the_one_that_is_killed(tmp_path):
     answers = run_all(store, [first, hanging, last])
 
     assert [answer["state"] for answer in answers] == ["ok", "timeout", "ok"]
+
+
+def test_nothing_starts_once_the_driver_is_leaving(tmp_path):
+    store, manifest = stored(tmp_path)
+    leaving = tmp_path / "leaving"
+    leaving.touch()
+    ticket = Ticket(manifest.pid, manifest.method, manifest.trial_id, manifest.budget_sec)
+
+    (answer,) = supervise.run_all(str(store.paths.root), [ticket], {}, LIMITS, str(leaving))
+
+    assert type(answer) is NotStarted
+    assert store.outcome(manifest) is None
 
 
 def test_a_kill_in_a_bundle_loses_one(tmp_path):

@@ -129,7 +129,7 @@ def save(plan: RunPlan, result: RunResult, results: Results) -> None:
             e.outcome,
             e.objectives,
             trials.trusted.get(e.manifest.pid),
-            next(site.label for site in trials.study.sites if site.pid == e.manifest.pid),
+            trials.study.label_at(e.manifest.pid),
         )
         for trials in result.studies
         for e in trials.runs.values()

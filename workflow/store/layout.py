@@ -48,6 +48,10 @@ class Artifacts:
         """What was read of the trials of a problem and method."""
         return _below(self.root, "index", pid) / f"{_checked(method)}.json"
 
+    def leaving(self, driver: str) -> Path:
+        """The word of a driver that nothing more of its queue is to start."""
+        return _below(self.root, "leaving", driver)
+
     def manifest(self, pid: str, method: str, trial_id: str) -> Path:
         """What a trial is."""
         return _below(self.runs, pid, method, trial_id, "manifest.json")

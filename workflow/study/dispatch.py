@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import secrets
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -13,9 +16,18 @@ from queue import Empty, SimpleQueue
 from typing import Any, Literal
 
 from workflow import supervise, worker
-from workflow.errors import BlockLost, ExecutorError, NodeReclaimed, StoreError, WorkerLost, WorkflowError
+from workflow.errors import (
+    BlockLost,
+    ExecutorError,
+    NodeReclaimed,
+    NotStarted,
+    StoreError,
+    WorkerLost,
+    WorkflowError,
+)
 from workflow.execution.base import Executor
 from workflow.records import Asked, Manifest, Outcome, State
+from workflow.store.atomic import write_bytes
 from workflow.store.store import ArtifactStore
 from workflow.study.bind import ProblemPlan
 from workflow.study.trials import Trials
@@ -47,7 +59,8 @@ class Job:
 
 
 Result = Outcome | str | None
-"""What came of a job: of a trial or reference its outcome, else None or why the data cannot be made."""
+"""What came of a job: of a trial or reference its outcome, or None where it did not start; of data None, or
+why they cannot be made."""
 
 
 class Dispatch:
@@ -78,6 +91,7 @@ class Dispatch:
         self._numbers = count()
         self._running: dict[int, tuple[Job, ...]] = {}
         self._done: SimpleQueue[tuple[int, Future[Any]]] = SimpleQueue()
+        self._leaving = store.paths.leaving(f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}")
         self.n_started = 0
 
     @property
@@ -102,12 +116,21 @@ class Dispatch:
         """Have a problem's data made."""
         self._prepare(Job("prepare", problem))
 
+    def leave(self) -> None:
+        """Have nothing start any more of what waits for a worker; what runs, runs to its end."""
+        write_bytes(self._leaving, b"", durable=False)
+
+    def close(self) -> None:
+        """Take back what was left for workers to see."""
+        self._leaving.unlink(missing_ok=True)
+
     def run(self, jobs: Sequence[Job]) -> None:
         """Have references or trials run, one after another on the same worker."""
         self.n_started += sum(job.tries == 0 for job in jobs)
         if self._executor.isolates:
             tickets = [_ticket(job) for job in jobs]
-            self._submit(tuple(jobs), supervise.run_all, tickets, self._objective, self._limits)
+            lent = (self._objective, self._limits, str(self._leaving.resolve()))
+            self._submit(tuple(jobs), supervise.run_all, tickets, *lent)
             return
         for job in jobs:
             assert job.manifest is not None
@@ -140,6 +163,10 @@ class Dispatch:
             else:
                 answers = [error] * len(jobs) if error is not None else _answers(future.result())
                 for job, answer in zip(jobs, answers, strict=True):
+                    if isinstance(answer, NotStarted):
+                        self.n_started -= job.tries == 0
+                        results.append((job, None))
+                        continue
                     outcome = answer if isinstance(answer, Outcome) else self._lost(job, answer)
                     results += [] if outcome is None else [(job, outcome)]
         return results

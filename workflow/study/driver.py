@@ -18,7 +18,7 @@ from workflow.store.store import ArtifactStore
 from workflow.study.bind import ProblemPlan
 from workflow.study.dispatch import Dispatch, Job, Result
 from workflow.study.fold import uncollected
-from workflow.study.plan import RunPlan, StudyPlan
+from workflow.study.plan import RunPlan
 from workflow.study.trials import Next, Trials
 
 _REFRESH_SEC = 0.5
@@ -116,8 +116,9 @@ class Driver:
         self._stopping = False
 
     def stop(self) -> None:
-        """Start nothing more; what runs is waited for."""
+        """Start nothing more, not even what waits for a worker; what runs is waited for."""
         self._stopping = True
+        self._dispatch.leave()
 
     def run(self) -> RunResult:
         """Run until every study is done, or until stopped and nothing runs.
@@ -139,6 +140,7 @@ class Driver:
             self._refill()
             self._ask_ahead()
             self._tell()
+        self._dispatch.close()
         self._observe(self.snapshot())
         studies = tuple(
             self._trials[index] for index in sorted(self._trials) if not self._trials[index].early
@@ -276,7 +278,7 @@ class Driver:
         for index, study in enumerate(self._plan.studies):
             if any(site.pid == pid for site in study.sites):
                 self._trials.pop(index, None)
-                self._failures.setdefault(study.pid, f"{_label(study, pid)}: {reason}")
+                self._failures.setdefault(study.pid, f"{study.label_at(pid)}: {reason}")
 
     # Trials.
 
@@ -337,13 +339,18 @@ class Driver:
                 self._go_on(job.problem)
             self._start_early()
             return
-        assert isinstance(result, Outcome)
-        if job.kind == "reference":
+        trials = None if job.study is None else self._trials.get(job.study)
+        if job.manifest is None or job.asked is None:
+            return
+        if not isinstance(result, Outcome):  # it did not start
+            if trials is not None:
+                trials.running.pop(job.manifest.trial_id, None)
+        elif job.kind == "reference":
             self._adopt(job.problem, result)
-        elif job.manifest is not None and job.asked is not None:
+        else:
             self._n_ended += 1
-            if job.study in self._trials:
-                self._trials[job.study].end(job.manifest.trial_id, job.asked, result)
+            if trials is not None:
+                trials.end(job.manifest.trial_id, job.asked, result)
 
     # Progress.
 
@@ -391,7 +398,3 @@ def _asked(proposal: Next) -> Asked:
 
 def _bad(trials: Trials) -> int:
     return sum(entry.outcome.state not in (State.OK, State.PRUNED) for entry in trials.ended.values())
-
-
-def _label(study: StudyPlan, pid: str) -> str:
-    return next(site.label for site in study.sites if site.pid == pid)

@@ -114,6 +114,10 @@ class StudyPlan:
         """Runs per point."""
         return self.replicates * len(self.sites)
 
+    def label_at(self, pid: str) -> str:
+        """Return the label of one of its problems."""
+        return next(site.label for site in self.sites if site.pid == pid)
+
     @cached_property
     def varied(self) -> tuple[str, ...]:
         """Names of what varies, in the space or among the points."""
