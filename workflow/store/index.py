@@ -11,10 +11,13 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from workflow import __version__
 from workflow.errors import StoreError
 from workflow.store.atomic import read_bytes, write_bytes
 
-_VERSION = 1
+_VERSION = f"1 {__version__}"
+"""Another version of the program may want other records."""
+
 _FEWEST = 100
 """Fewer files than that are read faster than an index is kept."""
 

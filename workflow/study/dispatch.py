@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-import os
 import secrets
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -91,7 +90,7 @@ class Dispatch:
         self._numbers = count()
         self._running: dict[int, tuple[Job, ...]] = {}
         self._done: SimpleQueue[tuple[int, Future[Any]]] = SimpleQueue()
-        self._leaving = store.paths.leaving(f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}")
+        self._leaving = store.paths.leaving(secrets.token_hex(8))
         self.n_started = 0
 
     @property
@@ -118,7 +117,8 @@ class Dispatch:
 
     def leave(self) -> None:
         """Have nothing start any more of what waits for a worker; what runs, runs to its end."""
-        write_bytes(self._leaving, b"", durable=False)
+        with contextlib.suppress(StoreError):  # then what waits is waited for
+            write_bytes(self._leaving, b"", durable=False)
 
     def close(self) -> None:
         """Take back what was left for workers to see."""

@@ -91,7 +91,8 @@ def test_a_trial_whose_folder_is_gone_is_forgotten(kept, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", '{"version": 99, "entries": {}}', '{"version": 1}', "\x00" * 9]
+    "content",
+    ["", "{", "[]", '{"version": 99, "entries": {}}', '{"version": "1 0.0.0", "entries": {}}', "\x00" * 9],
 )
 def test_what_a_crash_or_another_version_left_is_no_index(kept, tmp_path, content):
     plan, result, index = kept
