@@ -2,7 +2,8 @@
 
 A tanh network of 1,881 parameters on 1,000 examples, single precision. The peers run in a virtual
 environment of their own: ``python3.11 -m venv PEER`` and
-``PEER/bin/pip install blackjax==1.7.1 posteriors==0.1.3 torch==2.13.0``.
+``PEER/bin/pip install blackjax==1.7.1 posteriors==0.1.3 devinterp==1.3.2 pyro-ppl==1.9.2 torch==2.13.0``.
+A peer that is not installed there is left out.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 import torch
 
 from workflow.kernels import sgld
+from workflow.kernels.diagnostics import ess, mcse
 from workflow.tasks.base import prepare_task
 from workflow.tasks.llc import TASK
 from workflow.tasks.llc.losses import MlpLoss
@@ -93,19 +95,74 @@ def own_steps(path: str) -> float:
 
 
 def compare_steps(peer: Path, path: str) -> None:
-    """Print minibatch steps per second beside those of posteriors, if it is installed there."""
-    script = str(Path(__file__).with_name("peer_posteriors.py"))
-    if subprocess.run([str(peer), "-c", "import posteriors"], capture_output=True, check=False).returncode:
-        click.echo("posteriors is not installed beside blackjax: no steps compared")
-        return
+    """Print minibatch steps per second beside those of posteriors."""
     os.sched_setaffinity(0, {0})
     pairs = []
     for _ in range(PAIRS):
-        theirs = timed([str(peer), script, path, str(CHAINS), str(BATCH)])["steps"]
+        theirs = timed([str(peer), script("posteriors"), path, str(CHAINS), str(BATCH)])["steps"]
         pairs.append((own_steps(path), theirs))
     ours, theirs = (float(np.median(column)) for column in zip(*pairs, strict=True))
     told = f"ours {ours:.0f}, posteriors {theirs:.0f}, ratio {ours / theirs:.1f}"
     click.echo(f"minibatch steps per second, {CHAINS} chains, batch {BATCH}: {told}")
+
+
+def compare_traces(peer: Path, path: str, name: str) -> None:
+    """Print LLC and ESS per second of a peer that leaves a trace of excess losses, beside our own HMC."""
+    rates = []
+    for _ in range(PAIRS):
+        ours = timed([sys.executable, "-c", OURS, path, "0.01", "hmc"])
+        with tempfile.NamedTemporaryFile(suffix=".npy") as kept:
+            theirs = timed([str(peer), script(name), path, kept.name])
+            trace = torch.from_numpy(np.load(kept.name).T.astype(float))  # (draws, chains)
+        size = ess(trace)
+        rates.append((ours["ess"] / ours["drawing"], size / theirs["drawing"]))
+        click.echo(
+            f"{name:12} LLC {float(trace.mean()):.3f} ± {mcse(trace):.3f} ESS {size:.0f}, "
+            f"{rates[-1][1]:.2f} per second of drawing"
+            + (f", {theirs['steps']:.0f} steps per second" if "steps" in theirs else "")
+        )
+    ours, theirs = (float(np.median(column)) for column in zip(*rates, strict=True))
+    click.echo(f"ESS per second of drawing: ours {ours:.1f}, {name} {theirs:.2f}, ratio {ours / theirs:.0f}")
+
+
+def script(name: str) -> str:
+    """Return the path of a peer's script."""
+    return str(Path(__file__).with_name(f"peer_{name}.py"))
+
+
+def has(peer: Path, module: str) -> bool:
+    """Whether a peer is installed; say so if not."""
+    found = not subprocess.run([str(peer), "-c", f"import {module}"], capture_output=True).returncode
+    if not found:
+        click.echo(f"{module} is not installed there")
+    return found
+
+
+def compare_times(peer: Path, path: str, error: float) -> None:
+    """Print times to a standard error beside BlackJAX's."""
+    commands = {
+        "ours, hmc": [sys.executable, "-c", OURS, path, str(error), "hmc"],
+        "ours, sgld": [sys.executable, "-c", OURS, path, str(error), "sgld"],
+        "blackjax": [str(peer), script("blackjax"), path, str(error)],
+    }
+    walls: dict[str, list[float]] = {name: [] for name in commands}
+    rates: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(PAIRS):
+        for name, command in commands.items():
+            found = timed(command)
+            walls[name].append(found["wall"])
+            rates[name].append(found["ess"] / found["wall"])
+            click.echo(
+                f"{name:12} LLC {found['llc']:.3f} ± {found['se']:.3f} {found.get('status', '')} "
+                f"wall {found['wall']:.1f} s, ESS {found['ess']:.0f}, "
+                f"{found['ess'] / found['drawing']:.0f} per second of drawing"
+            )
+    for name in commands:
+        click.echo(
+            f"{name:12} median {np.median(walls[name]):.1f} s from process start "
+            f"({np.median(walls[name]) / np.median(walls['blackjax']):.2f} of blackjax), "
+            f"{np.median(rates[name]):.0f} ESS per second of it"
+        )
 
 
 @click.command()
@@ -120,31 +177,13 @@ def main(peer: Path, error: float) -> None:
             data = {name: arrays[name] for name in ("x", "y", "centre")}
         path = str(Path(folder) / "network.npz")
         np.savez(path, sizes=np.array(WIDTHS), **data)
-        compare_steps(peer, path)
-        peer_script = str(Path(__file__).with_name("peer_blackjax.py"))
-        commands = {
-            "ours, hmc": [sys.executable, "-c", OURS, path, str(error), "hmc"],
-            "ours, sgld": [sys.executable, "-c", OURS, path, str(error), "sgld"],
-            "blackjax": [str(peer), peer_script, path, str(error)],
-        }
-        walls: dict[str, list[float]] = {name: [] for name in commands}
-        rates: dict[str, list[float]] = {name: [] for name in commands}
-        for _ in range(PAIRS):
-            for name, command in commands.items():
-                found = timed(command)
-                walls[name].append(found["wall"])
-                rates[name].append(found["ess"] / found["wall"])
-                click.echo(
-                    f"{name:12} LLC {found['llc']:.3f} ± {found['se']:.3f} {found.get('status', '')} "
-                    f"wall {found['wall']:.1f} s, ESS {found['ess']:.0f}, "
-                    f"{found['ess'] / found['drawing']:.0f} per second of drawing"
-                )
-    for name in commands:
-        click.echo(
-            f"{name:12} median {np.median(walls[name]):.1f} s from process start "
-            f"({np.median(walls[name]) / np.median(walls['blackjax']):.2f} of blackjax), "
-            f"{np.median(rates[name]):.0f} ESS per second of it"
-        )
+        if has(peer, "posteriors"):
+            compare_steps(peer, path)
+        for name in ("devinterp", "pyro"):
+            if has(peer, name):
+                compare_traces(peer, path, name)
+        if has(peer, "blackjax"):
+            compare_times(peer, path, error)
 
 
 if __name__ == "__main__":
