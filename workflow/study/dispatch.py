@@ -90,7 +90,7 @@ class Dispatch:
         self._numbers = count()
         self._running: dict[int, tuple[Job, ...]] = {}
         self._done: SimpleQueue[tuple[int, Future[Any]]] = SimpleQueue()
-        self._leaving = store.paths.leaving(secrets.token_hex(8))
+        self._leaving, self._has_word_out = store.paths.leaving(secrets.token_hex(8)), False
         self.n_started = 0
 
     @property
@@ -118,11 +118,12 @@ class Dispatch:
     def leave(self) -> None:
         """Have nothing start any more of what waits for a worker; what runs, runs to its end."""
         with contextlib.suppress(StoreError):  # then what waits is waited for
-            write_bytes(self._leaving, b"", durable=False)
+            self._has_word_out = write_bytes(self._leaving, b"", durable=False)
 
     def close(self) -> None:
         """Take back what was left for workers to see."""
-        self._leaving.unlink(missing_ok=True)
+        if self._has_word_out:
+            self._leaving.unlink(missing_ok=True)
 
     def run(self, jobs: Sequence[Job]) -> None:
         """Have references or trials run, one after another on the same worker."""
