@@ -39,18 +39,16 @@ class Designs:
         val: For validation.
         variance: Mean over entries of the training variance.
         spread: Square root of the sum over entries of the training variance.
-        mean: ``(…)`` of the training designs.
     """
 
     train: Tensor
     val: Tensor
     variance: float
     spread: float
-    mean: Tensor
 
     def to(self, device: torch.device) -> Designs:
         """Return the designs on a device."""
-        return replace(self, train=self.train.to(device), val=self.val.to(device), mean=self.mean.to(device))
+        return replace(self, train=self.train.to(device), val=self.val.to(device))
 
 
 def load_designs(folder: Path, seed: int) -> Designs:
@@ -60,7 +58,7 @@ def load_designs(folder: Path, seed: int) -> Designs:
     count = round(_TRAINING_SHARE * len(designs))
     train, val = designs[order[:count]], designs[order[count:]]
     variance = train.var(dim=0)
-    return Designs(train, val, float(variance.mean()), float(variance.sum().sqrt()), train.mean(dim=0))
+    return Designs(train, val, float(variance.mean()), float(variance.sum().sqrt()))
 
 
 class Trainer:
