@@ -27,7 +27,7 @@ def nothing_is_left(tmp_path):
     yield
     folder = tmp_path / "run"
     ours = ("parsl-optuna", "HTEX", "process_worker_pool", "workflow.child")
-    wait_for(lambda: not any(named(folder, word) for word in ours), 60)
+    wait_for(lambda: not any(named(folder, word) for word in ours), 120)
     for one in named(folder, ""):  # the helpers of a worker pool that was killed
         one.kill()
 
