@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.bench_engine import quiet
 from workflow.execution.simulated import Imagined, SimulatedExecutor
 from workflow.load import structure
 from workflow.spec import RunSpec
 from workflow.store.imagined import ImaginedStore
-from workflow.study.driver import Driver, Snapshot
+from workflow.study.driver import Driver
 from workflow.study.plan import RunPlan, plan_run
 from workflow.study.simulate import Imagination
 
@@ -69,7 +70,7 @@ def run(orders: Sequence[RunPlan], imagination: Timed) -> tuple[float, float]:
     """Run plans one after another; return the makespan, and utilisation until the last trial starts."""
     executor = SimulatedExecutor(WORKERS, imagination.imagine)
     for one in orders:
-        Driver(one, imagination.store, executor, _quiet, executor.now).run()
+        Driver(one, imagination.store, executor, quiet, executor.now).run()
     usage = executor.usage()
     return usage.makespan_sec, usage.busy_before_sec / (WORKERS * usage.last_start_sec)
 
@@ -78,10 +79,6 @@ def in_turn(studies: RunPlan, batch: int) -> list[RunPlan]:
     """Return the references alone, then every study alone."""
     alone = [replace(studies, studies=(replace(one, batch_size=batch),)) for one in studies.studies]
     return [replace(studies, studies=()), *alone]
-
-
-def _quiet(snapshot: Snapshot) -> None:
-    del snapshot
 
 
 def main() -> None:

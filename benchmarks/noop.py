@@ -9,7 +9,8 @@ from workflow.space import Float, Scalar, Space
 from workflow.tasks.base import Metrics, Task, Work
 
 
-def _resolve(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
+def resolve(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Take a problem as it is written."""
     del where
     return dict(raw)
 
@@ -34,7 +35,7 @@ def run(work: Work) -> Metrics:
 TASK = Task(
     name="benchmarks.noop:TASK",
     version=1,
-    resolve=_resolve,
+    resolve=resolve,
     methods=("noop",),
     complete=_complete,
     space=_space,

@@ -23,7 +23,6 @@ from benchmarks.tables import Table, names, space, table
 from workflow import supervise
 from workflow.execution.simulated import Imagined, SimulatedExecutor
 from workflow.load import structure
-from workflow.records import Outcome, State
 from workflow.space import Int
 from workflow.spec import RunSpec
 from workflow.store.imagined import ImaginedStore
@@ -59,20 +58,7 @@ def product(name: str, batch: int, seed: int) -> list[float]:
         def imagine(ticket: supervise.Ticket) -> Imagined:
             manifest, _ = store.manifest(ticket.pid, ticket.method, ticket.trial_id)
             loss, seconds = chosen.look(manifest.hyperparams)
-            outcome = Outcome(
-                manifest.trial_id,
-                manifest.pid,
-                manifest.method,
-                State.OK,
-                None,
-                runtime_sec=seconds,
-                budget_sec=manifest.budget_sec,
-                started="",
-                ended="",
-                host="",
-                metrics={"loss": loss},
-            )
-            return Imagined(seconds, store.commit(manifest, outcome).to_json())
+            return Imagined(seconds, store.imagine(manifest, seconds, {"loss": loss}).to_json())
 
         executor = SimulatedExecutor(batch, imagine)
         plan = plan_run(structure(RunSpec, raw, "bench"), "bench")

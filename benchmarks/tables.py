@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.noop import resolve
 from workflow.space import Categorical, Int, Scalar, Space
 from workflow.tasks.base import Metrics, Task, Work
 
@@ -95,11 +96,6 @@ def _families() -> dict[str, Any]:
     }
 
 
-def _resolve(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
-    del where
-    return dict(raw)
-
-
 def _complete(
     problem: Mapping[str, Any], method: str, params: Mapping[str, Any], where: str
 ) -> dict[str, Scalar]:
@@ -115,7 +111,7 @@ def _run(work: Work) -> Metrics:
 TASK = Task(
     name="benchmarks.tables:TASK",
     version=1,
-    resolve=_resolve,
+    resolve=resolve,
     methods=("look",),
     complete=_complete,
     space=lambda problem, method: space(problem["table"]),  # noqa: ARG005

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from workflow.errors import CorruptArtifact, SpecError
-from workflow.objective import ERROR, Objective, evaluate, finite, signed_error
+from workflow.objective import evaluate_asked, finite, signed_error
 from workflow.records import Asked, Manifest, Outcome, Trusted
 from workflow.store.atomic import write_bytes
 from workflow.store.store import ArtifactStore
@@ -120,23 +120,20 @@ def _objectives(task: Task, outcome: Outcome, trusted: Trusted | None) -> Mappin
     """Return the objectives of a trial; those of one that ended before its reference were not known then."""
     if not outcome.judged_by:
         return outcome.objectives
-    spec = dict(outcome.judged_by)
-    names = tuple(spec.pop("names", (ERROR,)))
-    comparison = task.reference.comparison if task.reference else None
     values = {**outcome.metrics, "runtime_sec": outcome.runtime_sec}
-    return evaluate(Objective(**spec), names, values, comparison, trusted)
+    return evaluate_asked(outcome.judged_by, values, task.comparison, trusted)
 
 
 def _trusted(store: ArtifactStore, task: Task, pid: str) -> Trusted | None:
-    if task.reference is None:
+    names = task.comparison
+    if names is None:
         return None
-    names = task.reference.comparison
     return store.reference(pid, names.reference, names.reference_se)
 
 
 def _fields(task: Task) -> list[tuple[str, pa.DataType]]:
     """Return the fixed columns; the seed contract's come first."""
-    comparison = task.reference.comparison if task.reference else None
+    comparison = task.comparison
     reference = [comparison.reference, comparison.reference_se] if comparison else []
     names = {"pid": "str", "method": "str", "trial_id": "str", "trial_number": "int", "state": "str"}
     names |= {"reason": "str", "objective": "float", "error": "float"}
@@ -152,7 +149,7 @@ def _fields(task: Task) -> list[tuple[str, pa.DataType]]:
 
 def _row(entry: Entry, task: Task) -> dict[str, Any]:
     manifest, outcome, trusted = entry.manifest, entry.outcome, entry.trusted
-    comparison = task.reference.comparison if task.reference else None
+    comparison = task.comparison
     error = signed_error(outcome.metrics, comparison, trusted)
     row: dict[str, Any] = {
         "pid": manifest.pid,

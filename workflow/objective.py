@@ -66,6 +66,18 @@ def evaluate(
     return found
 
 
+def evaluate_asked(
+    asked: Mapping[str, Any],
+    values: Mapping[str, Any],
+    comparison: Comparison | None,
+    trusted: Trusted | None,
+) -> dict[str, float | None]:
+    """Compute objectives as plain data asks for: fields of `Objective`, and their names under ``names``."""
+    spec = dict(asked)
+    names = tuple(spec.pop("names", (ERROR,)))
+    return evaluate(Objective(**spec), names, values, comparison, trusted)
+
+
 def signed_error(
     values: Mapping[str, Any], comparison: Comparison | None, trusted: Trusted | None
 ) -> float | None:

@@ -23,7 +23,7 @@ from workflow import __version__
 from workflow.clock import Deadline, utc_now
 from workflow.errors import CorruptArtifact, Pruned, StoreError, TaskError
 from workflow.ids import derive_seed
-from workflow.objective import ERROR, Objective, evaluate, finite
+from workflow.objective import evaluate_asked, finite
 from workflow.records import OUTCOME_KEYS, Asked, Manifest, Outcome, State
 from workflow.store.checkpoint import Checkpoint
 from workflow.store.progress import Reporter, stop_reason
@@ -131,8 +131,7 @@ def replay(root: str, pid: str, method: str, trial_id: str) -> dict[str, Any]:
     data = _attempt(store, manifest, asked, {}, _Progress(), ALONE).to_json()
     agrees = None
     if stored is not None:
-        task = resolve_task(manifest.task)
-        name = task.reference.comparison.value if task.reference else task.metric
+        name = resolve_task(manifest.task).result
         agrees = (stored.state, stored.metrics.get(name)) == (data["state"], finite(data.get(name)))
     return data | {"agrees": agrees}
 
@@ -303,7 +302,7 @@ def _run(
 
 def _classify(task: Task, metrics: Metrics) -> tuple[State, str | None]:
     """Call a run without a finite result invalid, so that it is never told as a value."""
-    name = task.reference.comparison.value if task.reference else task.metric
+    name = task.result
     if name in metrics and finite(metrics[name]) is None:
         return State.INVALID, f"{name} is {metrics[name]}" + _because(metrics)
     return State.OK, None
@@ -328,14 +327,11 @@ def _objectives(
 ) -> dict[str, float | None]:
     if manifest.role == "reference":
         return {}
-    spec = dict(objective)
-    names = tuple(spec.pop("names", (ERROR,)))
-    task = resolve_task(manifest.task)
-    comparison = task.reference.comparison if task.reference else None
+    comparison = resolve_task(manifest.task).comparison
     trusted = None
     if comparison is not None:
         trusted = store.reference(manifest.pid, comparison.reference, comparison.reference_se)
-    return evaluate(Objective(**spec), names, values, comparison, trusted)
+    return evaluate_asked(objective, values, comparison, trusted)
 
 
 def publish(store: ArtifactStore, manifest: Manifest, outcome: Outcome) -> None:

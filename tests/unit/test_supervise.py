@@ -1,5 +1,6 @@
 """Real child processes that misbehave."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -134,9 +135,9 @@ def test_a_store_that_fails_is_not_the_trial_s_fault(tmp_path):
         run(store, manifest)
 
 
-def test_a_node_that_is_wanted_back_costs_no_step(tmp_path):
-    log = tmp_path / "log"
-    store, manifest = stored(tmp_path / "a", trouble="steps", log=str(log))
+@contextlib.contextmanager
+def reclaimed(log):
+    """Take the node back from a trial that writes to *log*, in its sixth step."""
 
     def reclaim():
         wait_for(lambda: log.exists() and "step 5" in log.read_text())
@@ -145,9 +146,16 @@ def test_a_node_that_is_wanted_back_costs_no_step(tmp_path):
 
     thread = threading.Thread(target=reclaim)
     thread.start()
-    with pytest.raises(NodeReclaimed):
-        run(store, manifest)
+    yield
     thread.join()
+
+
+def test_a_node_that_is_wanted_back_costs_no_step(tmp_path):
+    log = tmp_path / "log"
+    store, manifest = stored(tmp_path / "a", trouble="steps", log=str(log))
+
+    with reclaimed(log), pytest.raises(NodeReclaimed):
+        run(store, manifest)
     outcome = run(store, manifest)
 
     steps = [line for line in log.read_text().splitlines() if line.startswith("step")]
@@ -205,15 +213,8 @@ def test_nothing_of_a_bundle_starts_on_a_node_that_is_wanted_back(tmp_path):
     store, long = stored(tmp_path / "a", trouble="steps", log=str(log))
     _, later = stored(tmp_path / "a", x=0.7)
 
-    def reclaim():
-        wait_for(lambda: log.exists() and "step 5" in log.read_text())
-        (child,) = supervise._children.values()
-        os.kill(child._process.pid, signal.SIGTERM)
-
-    thread = threading.Thread(target=reclaim)
-    thread.start()
-    answers = run_all(store, [long, later])
-    thread.join()
+    with reclaimed(log):
+        answers = run_all(store, [long, later])
 
     assert [type(answer) for answer in answers] == [NodeReclaimed, NodeReclaimed]
     assert store.outcome(later) is None

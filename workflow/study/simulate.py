@@ -11,9 +11,8 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
-from workflow.clock import utc_now
 from workflow.execution.simulated import Imagined, SimulatedExecutor
-from workflow.records import Manifest, Outcome, State, Trusted
+from workflow.records import Trusted
 from workflow.store.imagined import ImaginedStore
 from workflow.store.store import ArtifactStore
 from workflow.study.driver import Driver, Snapshot
@@ -140,30 +139,16 @@ class Imagination:
         self.n_imagined += 1
         self.n_measured += bool(times)
         seconds = self._random.choice(times) if times else manifest.budget_sec
-        outcome = self.store.commit(manifest, self._outcome(manifest, seconds))
+        outcome = self.store.imagine(manifest, seconds, self._metrics())
         if manifest.role == "reference":
             self.store.imagine_reference(manifest.pid, Trusted(0.0, 0.0, "ok", None, manifest.trial_id))
         return Imagined(seconds, outcome.to_json())
 
-    def _outcome(self, manifest: Manifest, seconds: float) -> Outcome:
-        names = {*self.plan.objectives, self.plan.task.metric, self.plan.objective.metric}
-        if self.plan.task.reference is not None:
-            names.add(self.plan.task.reference.comparison.value)
-        metrics = {name: self._random.random() for name in sorted(names - {None})}
-        now = utc_now()
-        return Outcome(
-            manifest.trial_id,
-            manifest.pid,
-            manifest.method,
-            State.OK,
-            None,
-            runtime_sec=seconds,
-            budget_sec=manifest.budget_sec,
-            started=now,
-            ended=now,
-            host="",
-            metrics={name: value for name, value in metrics.items() if name != "runtime_sec"},
-        )
+    def _metrics(self) -> dict[str, float]:
+        """Return values at random for everything that may be judged."""
+        plan = self.plan
+        names = {*plan.objectives, plan.task.metric, plan.task.result, plan.objective.metric}
+        return {name: self._random.random() for name in sorted(names - {None, "runtime_sec"})}
 
 
 class _ProposalCost:

@@ -354,10 +354,8 @@ class Trials:
         return Ended(manifest, asked, outcome, self._objectives(metrics, manifest.pid))
 
     def _objectives(self, metrics: Mapping[str, Any], pid: str) -> dict[str, float | None]:
-        reference = self._plan.task.reference
-        comparison = reference.comparison if reference else None
-        trusted = self.trusted.get(pid)
-        return evaluate(self._plan.objective, self._plan.objectives, metrics, comparison, trusted)
+        plan, trusted = self._plan, self.trusted.get(pid)
+        return evaluate(plan.objective, plan.objectives, metrics, plan.task.comparison, trusted)
 
 
 def _order(ended: Ended) -> tuple[tuple[float, ...], tuple[float, str, str]]:

@@ -115,6 +115,16 @@ class Task:
     irrelevant: Callable[[str, Mapping[str, Any]], frozenset[str]] | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def comparison(self) -> Comparison | None:
+        """Names of what is compared; None without a reference."""
+        return None if self.reference is None else self.reference.comparison
+
+    @property
+    def result(self) -> str:
+        """The metric without which a run has no result."""
+        return self.metric if self.comparison is None else self.comparison.value
+
 
 def resolve_task(name: str) -> Task:
     """Find a task by name, or by ``module:NAME``.
