@@ -26,7 +26,7 @@ def nothing_is_left(tmp_path):
     """However a driver ends, its workers end too."""
     yield
     folder = tmp_path / "run"
-    ours = ("parsl-optuna", "HTEX", "process_worker_pool", "workflow.child")
+    ours = ("parsl-optuna", "HTEX", "execution.pool", "workflow.child")
     wait_for(lambda: not any(named(folder, word) for word in ours), 120)
     for one in named(folder, ""):  # the helpers of a worker pool that was killed
         one.kill()
@@ -106,7 +106,7 @@ def test_kill_9_of_the_driver_at_any_moment(tmp_path, undisturbed, seed):
     same(outcomes(folder), undisturbed)
 
 
-@pytest.mark.parametrize("victim", ["workflow.child", "process_worker_pool.py", "HTEX interchange"])
+@pytest.mark.parametrize("victim", ["workflow.child", "execution.pool", "HTEX interchange"])
 def test_kill_9_of_what_serves_the_driver(tmp_path, undisturbed, victim):
     folder = tmp_path / "run"
     process = start("parsl-optuna", "--config", config_in(folder), "--local")

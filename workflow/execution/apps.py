@@ -136,8 +136,12 @@ def _call(
 def _tie(executor: Any) -> None:
     """Have an executor's interchange end with this process, and its workers with the interchange."""
     command = getattr(executor, "interchange_launch_cmd", None)
-    if command is not None:
-        executor.interchange_launch_cmd = [sys.executable, "-m", "workflow.execution.tether", *command]
+    if command is None:
+        return
+    executor.interchange_launch_cmd = [sys.executable, "-m", "workflow.execution.tether", *command]
+    program, _, arguments = executor.launch_cmd.partition(" ")
+    if program == "process_worker_pool.py":  # else a user has said how workers are started
+        executor.launch_cmd = f"python3 -m workflow.execution.pool {arguments}"
 
 
 def _has_priorities(executor: Any) -> bool:
