@@ -10,7 +10,8 @@ demo: .venv/.installed  ## tune three methods on two small problems
 	$(BIN)/parsl-optuna --config config/quickstart.yaml --local
 
 test: .venv/.installed-dev  ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 tests/unit
+	$(BIN)/python -m pytest --ignore tests/unit
 
 slow: .venv/.installed-dev  ## run the tests that take minutes
 	$(BIN)/python -m pytest -m slow

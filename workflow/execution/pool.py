@@ -7,6 +7,7 @@ node until the walltime. This watches the interchange's port from the first mome
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import runpy
 import socket
@@ -15,7 +16,6 @@ import threading
 import time
 from collections.abc import Sequence
 
-import psutil
 from parsl.executors.high_throughput import process_worker_pool
 
 _CONNECT_SEC = 5.0
@@ -39,7 +39,7 @@ def leave_when_unserved(addresses: Sequence[str], port: int, period_sec: float, 
         time.sleep(period_sec)
         if is_served(addresses, port):
             served_at = time.monotonic()
-    for child in psutil.Process().children(recursive=True):
+    for child in multiprocessing.active_children():
         child.terminate()
     os._exit(1)  # the thread that waits for the interchange cannot be told to end
 
