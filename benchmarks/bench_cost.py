@@ -72,6 +72,8 @@ def memory(draws: int) -> float:
 def run_draws(draws: int) -> None:
     """Draw from a quadratic target with as much memory as it takes; print it."""
     from workflow.clock import Deadline  # noqa: PLC0415
+    from workflow.kernels.stages import Stages  # noqa: PLC0415
+    from workflow.store.checkpoint import Checkpoint  # noqa: PLC0415
     from workflow.tasks.llc.auto import run_auto  # noqa: PLC0415
     from workflow.tasks.llc.estimand import Estimand  # noqa: PLC0415
     from workflow.tasks.llc.losses import QuadraticLoss  # noqa: PLC0415
@@ -85,7 +87,8 @@ def run_draws(draws: int) -> None:
     # About 9 reads of the clock per draw: a deadline in draws, not in seconds.
     ticks = iter(range(10**9))
     deadline = Deadline(float(draws), now=lambda: float(next(ticks)))
-    run_auto(Estimand(target), Auto("hmc", 1e-12, 64), stream, deadline, lambda *_: None)
+    estimand = Estimand(target)
+    run_auto(estimand, Auto("hmc", 1e-12, 64), Stages(Checkpoint(), stream, estimand), deadline)
     print(json.dumps({"megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 
 

@@ -1,6 +1,6 @@
 """Every method at its defaults against targets with known answers: accuracy, coverage of intervals, honesty.
 
-``truth`` runs the two kernels of ``auto``; ``truth --all`` every method; ``--seeds 5`` repeats. A result is a
+``truth`` runs the kernels of ``auto``; ``truth --all`` every method; ``--seeds 5`` repeats. A result is a
 silent failure when it is further than 3 standard errors + 3 % from the truth and its status is ok.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -22,8 +22,9 @@ from benchmarks.targets import TARGETS, Known
 from workflow.clock import Deadline
 from workflow.tasks.base import Work, prepare_task, run_task
 from workflow.tasks.llc import TASK
+from workflow.tasks.llc.params import Kernel
 
-AUTO = {"auto hmc": ("auto", {"kernel": "hmc"}), "auto sgld": ("auto", {"kernel": "sgld"})}
+AUTO = {f"auto {kernel}": ("auto", {"kernel": kernel}) for kernel in get_args(Kernel)}
 FIXED: dict[str, tuple[str, dict[str, Any]]] = {
     "hmc": ("hmc", {}),
     "sgld": ("sgld", {}),

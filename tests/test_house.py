@@ -27,7 +27,7 @@ LAYERS = [
 ]
 DOORS = {
     "torch": {"kernels", "tasks"},
-    "parsl": {"execution.apps", "execution.cluster"},
+    "parsl": {"execution.apps", "execution.cluster", "execution.pool"},
     "optuna": {"study.search", "study.samplers", "study.pruners", "study.importance"},
     "matplotlib": {"report.plots"},
     "yaml": {"load"},

@@ -61,7 +61,7 @@ def estimate_llc(
     *,
     n_beta: float | None = None,
     gamma: float = 1.0,
-    kernel: Literal["hmc", "sgld"] = "hmc",
+    kernel: Literal["langevin", "hmc", "sgld"] = "langevin",
     relative_error: float = 0.005,
     budget_sec: float = 60.0,
     polish: bool = False,
@@ -79,7 +79,8 @@ def estimate_llc(
         data: Inputs ``(n, ...)`` and targets ``(n, ...)``.
         n_beta: t, the factor on the loss; n / ln n by default.
         gamma: Precision of the localiser gamma/2 |w - w*|^2.
-        kernel: ``hmc`` uses all data in every step and is exact; ``sgld`` uses minibatches.
+        kernel: ``langevin`` takes most from a gradient; ``hmc`` has no error of discretisation; ``sgld``
+            uses minibatches.
         relative_error: Stop once the standard error is this share of the LLC.
         budget_sec: Or when so many seconds have passed.
         polish: Move the weights to a stationary point first; a negative LLC shows that they are not at one.

@@ -97,7 +97,12 @@ def run(
             diverged = None
         if deadline.expired:
             break
-    return state, _stack(rows, infos, grad_evals, done - schedule.first, done < schedule.n_steps)
+    return state, _stack(rows, infos, grad_evals, done - schedule.first, truncated=done < schedule.n_steps)
+
+
+def nothing() -> Trace:
+    """Return a trace without a draw."""
+    return _stack([], [], 0, 0, truncated=False)
 
 
 def extend(first: Trace, second: Trace) -> Trace:
@@ -140,7 +145,7 @@ def _picked(trace: Trace, draws: slice) -> Trace:
 
 
 def _stack(
-    rows: list[dict[str, Tensor]], infos: list[Info], grad_evals: int, done: int, truncated: bool
+    rows: list[dict[str, Tensor]], infos: list[Info], grad_evals: int, done: int, *, truncated: bool
 ) -> Trace:
     names = rows[0] if rows else {}
     empty = torch.empty(0, 0)

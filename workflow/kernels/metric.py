@@ -8,7 +8,7 @@ mean is the compromise, which minimises the Fisher divergence to a standard norm
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -25,8 +25,7 @@ _PRIOR_DRAWS = 5.0
 _RANGE = 1e4
 
 
-@dataclass(frozen=True)
-class Metric:
+class Metric(NamedTuple):
     """w = centre + S z with S = diag(sd) (I + Q diag(stretch - 1) Q').
 
     Attributes:
@@ -115,7 +114,8 @@ def _stiff_directions(gradients: Tensor) -> tuple[Tensor, Tensor]:
         kept = eigenvalues > level * (1.0 + math.sqrt(dim / draws)) ** 2
         eigenvalues, weights = eigenvalues[kept], weights[:, kept]
         basis = scaled.T @ weights / eigenvalues.sqrt()
-    return eigenvalues.to(gradients.dtype), basis.to(gradients.dtype)
+    # Rows in memory one after the other, as they will lie when they have been kept and read back.
+    return eigenvalues.to(gradients.dtype), basis.to(gradients.dtype).contiguous()
 
 
 def _bounded(scales: Tensor, otherwise: Tensor) -> Tensor:

@@ -92,6 +92,7 @@ class Stages:
         content = progress.load()
         self._kept: list[Any] = loads(content) if content is not None else []
         self._next = 0
+        self._until: _UntilDue | None = None
 
     def warm_up(
         self,
@@ -138,8 +139,7 @@ class Stages:
             if kept["ended"] and not self._goes_on(kept, trace.n_steps, schedule.n_steps, deadline):
                 return state, trace
         while True:
-            pause = math.inf if self._tell is None else time.monotonic() + self._tell_sec
-            until = _UntilDue(deadline, self._progress, pause)
+            until = _UntilDue(deadline, self._progress, self._pause())
             done = 0 if trace is None else trace.n_steps
             rest = chain.Schedule(schedule.n_steps, schedule.every, done)
             state, more = chain.run(kernel, state, self.stream, rest, observe, until)
@@ -186,9 +186,51 @@ class Stages:
         self._keep([state, done], ended=True)
         return state, done
 
+    def through(
+        self,
+        step: Callable[[S], S],
+        state: S,
+        has_ended: Callable[[S], bool],
+        drawn: Callable[[S], tuple[int, Tensor]] | None = None,
+    ) -> S:
+        """Call *step* until *state* has ended, as one stage that is kept whenever saving is due.
+
+        *drawn* gives the steps and draws so far, for `Tell`. A step that takes long ends early by `until`.
+        """
+        kept = self._open()
+        if kept is not None:
+            state = rebuild(state, kept["data"])
+            self._restore()
+            if kept["ended"]:
+                return state
+        told_at = time.monotonic()
+        while not has_ended(state):
+            state = step(state)
+            if self._tell is not None and drawn and time.monotonic() - told_at >= self._tell_sec:
+                self._tell(*drawn(state))
+                told_at = time.monotonic()
+            if self._is_due() and not has_ended(state):
+                self._keep(state, ended=False)
+        self._keep(state, ended=True)
+        return state
+
+    def until(self, deadline: Deadline) -> chain.Expiring:
+        """Return what expires with *deadline*, or when it is time to save or to tell."""
+        self._until = _UntilDue(deadline, self._progress, self._pause())
+        return self._until
+
     def close(self) -> None:
         """Keep the end of the run, for a longer one."""
         self._progress.keep(lambda: dumps(self._kept))
+
+    def _is_due(self) -> bool:
+        """Whether to save now, or the last step has ended early for it."""
+        until, self._until = self._until, None
+        return (until is not None and until.is_due) or self._progress.due()
+
+    def _pause(self) -> float:
+        """Return when it is time to tell."""
+        return math.inf if self._tell is None else time.monotonic() + self._tell_sec
 
     def _open(self) -> Any:
         """Begin the next stage; return what is kept of it."""

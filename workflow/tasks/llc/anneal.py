@@ -8,6 +8,7 @@ the loss narrows only the directions it sees (annealing; Neal 2001, arXiv:physic
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -15,6 +16,7 @@ from torch import Generator, Tensor
 from workflow.clock import Deadline
 from workflow.kernels import hmc
 from workflow.kernels.batch import normal_like
+from workflow.kernels.stages import Stages
 from workflow.tasks.llc.estimand import Estimand
 
 _RUNGS_PER_DECADE = 4
@@ -24,7 +26,15 @@ _COLD = 1.01
 _ACCEPT = 0.7
 
 
-def annealed(estimand: Estimand, chains: int, generator: Generator, deadline: Deadline) -> Tensor:
+class _Cooling(NamedTuple):
+    """Where the cooling is: rungs done, positions ``(chains, dim)``, step sizes ``(chains, 1)``."""
+
+    rung: int
+    position: Tensor
+    sizes: Tensor
+
+
+def annealed(estimand: Estimand, chains: int, stages: Stages, deadline: Deadline) -> Tensor:
     """Draw starts ``(chains, dim)``.
 
     Each rung raises the factor on the loss by 10^(1/4), from where the loss hardly counts up to t, and
@@ -34,32 +44,42 @@ def annealed(estimand: Estimand, chains: int, generator: Generator, deadline: De
     Args:
         estimand: What the chains will sample.
         chains: How many.
-        generator: Source of randomness.
+        stages: Source of randomness, and where progress is kept.
         deadline: When it expires, the remaining rungs are skipped.
     """
     like = estimand.centre.expand(chains, -1)
-    w = estimand.centre + normal_like(like, generator) / math.sqrt(estimand.gamma)
+    w = estimand.centre + normal_like(like, stages.stream) / math.sqrt(estimand.gamma)
     excess = estimand.excess(w) / estimand.t
     first = 1.0 / max(float(excess.nan_to_num(torch.inf).median()), 1.0 / estimand.t)
     rungs = max(1, math.ceil(_RUNGS_PER_DECADE * math.log10(estimand.t / first)))
     sizes = torch.full((chains, 1), 0.5 / math.sqrt(estimand.gamma), dtype=w.dtype, device=w.device)
+
+    def cool(state: _Cooling) -> _Cooling:
+        rung = state.rung + 1
+        t = first * (estimand.t / first) ** (rung / rungs)
+        allowed = _COOL if rung < rungs else _COLD
+        w, sizes = _equilibrated(estimand, t, allowed, state, stages.stream, deadline)
+        return _Cooling(rungs if deadline.expired else rung, w, sizes)
+
+    return stages.through(cool, _Cooling(0, w, sizes), lambda state: state.rung >= rungs).position
+
+
+def _equilibrated(
+    estimand: Estimand, t: float, allowed: float, start: _Cooling, generator: Generator, deadline: Deadline
+) -> tuple[Tensor, Tensor]:
+    """Move chains under a factor *t* on the loss until the virial is *allowed*; also return step sizes."""
+    chains, sizes = len(start.position), start.sizes
     ones = torch.ones_like(estimand.centre)
     leapfrogs = max(1, round(4.0 * estimand.dim**0.25))  # at a given acceptance, steps shrink as dim^(-1/4)
-    for rung in range(1, rungs + 1):
-        t = first * (estimand.t / first) ** (rung / rungs)
-        potential = estimand.tempered(t)
-        state = hmc.init(w, generator, potential=potential)
-        for _ in range(_REPEATS):
-            settings = hmc.Params(sizes, ones, leapfrogs)
-            state, info = hmc.step(state, generator, potential=potential, params=settings)
-            # Chains share a third of what they learn, so that none is left with a hopeless step.
-            sizes = sizes * (info.acceptance.unsqueeze(1) - _ACCEPT).exp().clamp(max=1.2)
-            sizes = (0.7 * sizes.log() + 0.3 * sizes.log().mean()).exp()
-            virial = ((state.position - estimand.centre) * state.gradient).sum(-1) / estimand.dim
-            allowed = _COOL if rung < rungs else _COLD
-            if float(virial.mean() - virial.std() / math.sqrt(chains)) <= allowed or deadline.expired:
-                break
-        w = state.position
-        if deadline.expired:
+    potential = estimand.tempered(t)
+    state = hmc.init(start.position, generator, potential=potential)
+    for _ in range(_REPEATS):
+        settings = hmc.Params(sizes, ones, leapfrogs)
+        state, info = hmc.step(state, generator, potential=potential, params=settings)
+        # Chains share a third of what they learn, so that none is left with a hopeless step.
+        sizes = sizes * (info.acceptance.unsqueeze(1) - _ACCEPT).exp().clamp(max=1.2)
+        sizes = (0.7 * sizes.log() + 0.3 * sizes.log().mean()).exp()
+        virial = ((state.position - estimand.centre) * state.gradient).sum(-1) / estimand.dim
+        if float(virial.mean() - virial.std() / math.sqrt(chains)) <= allowed or deadline.expired:
             break
-    return w
+    return state.position, sizes

@@ -10,11 +10,13 @@ import torch
 from torch import Generator, Tensor, nn
 
 from workflow.clock import Deadline
+from workflow.kernels.stages import Stages
+from workflow.store.checkpoint import Checkpoint
 from workflow.tasks.llc.auto import run_auto
 from workflow.tasks.llc.centre import find_centre
 from workflow.tasks.llc.estimand import Estimand
 from workflow.tasks.llc.module import pose
-from workflow.tasks.llc.params import Auto
+from workflow.tasks.llc.params import Auto, Kernel
 from workflow.tasks.llc.spec import Posterior, Training
 from workflow.tasks.llc.target import Target, examine
 
@@ -25,7 +27,7 @@ class Settings:
 
     n_beta: float | None
     gamma: float
-    kernel: Literal["hmc", "sgld"]
+    kernel: Kernel
     relative_error: float
     polish: bool
     precision: Literal["float64", "float32"]
@@ -66,14 +68,9 @@ def run(
     target = Target(posterior, sampled.loss, centre.to(dtype), diagonal.to(dtype), summary)
     stream = Generator(centre.device).manual_seed(settings.seed)
     estimand, params = Estimand(target), Auto(settings.kernel, settings.relative_error)
-    metrics, trace = run_auto(estimand, params, stream, deadline, _untold)
+    metrics, trace = run_auto(estimand, params, Stages(Checkpoint(), stream, estimand), deadline)
     excess, radius = trace.values.get("excess"), trace.values.get("radius")
     if excess is None or radius is None:
         nothing = torch.empty(0, 0).numpy()
         return Result(metrics, nothing, nothing)
     return Result(metrics, excess.cpu().numpy(), (2.0 / settings.gamma * radius).sqrt().cpu().numpy())
-
-
-def _untold(steps: int, excess: Tensor) -> None:
-    """Drop what no one reads."""
-    del steps, excess

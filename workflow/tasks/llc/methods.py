@@ -57,13 +57,12 @@ def run(work: Work) -> Metrics:
     torch.set_num_threads(1)
     estimand = Estimand(load(work.problem, work.prepared))
     stream = Generator().manual_seed(work.seed)
+    stages = Stages(work.checkpoint, stream, estimand, partial(_tell, work))
     if work.method == "auto":
-        params = bind(Auto, work.params)
-        metrics, trace = run_auto(estimand, params, stream, work.deadline, partial(_tell, work))
+        metrics, trace = run_auto(estimand, bind(Auto, work.params), stages, work.deadline)
         if work.files is not None and trace.n_draws:
             save_trace(trace, estimand.gamma, work.files)
         return metrics
-    stages = Stages(work.checkpoint, stream, estimand, partial(_tell, work))
     method: Callable[..., Metrics] = _METHODS[work.method]
     metrics = method(estimand, bind(_PARAMS[work.method], work.params), stages, work.deadline)
     stages.close()

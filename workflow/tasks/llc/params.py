@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from workflow.errors import SpecError, nearest
 from workflow.load import read_yaml, structure, unstructure
@@ -12,6 +12,9 @@ from workflow.space import Categorical, Dimension, Float, Int, Scalar, Space
 from workflow.tasks.llc.spec import PRESETS
 
 P = TypeVar("P")
+
+Kernel = Literal["langevin", "hmc", "sgld"]
+"""What draws for `Auto`."""
 
 _FEWEST_CHAINS = 4
 
@@ -109,7 +112,7 @@ class Auto:
     *kernel* draws; *chains* null is 8 to 256, more in fewer dimensions.
     """
 
-    kernel: Literal["hmc", "sgld"] = "hmc"
+    kernel: Kernel = "langevin"
     relative_error: float = 0.005
     chains: int | None = None
 
@@ -172,7 +175,7 @@ def space(problem: Mapping[str, Any], method: str) -> Space:
             "leapfrog_steps": Int(4, 64, log=True),
             "draws": Int(1000, 10000, step=1000),
         },
-        "auto": {"kernel": Categorical(("hmc", "sgld"))},
+        "auto": {"kernel": Categorical(get_args(Kernel))},
     }
     if method not in spaces:
         raise SpecError(f"no method '{method}'; {nearest(method, spaces)}")

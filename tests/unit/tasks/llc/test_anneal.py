@@ -3,6 +3,8 @@ import torch
 
 from tests.scenarios import Bench, n_beta
 from workflow.clock import Deadline
+from workflow.kernels.stages import Stages
+from workflow.store.checkpoint import Checkpoint
 from workflow.tasks.llc.anneal import annealed
 from workflow.tasks.llc.estimand import Estimand
 from workflow.tasks.llc.target import load
@@ -16,11 +18,17 @@ def estimand_of(raw, folder):
     return Estimand(load(bench.problem, folder))
 
 
+def alone(estimand, generator):
+    """Stages of which nothing is kept."""
+    return Stages(Checkpoint(), generator, estimand)
+
+
 def test_starts_have_the_posterior_widths_in_stiff_and_flat_directions(tmp_path, generator):
     curvature = [0.0, 0.0, 1e-2, 1.0, 50.0]
     raw = {"model": {"kind": "quadratic", "dim": 5, "curvature": curvature}, "overrides": N_1000}
 
-    w = annealed(estimand_of(raw, tmp_path), 4000, generator, Deadline())
+    estimand = estimand_of(raw, tmp_path)
+    w = annealed(estimand, 4000, alone(estimand, generator), Deadline())
 
     ratio = w.var(0) * (n_beta(1000) * torch.tensor(curvature) + 1).double()
     assert float(ratio.min()) > 0.67
@@ -31,7 +39,7 @@ def test_chains_arrive_at_the_energy_of_a_singular_target(tmp_path, generator):
     """Starts near w* would lack the width of the flat directions: virial over dim far below 1."""
     estimand = estimand_of(SINGULAR, tmp_path)
 
-    w = annealed(estimand, 256, generator, Deadline())
+    w = annealed(estimand, 256, alone(estimand, generator), Deadline())
 
     _, gradient = estimand.energy(w, generator)
     virial = (w - estimand.centre).mul(gradient).sum(-1).mean() / estimand.dim
@@ -42,7 +50,7 @@ def test_a_deadline_ends_it_early(tmp_path, generator):
     ticks = iter(range(10**6))
     estimand = estimand_of(SINGULAR, tmp_path)
 
-    w = annealed(estimand, 4, generator, Deadline(2.0, now=lambda: float(next(ticks))))
+    w = annealed(estimand, 4, alone(estimand, generator), Deadline(2.0, now=lambda: float(next(ticks))))
 
     assert bool(torch.isfinite(w).all())
     assert next(ticks) < 20

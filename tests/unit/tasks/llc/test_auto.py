@@ -30,7 +30,7 @@ KNOWN = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kernel", ["hmc", "sgld"])
+@pytest.mark.parametrize("kernel", ["langevin", "hmc", "sgld"])
 @pytest.mark.parametrize("name", KNOWN)
 def test_the_answer_is_right_within_its_error(tmp_path, name, kernel):
     raw, truth, uncertainty = KNOWN[name]
@@ -46,7 +46,7 @@ def test_the_answer_is_right_within_its_error(tmp_path, name, kernel):
     assert not metrics["truncated"]
 
 
-@pytest.mark.parametrize("kernel", ["hmc", "sgld"])
+@pytest.mark.parametrize("kernel", ["langevin", "hmc", "sgld"])
 def test_a_network_on_minibatches_and_on_all_data_agree(tmp_path, kernel):
     tanh = {"kind": "mlp", "in_dim": 2, "out_dim": 1, "depth": 1, "hidden": 3, "activation": "tanh"}
     bench = Bench({"model": tanh, "overrides": {"data": {"n_data": 600}}}, tmp_path)
@@ -60,7 +60,7 @@ def test_a_network_on_minibatches_and_on_all_data_agree(tmp_path, kernel):
     assert difference < SIGMAS * math.hypot(metrics["se_hat"], exact["se_hat"]) + slack
 
 
-@pytest.mark.parametrize("kernel", ["hmc", "sgld"])
+@pytest.mark.parametrize("kernel", ["langevin", "hmc", "sgld"])
 def test_a_wrong_centre_is_exactly_negative_and_said(tmp_path, kernel):
     model = {"kind": "quadratic", "dim": 4, "curvature": [2.0], "offset": 0.3}
 
@@ -114,7 +114,7 @@ def test_the_traces_are_left_for_a_picture(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kernel", ["hmc", "sgld"])
+@pytest.mark.parametrize("kernel", ["langevin", "hmc", "sgld"])
 @pytest.mark.parametrize("name", ["regular", "w1^2 w2^2", "dln (2, 2, 2) 0"])
 def test_stated_intervals_cover_the_truth(tmp_path, name, kernel):
     """95 % intervals over 100 seeds: between 90 and 99 of them hold the exact value."""
