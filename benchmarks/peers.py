@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import numpy as np
@@ -27,6 +27,7 @@ from workflow.kernels.diagnostics import ess, mcse
 from workflow.tasks.base import prepare_task
 from workflow.tasks.llc import TASK
 from workflow.tasks.llc.losses import MlpLoss
+from workflow.tasks.llc.params import Kernel
 
 WIDTHS = (4, 40, 40, 1)
 MODEL = {"kind": "mlp", "in_dim": 4, "out_dim": 1, "depth": 2, "widths": [40, 40], "activation": "tanh"}
@@ -107,17 +108,17 @@ def compare_steps(peer: Path, path: str) -> None:
 
 
 def compare_traces(peer: Path, path: str, name: str) -> None:
-    """Print LLC and ESS per second of a peer that leaves a trace of excess losses, beside our own HMC."""
+    """Print LLC and ESS per second of a peer that leaves a trace of excess losses, beside our own."""
     rates = []
     for _ in range(PAIRS):
-        ours = timed([sys.executable, "-c", OURS, path, "0.01", "hmc"])
+        ours = timed([sys.executable, "-c", OURS, path, "0.01", "langevin"])
         with tempfile.NamedTemporaryFile(suffix=".npy") as kept:
             theirs = timed([str(peer), script(name), path, kept.name])
             trace = torch.from_numpy(np.load(kept.name).T.astype(float))  # (draws, chains)
         size = ess(trace)
         rates.append((ours["ess"] / ours["drawing"], size / theirs["drawing"]))
         click.echo(
-            f"{name:12} LLC {float(trace.mean()):.3f} ± {mcse(trace):.3f} ESS {size:.0f}, "
+            f"{name:14} LLC {float(trace.mean()):.3f} ± {mcse(trace):.3f} ESS {size:.0f}, "
             f"{rates[-1][1]:.2f} per second of drawing"
             + (f", {theirs['steps']:.0f} steps per second" if "steps" in theirs else "")
         )
@@ -141,8 +142,10 @@ def has(peer: Path, module: str) -> bool:
 def compare_times(peer: Path, path: str, error: float) -> None:
     """Print times to a standard error beside BlackJAX's."""
     commands = {
-        "ours, hmc": [sys.executable, "-c", OURS, path, str(error), "hmc"],
-        "ours, sgld": [sys.executable, "-c", OURS, path, str(error), "sgld"],
+        **{
+            f"ours, {kernel}": [sys.executable, "-c", OURS, path, str(error), kernel]
+            for kernel in get_args(Kernel)
+        },
         "blackjax": [str(peer), script("blackjax"), path, str(error)],
     }
     walls: dict[str, list[float]] = {name: [] for name in commands}
@@ -153,13 +156,13 @@ def compare_times(peer: Path, path: str, error: float) -> None:
             walls[name].append(found["wall"])
             rates[name].append(found["ess"] / found["wall"])
             click.echo(
-                f"{name:12} LLC {found['llc']:.3f} ± {found['se']:.3f} {found.get('status', '')} "
+                f"{name:14} LLC {found['llc']:.3f} ± {found['se']:.3f} {found.get('status', '')} "
                 f"wall {found['wall']:.1f} s, ESS {found['ess']:.0f}, "
                 f"{found['ess'] / found['drawing']:.0f} per second of drawing"
             )
     for name in commands:
         click.echo(
-            f"{name:12} median {np.median(walls[name]):.1f} s from process start "
+            f"{name:14} median {np.median(walls[name]):.1f} s from process start "
             f"({np.median(walls[name]) / np.median(walls['blackjax']):.2f} of blackjax), "
             f"{np.median(rates[name]):.0f} ESS per second of it"
         )

@@ -28,6 +28,9 @@ _REJECTED = 0.03
 _SLACK = 4.0
 """Energy errors up to this many of their standard deviations are let pass where more are rejected."""
 
+_FORGETTING = 6.0
+"""Time in which momenta of the exact law become those of the scheme, which are colder: 1 - (step / 2)^2."""
+
 _RECORDED = 0.3
 """Time between draws, where every direction has unit scale: nothing changes much in less."""
 
@@ -92,6 +95,8 @@ def by_langevin(estimand: Estimand, arrived: Arrived, generator: Generator) -> R
     typical = float(torch.stack(changes).abs().median()) / 0.6745  # of a normal distribution
     slack = _SLACK * typical if share > _REJECTED else 0.0
     kernel = langevin.build(potential, langevin.Params(size, slack=slack))
+    for _ in range(math.ceil(_FORGETTING / size)):
+        state, _ = kernel.step(state, generator)
     told = {"step_size": size, "largest_curvature": stiffest, "slack": slack}
     return Run(kernel, state, max(1, round(_RECORDED / size)), _on_all_data(estimand, arrived), told)
 
