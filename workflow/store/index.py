@@ -6,6 +6,7 @@ read from are still the same; an index that is missing, cut short or of another 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -70,7 +71,7 @@ class Index:
         self._is_new = True
 
     def keep(self) -> None:
-        """Write the index, if there is anything new to keep."""
+        """Write the index, if there is anything new to keep and room for it; nothing depends on it."""
         if not self._is_new or len(self._entries) < _FEWEST:
             return
         self._is_new = False
@@ -80,7 +81,8 @@ class Index:
             if _current(Path(self._folder + name)) == entry.signature
         }
         content = json.dumps({"version": _VERSION, "entries": entries}).encode()
-        write_bytes(self._path, content, durable=False)
+        with contextlib.suppress(StoreError):
+            write_bytes(self._path, content, durable=False)
 
     def _name(self, path: Path) -> str:
         return str(path).removeprefix(self._folder)

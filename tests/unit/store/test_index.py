@@ -116,6 +116,18 @@ def test_it_is_written_only_when_there_is_something_new(kept, tmp_path):
     assert len(json.loads(index.read_text())["entries"]) == 2 * 14
 
 
+def test_one_that_cannot_be_written_is_done_without(tmp_path):
+    plan = toy_plan(1.0)
+    drive(plan, tmp_path)
+    (tmp_path / "index").write_text("a file where a folder should be")
+    store = ArtifactStore(tmp_path)
+    again(plan, store)
+
+    store.keep_indexes()
+
+    assert (tmp_path / "index").is_file()
+
+
 def test_few_files_have_none(tmp_path, monkeypatch):
     monkeypatch.setattr("workflow.store.index._FEWEST", 100)
     plan = toy_plan(1.0)
