@@ -32,6 +32,7 @@ from workflow.tasks.llc.params import Kernel
 WIDTHS = (4, 40, 40, 1)
 MODEL = {"kind": "mlp", "in_dim": 4, "out_dim": 1, "depth": 2, "widths": [40, 40], "activation": "tanh"}
 PAIRS = 3
+PEERS = ("posteriors", "devinterp", "pyro", "blackjax")
 CHAINS, BATCH, STEPS = 16, 256, 1000
 
 OURS = """
@@ -171,7 +172,8 @@ def compare_times(peer: Path, path: str, error: float) -> None:
 @click.command()
 @click.option("--peer", type=click.Path(path_type=Path), required=True, help="Python that has the peers.")
 @click.option("--error", default=0.01, show_default=True)
-def main(peer: Path, error: float) -> None:
+@click.option("--only", default="", help="One of the peers.")
+def main(peer: Path, error: float, only: str) -> None:
     """Print a line per run and the ratios of the medians."""
     problem = TASK.resolve({"model": MODEL, "overrides": {"data": {"n_data": 1000}}}, "benchmark")
     with tempfile.TemporaryDirectory() as folder:
@@ -180,12 +182,13 @@ def main(peer: Path, error: float) -> None:
             data = {name: arrays[name] for name in ("x", "y", "centre")}
         path = str(Path(folder) / "network.npz")
         np.savez(path, sizes=np.array(WIDTHS), **data)
-        if has(peer, "posteriors"):
+        chosen = [name for name in PEERS if only in name and has(peer, name)]
+        if "posteriors" in chosen:
             compare_steps(peer, path)
         for name in ("devinterp", "pyro"):
-            if has(peer, name):
+            if name in chosen:
                 compare_traces(peer, path, name)
-        if has(peer, "blackjax"):
+        if "blackjax" in chosen:
             compare_times(peer, path, error)
 
 

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.stats import genpareto
 from torch import Tensor
 
 TRUSTED = 0.7
@@ -46,6 +45,8 @@ def expectation(values: Tensor, log_ratios: Tensor) -> Corrected:
 
 def _smoothed(ratios: Tensor) -> tuple[Tensor, float]:
     """Replace the largest ratios by the expected order statistics of a Pareto tail fitted to them."""
+    from scipy.stats import genpareto  # noqa: PLC0415  a second that no other method should pay
+
     count = len(ratios)
     tail = int(min(0.2 * count, 3.0 * math.sqrt(count)))
     order = torch.argsort(ratios)
