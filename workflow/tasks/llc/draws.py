@@ -31,6 +31,7 @@ _SLACK = 4.0
 _FORGETTING = 6.0
 """Time in which momenta of the exact law become those of the scheme, which are colder: 1 - (step / 2)^2."""
 
+_BURN_IN_SHARE = 0.2
 _RECORDED = 0.3
 """Time between draws, where every direction has unit scale: nothing changes much in less."""
 
@@ -51,13 +52,14 @@ _DRIFT = 2.5
 
 
 class Run(NamedTuple):
-    """What draws, how often to record, and what was chosen."""
+    """What draws, how often to record, what was chosen, and how many steps to drop first."""
 
     kernel: Kernel[Any]
     state: Any
     every: int
     observe: Callable[[Any, Any], dict[str, Tensor]]
     settings: dict[str, Any]
+    burn_in: int = 0
 
 
 def by_hmc(estimand: Estimand, arrived: Arrived, generator: Generator) -> Run:
@@ -84,7 +86,7 @@ def by_langevin(estimand: Estimand, arrived: Arrived, generator: Generator) -> R
     potential = metric.potential(estimand.energy)
     z = metric.coordinates(arrived.position)
     stiffest = _largest_curvature(potential, z, generator)
-    size = _STEP / math.sqrt(max(stiffest, 1.0))
+    size = _STEP / math.sqrt(max(1.0, stiffest))  # 1.0 first: a curvature of nan is none
     kernel = langevin.build(potential, langevin.Params(size))
     state, changes, rejected = kernel.init(z, generator), [], []
     for _ in range(_SETTLING):
@@ -93,12 +95,12 @@ def by_langevin(estimand: Estimand, arrived: Arrived, generator: Generator) -> R
         rejected.append(1.0 - info.acceptance)
     share = float(torch.stack(rejected).mean())
     typical = float(torch.stack(changes).abs().median()) / 0.6745  # of a normal distribution
-    slack = _SLACK * typical if share > _REJECTED else 0.0
+    slack = _SLACK * typical if share > _REJECTED and math.isfinite(typical) else 0.0
     kernel = langevin.build(potential, langevin.Params(size, slack=slack))
-    for _ in range(math.ceil(_FORGETTING / size)):
-        state, _ = kernel.step(state, generator)
     told = {"step_size": size, "largest_curvature": stiffest, "slack": slack}
-    return Run(kernel, state, max(1, round(_RECORDED / size)), _on_all_data(estimand, arrived), told)
+    observe = _on_all_data(estimand, arrived)
+    every, burn_in = max(1, round(_RECORDED / size)), math.ceil(_FORGETTING / size)
+    return Run(kernel, state, every, observe, told, burn_in)
 
 
 def by_sgld(estimand: Estimand, arrived: Arrived, generator: Generator) -> Run:
@@ -161,8 +163,12 @@ def draw(run: Run, stages: Stages, wanted: float, deadline: Deadline) -> chain.T
         trace = trace._replace(truncated=done < at.steps)
         return _judged(_Drawing(chains, trace, at.every, at.steps, done, ended=False), wanted)
 
-    begin = _Drawing(run.state, chain.nothing(), run.every, _FIRST_DRAWS * run.every, 0, ended=False)
-    return stages.through(advance, begin, lambda at: at.ended, _drawn).trace
+    nothing = chain.Schedule(run.burn_in, every=run.burn_in + 1)
+    part = deadline.part(_BURN_IN_SHARE)
+    state, burnt = stages.chain(run.kernel, run.state, nothing, lambda _, __: {}, part)
+    begin = _Drawing(state, chain.nothing(), run.every, _FIRST_DRAWS * run.every, 0, ended=False)
+    trace = stages.through(advance, begin, lambda at: at.ended, _drawn).trace
+    return trace._replace(n_steps=burnt.n_steps + trace.n_steps)
 
 
 def _judged(at: _Drawing, wanted: float) -> _Drawing:
