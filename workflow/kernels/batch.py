@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Generator, Tensor
@@ -18,6 +18,21 @@ def normal_like(position: Tensor, generator: Generator) -> Tensor:
 def uniform_like(values: Tensor, generator: Generator) -> Tensor:
     """Draw uniforms on [0, 1) of the shape, dtype and device of *values*."""
     return torch.rand(values.shape, generator=generator, dtype=values.dtype, device=values.device)
+
+
+class Verdict(NamedTuple):
+    """A Metropolis test, each ``(chains,)``; an energy error that is not finite is infinite."""
+
+    change: Tensor
+    acceptance: Tensor
+    accepted: Tensor
+
+
+def metropolis(change: Tensor, generator: Generator) -> Verdict:
+    """Accept with probability min(1, exp(-change)), *change* the energy errors ``(chains,)``."""
+    change = torch.where(torch.isfinite(change), change, torch.inf)
+    acceptance = torch.exp(-change.clamp(min=0.0))
+    return Verdict(change, acceptance, uniform_like(change, generator) < acceptance)
 
 
 def select(chosen: Tensor, new: N, old: N) -> N:

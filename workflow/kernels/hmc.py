@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from workflow.kernels.batch import normal_like, select, uniform_like
+from workflow.kernels.batch import metropolis, normal_like, select, uniform_like
 from workflow.kernels.types import DIVERGENCE_THRESHOLD, Info, Kernel, Potential
 
 _SHORT = 2.0**-0.5
@@ -76,10 +76,7 @@ def step(state: State, generator: Generator, *, potential: Potential, params: Pa
         + _kinetic(end_momentum, params.inverse_mass)
         - _kinetic(momentum, params.inverse_mass)
     )
-    change = torch.where(torch.isfinite(change), change, torch.inf)
-    acceptance = torch.exp(-change.clamp(min=0.0))
-    uniform = uniform_like(change, generator)
-    accepted = uniform < acceptance
+    change, acceptance, accepted = metropolis(change, generator)
     diverged = (change > DIVERGENCE_THRESHOLD) & (shrink <= _SHORT**params.spread)
     return select(accepted, proposal, state), Info(acceptance, change, diverged, n_steps)
 

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-import torch
 from torch import Generator, Tensor
 
-from workflow.kernels.batch import normal_like, select, uniform_like
+from workflow.kernels.batch import metropolis, normal_like, select
 from workflow.kernels.types import DIVERGENCE_THRESHOLD, Info, Kernel, Potential
 
 
@@ -70,11 +69,9 @@ def step(state: State, generator: Generator, *, potential: Potential, params: Pa
     energy, gradient = potential(position, generator)
     momentum = refreshed - 0.5 * size * gradient
     change = energy - state.potential + _gain(kicked, state.momentum) + _gain(momentum, refreshed)
-    change = torch.where(torch.isfinite(change), change, torch.inf)
-    acceptance = torch.exp(-change.clamp(min=0.0))
-    accepted = (change <= params.slack) | (uniform_like(change, generator) < acceptance)
+    change, acceptance, accepted = metropolis(change, generator)
     turned = state._replace(momentum=-state.momentum)
-    new = select(accepted, State(position, momentum, energy, gradient), turned)
+    new = select(accepted | (change <= params.slack), State(position, momentum, energy, gradient), turned)
     return new, Info(acceptance, change, change > DIVERGENCE_THRESHOLD, 1)
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from workflow.kernels.batch import normal_like, select, uniform_like
+from workflow.kernels.batch import metropolis, normal_like, select
 from workflow.kernels.types import DIVERGENCE_THRESHOLD, Info, Kernel, Potential
 
 # Minimal-norm integrator (McLachlan 1995; Omelyan et al. 2003): two gradients per step.
@@ -92,11 +92,9 @@ def _adjusted_step(
     for _ in range(n_steps):
         moved, error = _minimal_norm(moved, potential, params, generator)
         change = change + error
-    change = torch.where(torch.isfinite(change), change, torch.inf)
-    acceptance = torch.exp(-change.clamp(min=0.0))
-    uniform = uniform_like(change, generator)
+    change, acceptance, accepted = metropolis(change, generator)
     info = Info(acceptance, change, change > DIVERGENCE_THRESHOLD, 2 * n_steps)
-    return select(uniform < acceptance, moved, start), info
+    return select(accepted, moved, start), info
 
 
 def _minimal_norm(
