@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from workflow.kernels import sgld
+from workflow.kernels.device import one_core
 from workflow.kernels.diagnostics import ess, mcse
 from workflow.tasks.base import prepare_task
 from workflow.tasks.llc import TASK
@@ -73,7 +74,7 @@ def timed(command: list[str]) -> dict[str, Any]:
 
 def own_steps(path: str) -> float:
     """Return minibatch SGLD chain-steps per second on one thread."""
-    torch.set_num_threads(1)
+    one_core()
     with np.load(path) as arrays:
         x, y, centre = (torch.from_numpy(arrays[name]).float() for name in ("x", "y", "centre"))
     loss = MlpLoss(x, y, WIDTHS, "tanh", bias=True)
@@ -83,7 +84,7 @@ def own_steps(path: str) -> float:
         rows = torch.randint(len(x), (len(w), BATCH), generator=generator)
         value, gradient = loss.value_and_grad(w, rows)
         shift = w - centre
-        return t * value + 0.5 * shift.square().sum(-1), t * gradient + shift
+        return t * value + 0.5 * shift.square().sum(-1), (t * gradient).add_(shift)
 
     stream = torch.Generator().manual_seed(0)
     kernel = sgld.build(potential, potential, sgld.Params(1e-4))

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+import torch
 from torch import Generator, Tensor
+from torch.linalg import vecdot
 
 from workflow.kernels.batch import metropolis, normal_like, select
 from workflow.kernels.types import DIVERGENCE_THRESHOLD, Info, Kernel, Potential
@@ -61,20 +63,20 @@ def step(state: State, generator: Generator, *, potential: Potential, params: Pa
     to that factor (Sivak, Chodera & Crooks 2013, arXiv:1107.2967), so a Metropolis test on it, with momenta
     reversed on rejection, leaves the target invariant.
     """
-    size = params.step_size
-    kept = math.exp(-params.friction * size)
-    kicked = state.momentum - 0.5 * size * state.gradient
-    refreshed = kept * kicked + math.sqrt(1.0 - kept * kept) * normal_like(kicked, generator)
-    position = state.position + 0.5 * size * (kicked + refreshed)
+    half = 0.5 * params.step_size
+    kept = math.exp(-params.friction * params.step_size)
+    kicked = torch.add(state.momentum, state.gradient, alpha=-half)
+    refreshed = normal_like(kicked, generator).mul_(math.sqrt(1.0 - kept * kept)).add_(kicked, alpha=kept)
+    position = torch.add(state.position, kicked, alpha=half).add_(refreshed, alpha=half)
     energy, gradient = potential(position, generator)
-    momentum = refreshed - 0.5 * size * gradient
-    change = energy - state.potential + _gain(kicked, state.momentum) + _gain(momentum, refreshed)
-    change, acceptance, accepted = metropolis(change, generator)
+    momentum = torch.add(refreshed, gradient, alpha=-half)
+    work = _kinetic_change(state.momentum, state.gradient, half) + _kinetic_change(refreshed, gradient, half)
+    change, acceptance, accepted = metropolis(energy - state.potential + work, generator)
     turned = state._replace(momentum=-state.momentum)
     new = select(accepted | (change <= params.slack), State(position, momentum, energy, gradient), turned)
     return new, Info(acceptance, change, change > DIVERGENCE_THRESHOLD, 1)
 
 
-def _gain(after: Tensor, before: Tensor) -> Tensor:
-    """Return the difference of the kinetic energies; as a product, which loses no digits."""
-    return 0.5 * ((after - before) * (after + before)).sum(-1)
+def _kinetic_change(momentum: Tensor, gradient: Tensor, time: float) -> Tensor:
+    """Return what a kick of length *time* adds to the kinetic energy, without a difference of large ones."""
+    return 0.5 * time * time * vecdot(gradient, gradient) - time * vecdot(gradient, momentum)

@@ -42,7 +42,7 @@ class Metric(NamedTuple):
 
     def position(self, z: Tensor) -> Tensor:
         """Return w ``(chains, dim)``."""
-        return self.centre + self._along(z, self.stretch) * self.sd
+        return torch.addcmul(self.centre, self._along(z, self.stretch), self.sd)
 
     def coordinates(self, w: Tensor) -> Tensor:
         """Return z ``(chains, dim)``, the inverse of `position`."""

@@ -6,6 +6,7 @@ arXiv:1203.5428, for the averaged noise.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
@@ -105,9 +106,10 @@ def step(
     scale = preconditioner(second_moment, params)
     _, gradient = potential(state.position, generator)
     fresh = normal_like(state.position, generator)
-    noise = fresh if params.noise == "euler" else 0.5 * (state.noise + fresh)
-    position = state.position - 0.5 * eta * scale * gradient + (eta * scale).sqrt() * noise
-    diverged = ~torch.isfinite(position).all(-1)
+    noise, width = (fresh, 1.0) if params.noise == "euler" else (state.noise + fresh, 0.5)
+    position = torch.addcmul(state.position, scale, gradient, value=-0.5 * eta)
+    position.addcmul_(scale.sqrt(), noise, value=width * math.sqrt(eta))
+    diverged = ~torch.isfinite(position.sum(-1))
     ones = torch.ones_like(position[:, 0])
     new = State(position, gradient, fresh, second_moment, state.time + 1)
     return new, Info(ones, 0.0 * ones, diverged, 2 if learning else 1)

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from workflow.errors import TaskError
 from workflow.ids import derive_seed
-from workflow.kernels.device import device_of
+from workflow.kernels.device import device_of, one_core
 from workflow.kernels.snapshot import dumps, loads
 from workflow.load import structure
 from workflow.tasks.autoencoder.network import LOSSES, Autoencoder, masked_loss, take_over
@@ -51,7 +51,7 @@ class Fit:
 def run(work: Work) -> Metrics:
     """Train one model per fold; the selection loss is their mean."""
     assert work.prepared is not None
-    torch.set_num_threads(1)
+    one_core()
     params = structure(Params, dict(work.params), "autoencoder")
     device = device_of(params.device)
     parts = [fold.to(device) for fold in folds(work.problem, work.prepared)]

@@ -10,6 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from workflow.clock import Deadline
+from workflow.kernels.device import keep_memory
 from workflow.kernels.stages import Stages
 from workflow.store.checkpoint import Checkpoint
 from workflow.tasks.llc.auto import run_auto
@@ -50,6 +51,7 @@ def run(
     deadline: Deadline,
 ) -> Result:
     """Examine the centre in float64, then sample in the wanted precision."""
+    keep_memory()
     x, y = data
     exact = pose(model, loss, x, y, torch.float64)
     n = exact.loss.n_examples

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Generator, Tensor
+from torch.linalg import vecdot
 
 from workflow.kernels.batch import normal_like
 from workflow.kernels.types import Potential
@@ -121,8 +122,8 @@ class Estimand:
 
     def _localised(self, w: Tensor, loss: Tensor, gradient: Tensor, t: float) -> tuple[Tensor, Tensor]:
         displacement = w - self.centre
-        energy = t * loss + 0.5 * self.gamma * displacement.square().sum(-1)
-        return energy, t * gradient + self.gamma * displacement
+        energy = t * loss + 0.5 * self.gamma * vecdot(displacement, displacement)
+        return energy, (t * gradient).add_(displacement, alpha=self.gamma)
 
     def _rows(self, w: Tensor, batch: int, generator: Generator) -> Tensor:
         return torch.randint(self.n, (len(w), batch), generator=generator, device=w.device)

@@ -17,6 +17,12 @@ from workflow.tasks.llc.spec import Activation
 _CHUNK_BYTES = 2**18
 """Activations of one layer and chunk, so that all that a pass touches stays in a core's L2 cache."""
 
+_Layer = tuple[Tensor, Tensor | None]
+"""Weights ``(chains, in, out)`` and biases ``(chains, 1, out)``."""
+
+_ARGUMENT: dict[Activation, float] = {"tanh": 2.0}
+"""tanh(z) = 2 sigmoid(2 z) - 1, to within an ulp of 1, in a third to a ninth of the time of torch.tanh."""
+
 
 class Loss(Protocol):
     """A mean loss over ``n_examples``; *rows* ``(chains, batch)`` picks a minibatch per chain.
@@ -74,25 +80,22 @@ class MlpLoss:
         """Return losses ``(chains,)`` on all examples."""
         total = w.new_zeros(len(w))
         for x, y in self._chunks(len(w)):
-            total += (self._forward(w, x)[0][-1] - y).square().sum((1, 2))
+            total += (self._forward(self._layers(w), x)[0][-1] - y).square().sum((1, 2))
         return total * self._factor(self.n_examples)
 
     def value_and_grad(self, w: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return losses ``(chains,)`` and gradients ``(chains, dim)``."""
         if rows is not None:
-            total, grad = self._sum_and_grad(w, self._x[rows], self._y[rows])
-            factor = self._factor(rows.shape[1])
-        else:
-            total, grad = w.new_zeros(len(w)), torch.zeros_like(w)
-            for x, y in self._chunks(len(w)):
-                part, part_grad = self._sum_and_grad(w, x, y)
-                total, grad = total + part, grad + part_grad
-            factor = self._factor(self.n_examples)
-        return total * factor, grad * factor
+            return self._part(w, self._x[rows], self._y[rows], self._factor(rows.shape[1]))
+        total, grad = w.new_zeros(len(w)), torch.zeros_like(w)
+        for x, y in self._chunks(len(w)):
+            part, part_grad = self._part(w, x, y, self._factor(self.n_examples))
+            total, grad = total.add_(part), grad.add_(part_grad)
+        return total, grad
 
     def predict(self, w: Tensor) -> Tensor:
         """Return outputs ``(chains, n, out)``."""
-        return self._forward(w, self._x)[0][-1]
+        return self._forward(self._layers(w), self._x)[0][-1]
 
     def _factor(self, n: int) -> float:
         return self._scale / (n * self._sizes[-1])
@@ -103,7 +106,7 @@ class MlpLoss:
             return [(self._x, self._y)]
         return list(zip(self._x.split(size), self._y.split(size), strict=True))
 
-    def _layers(self, w: Tensor) -> list[tuple[Tensor, Tensor | None]]:
+    def _layers(self, w: Tensor) -> list[_Layer]:
         layers, at = [], 0
         for fan_in, fan_out in pairwise(self._sizes):
             weight = w[:, at : at + fan_in * fan_out].reshape(-1, fan_in, fan_out)
@@ -115,33 +118,32 @@ class MlpLoss:
             layers.append((weight, bias))
         return layers
 
-    def _forward(self, w: Tensor, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Return the activations of every layer, input first, and the hidden pre-activations."""
-        layers = self._layers(w)
-        hidden, before = [x if x.ndim == 3 else x.expand(len(w), *x.shape)], []
-        for index, (weight, bias) in enumerate(layers):
-            z = torch.bmm(hidden[-1], weight) if bias is None else torch.baddbmm(bias, hidden[-1], weight)
-            if index < len(layers) - 1:
-                before.append(z)
-                z = _activate(z, self._activation)
-            hidden.append(z)
+    def _forward(self, layers: list[_Layer], x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the activations of every layer, input first, and of the hidden ones what they are of."""
+        hidden, before = [x if x.ndim == 3 else x.expand(len(layers[0][0]), *x.shape)], []
+        for weight, bias in layers[:-1]:
+            z = _product(hidden[-1], weight, bias, _ARGUMENT.get(self._activation, 1.0))
+            before.append(z)
+            hidden.append(_activate(z, self._activation))
+        hidden.append(_product(hidden[-1], *layers[-1]))
         return hidden, before
 
-    def _sum_and_grad(self, w: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        hidden, before = self._forward(w, x)
-        residual = hidden[-1] - y
-        back = 2.0 * residual
+    def _part(self, w: Tensor, x: Tensor, y: Tensor, factor: float) -> tuple[Tensor, Tensor]:
+        """Return *factor* times the squared errors and their gradient."""
         layers = self._layers(w)
+        hidden, before = self._forward(layers, x)
+        residual = hidden[-1] - y
+        back = (2.0 * factor) * residual
         parts: list[Tensor] = []
         for index in range(len(layers) - 1, -1, -1):
             weight, bias = layers[index]
             if bias is not None:
                 parts.append(back.sum(1))
-            parts.append(torch.bmm(hidden[index].transpose(1, 2), back).flatten(1))
+            parts.append(_product(hidden[index].transpose(1, 2), back).flatten(1))
             if index:
-                back = torch.bmm(back, weight.transpose(1, 2))
+                back = _product(back, weight.transpose(1, 2))
                 back = _activate_backward(back, before[index - 1], hidden[index], self._activation)
-        return residual.square().sum((1, 2)), torch.cat(parts[::-1], dim=1)
+        return factor * residual.square().sum((1, 2)), torch.cat(parts[::-1], dim=1)
 
 
 class DeepLinearLoss:
@@ -235,12 +237,26 @@ class MonomialLoss:
         return self._scale * powers.prod(1), self._scale * slope * torch.stack(others, dim=1)
 
 
+def _product(a: Tensor, b: Tensor, bias: Tensor | None = None, factor: float = 1.0) -> Tensor:
+    """Return factor (a @ b + bias) of batches of matrices; of columns and of outer products, bmm is slow."""
+    if a.shape[2] == 1:
+        product = a * b
+    elif b.shape[2] == 1:
+        product = torch.bmm(b.transpose(1, 2), a.transpose(1, 2)).transpose(1, 2)
+    elif bias is not None:
+        return torch.baddbmm(bias, a, b, beta=factor, alpha=factor)
+    else:
+        product = torch.bmm(a, b)
+    product = product if bias is None else product.add_(bias)
+    return product if factor == 1.0 else product.mul_(factor)
+
+
 def _activate(z: Tensor, activation: Activation) -> Tensor:
+    """Return the activation of z / `_ARGUMENT`; z is overwritten where the way back does not need it."""
     if activation == "relu":
         return torch.relu(z)
     if activation == "tanh":
-        # Three to five times faster than torch.tanh, to within an ulp of 1.
-        return torch.sigmoid(2.0 * z).mul(2.0).sub_(1.0)
+        return z.sigmoid_().mul(2.0).sub_(1.0)
     if activation == "gelu":
         return torch.nn.functional.gelu(z)
     return z

@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 from workflow.clock import Deadline
 from workflow.kernels import chain, hmc, mclmc, sgld, vi
 from workflow.kernels.adapt import DualAveraging, EnergyVariance, Plan, StepRule, WarmedUp
+from workflow.kernels.device import one_core
 from workflow.kernels.diagnostics import drift, ess, rhat
 from workflow.kernels.stages import Stages
 from workflow.kernels.types import Kernel
@@ -54,7 +55,7 @@ _SHORTER = 0.6
 def run(work: Work) -> Metrics:
     """Estimate the LLC of ``work.problem`` with ``work.method``."""
     assert work.prepared is not None
-    torch.set_num_threads(1)
+    one_core()
     estimand = Estimand(load(work.problem, work.prepared))
     stream = Generator().manual_seed(work.seed)
     stages = Stages(work.checkpoint, stream, estimand, partial(_tell, work))

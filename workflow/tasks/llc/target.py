@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from workflow.kernels.device import one_core
 from workflow.tasks.llc import curvature
 from workflow.tasks.llc.centre import find_centre, gradient_norm
 from workflow.tasks.llc.data import generate, generator, initial_weights
@@ -81,7 +82,7 @@ class Target:
 
 def prepare(problem: Mapping[str, Any], folder: Path) -> None:
     """Build the target of a resolved problem into *folder*, in float64."""
-    torch.set_num_threads(1)
+    one_core()
     typed = bind(problem)
     x, y = generate(typed) if isinstance(typed.model, Mlp) else (None, None)
     loss = make_loss(typed, x, y, torch.float64)

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from workflow.clock import Deadline
 from workflow.ids import derive_seed
-from workflow.kernels.device import device_of
+from workflow.kernels.device import device_of, one_core
 from workflow.kernels.optimiser import adam_state, restore_adam
 from workflow.kernels.snapshot import dumps, loads
 from workflow.load import structure
@@ -178,7 +178,7 @@ class Trainer:
 def run(work: Work) -> Metrics:
     """Train, prune, judge."""
     assert work.prepared is not None
-    torch.set_num_threads(1)
+    one_core()
     params = structure(Params, dict(work.params), "lvae")
     # Equal seeds see the same weights and batches whatever else differs: pairs can be compared.
     stream = Generator().manual_seed(derive_seed("lvae", params.seed, work.replicate))

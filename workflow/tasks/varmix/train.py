@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 
 from workflow.errors import TaskError
 from workflow.ids import derive_seed
+from workflow.kernels.device import one_core
 from workflow.kernels.optimiser import adam_state, restore_adam
 from workflow.kernels.snapshot import dumps, loads
 from workflow.load import structure
@@ -128,7 +129,7 @@ class Trainer:
 def run(work: Work) -> Metrics:
     """Train, measure, and put simpler models beside it."""
     assert work.prepared is not None
-    torch.set_num_threads(1)
+    one_core()
     params = structure(Params, dict(work.params), "varmix")
     images = split(work.problem, work.prepared)
     seed = derive_seed("varmix", params.seed, work.replicate)
