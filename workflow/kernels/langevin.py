@@ -19,6 +19,10 @@ from torch.linalg import vecdot
 from workflow.kernels.batch import metropolis, normal_like, select
 from workflow.kernels.types import DIVERGENCE_THRESHOLD, Info, Kernel, Potential
 
+_SLACK = 4.0
+_NORMAL_MEDIAN = 0.6745
+"""Median size of a standard normal number."""
+
 
 @dataclass(frozen=True)
 class Params:
@@ -75,6 +79,12 @@ def step(state: State, generator: Generator, *, potential: Potential, params: Pa
     turned = state._replace(momentum=-state.momentum)
     new = select(accepted | (change <= params.slack), State(position, momentum, energy, gradient), turned)
     return new, Info(acceptance, change, change > DIVERGENCE_THRESHOLD, 1)
+
+
+def tolerance(changes: Tensor) -> float:
+    """Return a slack of four standard deviations of the energy errors *changes*; 0 if they are no numbers."""
+    typical = float(changes.abs().median()) / _NORMAL_MEDIAN
+    return _SLACK * typical if math.isfinite(typical) else 0.0
 
 
 def _kinetic_change(momentum: Tensor, gradient: Tensor, time: float) -> Tensor:

@@ -56,6 +56,10 @@ class Metric(NamedTuple):
         """Return the gradient with respect to w from the one with respect to z."""
         return self._along(gradient, 1.0 / self.stretch) / self.sd
 
+    def plain(self) -> Metric:
+        """Return the scales alone."""
+        return self._replace(basis=self.basis[:, :0], stretch=self.stretch[:0])
+
     def potential(self, potential: Potential) -> Potential:
         """Return U as a function of z."""
 

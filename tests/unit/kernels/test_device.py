@@ -1,8 +1,10 @@
+import resource
+
 import pytest
 import torch
 
 from workflow.errors import TaskError
-from workflow.kernels.device import device_of
+from workflow.kernels.device import device_of, keep_memory, one_core
 
 
 def test_auto_is_a_gpu_where_there_is_one():
@@ -14,3 +16,23 @@ def test_auto_is_a_gpu_where_there_is_one():
 def test_a_gpu_that_is_not_there_is_told():
     with pytest.raises(TaskError, match="no GPU that torch can use; take auto or cpu"):
         device_of("cuda")
+
+
+def test_a_task_computes_on_one_core():
+    torch.set_num_threads(2)
+
+    one_core()
+
+    assert torch.get_num_threads() == 1
+
+
+def test_blocks_that_come_and_go_cost_no_page_faults():
+    keep_memory()
+    blocks = [torch.ones(2**18) for _ in range(4)]  # a MiB each: the heap is as large as it will get
+    del blocks
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+    for _ in range(200):
+        torch.ones(2**18)
+
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 0.1 * 200 * 256

@@ -87,3 +87,15 @@ def test_without_friction_energy_is_kept_to_second_order(generator):
         return float(kernel.step(state, stream)[1].energy_change.abs().mean())
 
     assert error(0.2) / error(0.1) == pytest.approx(8.0, rel=0.2)
+
+
+def test_the_tolerance_is_four_standard_deviations_whatever_the_tails(generator):
+    errors = 0.3 * torch.randn(100, 100, generator=generator)
+    errors[:2] = 1e6
+
+    assert langevin.tolerance(errors) == pytest.approx(4 * 0.3, rel=0.05)
+
+
+def test_errors_that_are_no_numbers_are_not_tolerated():
+    assert langevin.tolerance(torch.tensor([math.nan, math.nan])) == 0.0
+    assert langevin.tolerance(torch.tensor([math.inf, math.inf])) == 0.0

@@ -36,6 +36,13 @@ def condition(metric, covariance):
     return float(values[-1] / values[0])
 
 
+def test_the_plain_metric_has_the_scales_alone(generator):
+    metric = random_metric(generator)
+    z = torch.randn(5, 6, generator=generator, dtype=torch.float64)
+
+    assert torch.allclose(metric.plain().position(z), metric.centre + metric.sd * z)
+
+
 def test_coordinates_invert_positions(generator):
     metric = random_metric(generator)
     z = torch.randn(5, 6, generator=generator, dtype=torch.float64)

@@ -19,7 +19,7 @@ from workflow.kernels.batch import normal_like
 from workflow.kernels.stages import Stages
 from workflow.tasks.llc.estimand import Estimand
 
-_RUNGS_PER_DECADE = 4
+_RUNGS_PER_DECADE = 8
 _REPEATS = 50
 _COOL = 1.1
 _COLD = 1.01
@@ -37,7 +37,7 @@ class _Cooling(NamedTuple):
 def annealed(estimand: Estimand, chains: int, stages: Stages, deadline: Deadline) -> Tensor:
     """Draw starts ``(chains, dim)``.
 
-    Each rung raises the factor on the loss by 10^(1/4), from where the loss hardly counts up to t, and
+    Each rung raises the factor on the loss by 10^(1/8), from where the loss hardly counts up to t, and
     moves every chain by short trajectories until the virial identity E[(w - w*) . grad U] = dim says that
     no direction is much hotter than it should be.
 

@@ -13,18 +13,19 @@ from workflow.clock import Deadline
 from workflow.kernels import chain
 from workflow.kernels.stages import Stages
 from workflow.store.atomic import write_bytes
-from workflow.tasks.llc import draws
+from workflow.tasks.llc import draws, runs
 from workflow.tasks.llc.estimand import Estimand
 from workflow.tasks.llc.estimate import TRIAL_GATE, Draws, finite_chains, summarise
 from workflow.tasks.llc.params import Auto
 from workflow.tasks.llc.warmup import warm_up
 
 _WARM_UP_SHARE = 0.4
+_TUNING_SHARE = 0.2
 _CHAIN_ELEMENTS = 2**14
 """Chains times parameters, or times examples, from which on more chains cost proportionally more."""
 
 _PICTURE_DRAWS, _PICTURE_CHAINS = 512, 32
-_KERNELS = {"hmc": draws.by_hmc, "langevin": draws.by_langevin, "sgld": draws.by_sgld}
+_KERNELS = {"hmc": runs.by_hmc, "langevin": runs.by_langevin, "sgld": runs.by_sgld}
 
 
 def run_auto(
@@ -41,8 +42,8 @@ def run_auto(
     begun = deadline.used_sec
     chains = chains_for(params, estimand)
     arrived = warm_up(estimand, chains, stages, deadline.part(_WARM_UP_SHARE))
+    run = _KERNELS[params.kernel](estimand, arrived, stages, deadline.part(_TUNING_SHARE))
     warm_sec = deadline.used_sec - begun
-    run = _KERNELS[params.kernel](estimand, arrived, stages.stream)
     trace = draws.draw(run, stages, params.relative_error, deadline)
     traces, lost = finite_chains(trace.values)
     corrected = trace.n_draws and params.kernel != "sgld"

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
+from workflow.kernels.batch import normal_like
+from workflow.kernels.types import Potential
 from workflow.tasks.llc.losses import Loss
 
 EXACT_LIMIT = 1000
@@ -55,3 +57,16 @@ def largest_eigenvalue(loss: Loss, centre: Tensor, generator: Generator) -> floa
         value = float((vector * product).sum())
         vector = product
     return value
+
+
+def largest_curvature(potential: Potential, position: Tensor, generator: Generator) -> float:
+    """Return the largest eigenvalue of the Hessian of *potential* over the chains ``(chains, dim)``."""
+    step = 1e-4 if position.dtype == torch.float64 else 1e-2
+    _, gradient = potential(position, generator)
+    vectors = normal_like(position, generator)
+    size = vectors.new_ones(len(position))
+    for _ in range(_POWER_ITERATIONS):
+        vectors = vectors / vectors.norm(dim=1, keepdim=True).clamp(min=1e-30)
+        product = (potential(position + step * vectors, generator)[1] - gradient) / step
+        size, vectors = product.norm(dim=1), product
+    return float(size.max())

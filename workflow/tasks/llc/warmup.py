@@ -1,13 +1,13 @@
 """From the localiser's Gaussian to equilibrated chains, in coordinates in which the posterior is round.
 
-Chains start annealed; then HMC runs in windows, each of which learns coordinates from the one before it,
-until the virial identity E[z . grad U] = dim says that they have arrived.
+Chains start annealed; then kinetic Langevin dynamics runs in windows, each of which learns coordinates from
+the one before it, until the virial identity E[z . grad U] = dim and a steady loss say that they have arrived.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -15,143 +15,162 @@ import torch
 from torch import Generator, Tensor
 
 from workflow.clock import Deadline
-from workflow.kernels import hmc
-from workflow.kernels.adapt import DualAveraging
+from workflow.kernels import langevin
 from workflow.kernels.metric import Metric, fit, isotropic
 from workflow.kernels.stages import Stages
+from workflow.kernels.types import Potential
 from workflow.tasks.llc.anneal import annealed
+from workflow.tasks.llc.curvature import largest_curvature
 from workflow.tasks.llc.estimand import Estimand
 
-_WINDOWS = (10, 15, 25, 40)
-_MORE_WINDOWS = 4
-_SETTLING = 12
+_FIRST_WINDOW = 64
+"""Steps; each window is half as long again as the one before it."""
+
+_FEWEST_WINDOWS, _MOST_WINDOWS = 3, 9
 _ANNEAL_SHARE = 0.5
 """Of the warm-up."""
 
-_TRAJECTORY = 1.5
-"""Length of a trajectory where every direction has unit scale: about a quarter of a period."""
+_STEP = 1.2
+"""Of the kinetic Langevin scheme, in units of 1 / sqrt(largest curvature); it is stable up to 2."""
 
-_MOST_LEAPFROGS = 64
-_ACCEPT = 0.8
-_SPREAD = 6.0
-_STUCK = 0.05
-"""Share of hopeless proposals from which on step sizes are spread out."""
+_KEPT = 40
+"""Draws of a window that are looked at."""
 
-_ARRIVED = 0.03
+_JUDGED = 16
+"""Steps after which energy errors are judged by those of the last four times as many."""
+
+_WORTH = 1.25
+"""Factor by which a few stretched directions must lengthen the step, to be worth what they cost in each."""
+
+_ARRIVED, _STEADY = 0.03, 2.0
+"""Largest error of the virial ratio, and change of the loss in standard errors, of chains that have arrived.
+
+Where the loss grows with a high power of the distance, hot chains too near w* have the right virial.
+"""
 
 
 class Arrived(NamedTuple):
-    """Equilibrated chains ``(chains, dim)`` in coordinates that fit them, with HMC's settings there."""
+    """Equilibrated chains ``(chains, dim)`` and coordinates that fit them."""
 
     metric: Metric
     position: Tensor
-    step_size: float
-    spread: float
     n_steps: int
 
 
 class _Warming(NamedTuple):
-    """Where warm-up is."""
+    """Where warm-up is; *excess* ``(chains,)`` is what the last window saw of t (L - L0)."""
 
     at: Arrived
+    excess: Tensor
     windows: int
     ended: bool
 
 
 def warm_up(estimand: Estimand, chains: int, stages: Stages, deadline: Deadline) -> Arrived:
-    """Anneal, then run HMC in windows; two stages."""
+    """Anneal, then run windows; two stages."""
     position = annealed(estimand, chains, stages, deadline.part(_ANNEAL_SHARE))
-    metric = isotropic(estimand.centre, estimand.gamma**-0.5)
-    start = Arrived(metric, position, 0.1 * estimand.dim**-0.25, 1.0, 0)
+    start = Arrived(isotropic(estimand.centre, estimand.gamma**-0.5), position, 0)
     window = _Window(estimand, stages.stream, deadline)
-    warming = _Warming(start, 0, ended=False)
+    warming = _Warming(start, torch.full_like(position[:, 0], torch.inf), 0, ended=False)
     return stages.through(partial(_next_window, window), warming, lambda state: state.ended).at
 
 
 def _next_window(window: _Window, state: _Warming) -> _Warming:
     """Run one window, and learn from it unless it shows that the chains have arrived."""
-    at, index = state.at, state.windows
-    seen = window.run(at, _WINDOWS[min(index, len(_WINDOWS) - 1)])
-    at = seen.after(at)
-    if index + 1 >= len(_WINDOWS) and abs(seen.virial - 1.0) < _ARRIVED:
-        return _Warming(at, index + 1, ended=True)
-    dim = window.estimand.dim
-    at = at._replace(
-        metric=fit(seen.positions, seen.gradients, at.metric),
-        step_size=min(1.0, 2.0 * at.step_size) if index else 0.5 * dim**-0.25,
-    )
-    if window.deadline.expired:  # these coordinates are new: their step size is still to be found
-        half = Deadline(0.5 * window.deadline.budget_sec, window.deadline.now)
-        at = _Window(window.estimand, window.generator, half).run(at, _SETTLING).after(at)
-        return _Warming(at, index + 1, ended=True)
-    return _Warming(at, index + 1, ended=index + 1 == len(_WINDOWS) + _MORE_WINDOWS)
+    at, windows = state.at, state.windows + 1
+    seen = window.run(at, round(_FIRST_WINDOW * 1.5**state.windows))
+    at = at._replace(position=seen.position, n_steps=at.n_steps + seen.n_steps)
+    is_steady = abs(seen.virial - 1.0) < _ARRIVED and _is_steady(seen.excess - state.excess)
+    if windows >= _FEWEST_WINDOWS and is_steady:
+        return _Warming(at, seen.excess, windows, ended=True)
+    learned = fit(seen.positions, seen.gradients, at.metric)
+    metric = worthwhile(window.estimand.energy, learned, seen.position, window.generator)
+    ended = window.deadline.expired or windows == _MOST_WINDOWS
+    return _Warming(at._replace(metric=metric), seen.excess, windows, ended)
+
+
+def _is_steady(differences: Tensor) -> bool:
+    """Whether the chains' differences between two windows are what chance makes them."""
+    error = float(differences.std()) / math.sqrt(len(differences)) if len(differences) > 1 else math.inf
+    return abs(float(differences.mean())) <= _STEADY * error
 
 
 class _Seen(NamedTuple):
-    """What a window saw; positions and gradients ``(draws, dim)`` of its last three quarters."""
+    """What a window saw; positions and gradients ``(draws, dim)`` and *excess* of its later part."""
 
     position: Tensor
     positions: Tensor
     gradients: Tensor
-    step_size: float
-    stuck: float
+    excess: Tensor
     virial: float
     n_steps: int
-
-    def after(self, at: Arrived) -> Arrived:
-        """Return where the chains are now."""
-        return at._replace(
-            position=self.position,
-            step_size=self.step_size,
-            spread=_SPREAD if self.stuck > _STUCK else at.spread,
-            n_steps=at.n_steps + self.n_steps,
-        )
 
 
 @dataclass(frozen=True)
 class _Window:
-    """Runs HMC in given coordinates while the step size settles."""
+    """Runs kinetic Langevin dynamics in given coordinates."""
 
     estimand: Estimand
     generator: Generator
     deadline: Deadline
 
     def run(self, at: Arrived, n_steps: int) -> _Seen:
-        """Take *n_steps* draws, or as many as the deadline allows."""
-        metric, step_size = at.metric, at.step_size
+        """Take *n_steps* steps, or as many as the deadline allows."""
+        metric = at.metric
         potential = metric.potential(self.estimand.energy)
-        rule = DualAveraging(_ACCEPT)
-        rule.restart(step_size)
-        state = hmc.init(metric.coordinates(at.position), self.generator, potential=potential)
-        kept, stuck, virials, done = [state], [], [], 0
+        z = metric.coordinates(at.position)
+        settings = langevin.Params(
+            stable_step(potential, z, self.generator), slack=math.sqrt(self.estimand.dim)
+        )
+        state = langevin.init(z, self.generator, potential=potential)
+        kept, changes, done = [state], [], 0
+        every = max(1, n_steps // _KEPT)
         for done in range(1, n_steps + 1):
-            settings = trajectories(metric, step_size, at.spread)
-            state, info = hmc.step(state, self.generator, potential=potential, params=settings)
-            step_size = rule.update(info)
-            stuck.append(float((info.acceptance < 0.05).double().mean()))
-            virials.append(float((state.position * state.gradient).sum(-1).mean()) / self.estimand.dim)
-            if done > n_steps // 4:
+            state, info = langevin.step(state, self.generator, potential=potential, params=settings)
+            changes = [*changes[1 - 4 * _JUDGED :], info.energy_change]
+            if done % _JUDGED == 0:
+                settings = replace(settings, slack=langevin.tolerance(torch.stack(changes)))
+            if done % every == 0:
                 kept.append(state)
             if self.deadline.expired:
                 break
-        kept = kept[1:] or [state]
-        later = slice(done // 2, None)
+        later = kept[len(kept) // 2 :]
+        virials = [float((entry.position * entry.gradient).sum(-1).mean()) for entry in later]
+        kept = kept[1 + len(kept) // 4 :] or [state]
+        positions = [metric.position(entry.position) for entry in kept]
+        excess = [
+            self.estimand.excess_from(entry.potential, self.estimand.radius(position))
+            for entry, position in zip(kept, positions, strict=True)
+        ]
         return _Seen(
             metric.position(state.position),
-            torch.cat([metric.position(entry.position) for entry in kept]),
+            torch.cat(positions),
             torch.cat([metric.pushed(entry.gradient) for entry in kept]),
-            rule.final(),
-            _mean(stuck[later]),
-            _mean(virials[later]),
+            torch.stack(excess).mean(0),
+            sum(virials) / len(virials) / self.estimand.dim,
             done,
         )
 
 
-def trajectories(metric: Metric, step_size: float, spread: float) -> hmc.Params:
-    """Return settings of HMC whose trajectories are about a quarter of a period long."""
-    leapfrogs = max(1, min(_MOST_LEAPFROGS, round(_TRAJECTORY / step_size)))
-    return hmc.Params(step_size, torch.ones_like(metric.sd), leapfrogs, spread)
+def worthwhile(energy: Potential, metric: Metric, position: Tensor, generator: Generator) -> Metric:
+    """Return *metric*, without its stretched directions where they are few and hardly lengthen a step.
+
+    Args:
+        energy: U of positions.
+        metric: Coordinates.
+        position: Of the chains, ``(chains, dim)``.
+        generator: Source of randomness.
+    """
+    if len(metric.stretch) in (0, position.shape[1]):
+        return metric
+    plain = metric.plain()
+    longer, shorter = (
+        stable_step(each.potential(energy), each.coordinates(position), generator) for each in (metric, plain)
+    )
+    return metric if longer > _WORTH * shorter else plain
 
 
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values) if values else math.nan
+def stable_step(potential: Potential, z: Tensor, generator: Generator) -> float:
+    """Return the step of kinetic Langevin dynamics that the stiffest direction of the chains allows."""
+    stiffest = largest_curvature(potential, z, generator)
+    return _STEP / math.sqrt(max(1.0, stiffest))  # 1.0 first: a curvature of nan is none
