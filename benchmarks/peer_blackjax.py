@@ -1,4 +1,4 @@
-"""BlackJAX on the network of `peers`; runs in an environment of its own (jax, blackjax, numpy).
+"""BlackJAX on the targets of `peers`; runs in an environment of its own (jax, blackjax, numpy).
 
 Window adaptation as in its documentation, then blocks of draws until the wanted standard error.
 """
@@ -19,6 +19,8 @@ import numpy as np  # noqa: E402
 from blackjax.diagnostics import effective_sample_size  # noqa: E402
 
 CHAINS, WARM_UP, BLOCK, LEAPFROGS = 4, 500, 100, 10
+LONGEST = 120.0
+"""Seconds of drawing after which it is what it is."""
 
 
 def network(w, x, sizes):
@@ -34,24 +36,33 @@ def network(w, x, sizes):
     return hidden
 
 
-def main(path: str, wanted: float) -> None:
+def loss_of(arrays):
+    """Return the loss of a file of `peers`, the number of examples and the centre."""
+    centre = jnp.asarray(arrays["centre"], dtype=jnp.float32)
+    if "curvature" in arrays:
+        curvature = jnp.asarray(arrays["curvature"], dtype=jnp.float32)
+        return lambda w: 0.5 * jnp.sum(curvature * (w - centre) ** 2), int(arrays["n"]), centre
+    x, y = (jnp.asarray(arrays[name], dtype=jnp.float32) for name in ("x", "y"))
+    sizes = [int(size) for size in arrays["sizes"]]
+    return lambda w: jnp.mean((network(w, x, sizes) - y) ** 2), len(x), centre
+
+
+def main(path: str, wanted: float, sampler: str) -> None:
     """Print LLC, standard error, ESS and times as JSON."""
     with np.load(path) as arrays:
-        x, y, centre, sizes = (arrays[name] for name in ("x", "y", "centre", "sizes"))
-    x, y, centre = (jnp.asarray(value, dtype=jnp.float32) for value in (x, y, centre))
-    t, gamma = len(x) / np.log(len(x)), 1.0
-
-    def loss(w):
-        return jnp.mean((network(w, x, [int(size) for size in sizes]) - y) ** 2)
+        loss, n, centre = loss_of(dict(arrays))
+    t, gamma = n / np.log(n), 1.0
 
     def log_density(w):
         return -t * loss(w) - 0.5 * gamma * jnp.sum((w - centre) ** 2)
 
     key = jax.random.key(0)
-    adaptation = blackjax.window_adaptation(blackjax.hmc, log_density, num_integration_steps=LEAPFROGS)
+    algorithm = getattr(blackjax, sampler)
+    fixed = {"num_integration_steps": LEAPFROGS} if sampler == "hmc" else {}
+    adaptation = blackjax.window_adaptation(algorithm, log_density, **fixed)
     key, warm_key, start_key = jax.random.split(key, 3)
     (state, parameters), _ = adaptation.run(warm_key, centre, num_steps=WARM_UP)
-    kernel = blackjax.hmc(log_density, **parameters)
+    kernel = algorithm(log_density, **parameters)
     starts = state.position + 0.01 * jax.random.normal(start_key, (CHAINS, len(centre)))
     states = jax.vmap(kernel.init)(starts)
     first = loss(centre)
@@ -74,7 +85,7 @@ def main(path: str, wanted: float) -> None:
         trace = np.concatenate(drawn)
         size = float(effective_sample_size(jnp.asarray(trace.T)))
         error = float(trace.std() / np.sqrt(size))
-        if error <= wanted * trace.mean():
+        if error <= wanted * trace.mean() or time.time() - begun > LONGEST:
             break
     ended = time.time()
     found = {"llc": float(trace.mean()), "se": error, "ess": size}
@@ -82,4 +93,4 @@ def main(path: str, wanted: float) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], float(sys.argv[2]))
+    main(sys.argv[1], float(sys.argv[2]), sys.argv[3])

@@ -1,6 +1,7 @@
 """Time from process start to an LLC with 1 % standard error, beside BlackJAX, one core each.
 
-A tanh network of 1,881 parameters on 1,000 examples, single precision. The peers run in a virtual
+A tanh network of 1,881 parameters on 1,000 examples in single precision, and a Gaussian of 100 dimensions
+with standard deviations from 0.1 to 1. The peers run in a virtual
 environment of their own: ``python3.11 -m venv PEER`` and
 ``PEER/bin/pip install blackjax==1.7.1 posteriors==0.1.3 devinterp==1.3.2 pyro-ppl==1.9.2 torch==2.13.0``.
 A peer that is not installed there is left out.
@@ -34,7 +35,8 @@ WIDTHS = (4, 40, 40, 1)
 MODEL = {"kind": "mlp", "in_dim": 4, "out_dim": 1, "depth": 2, "widths": [40, 40], "activation": "tanh"}
 PAIRS = 3
 PEERS = ("posteriors", "devinterp", "pyro", "blackjax")
-CHAINS, BATCH, STEPS = 16, 256, 1000
+CHAINS, BATCH, STEPS = (4, 16), 256, 1000
+EXAMPLES = 1000
 
 OURS = """
 import json, sys, time
@@ -62,6 +64,27 @@ print(json.dumps({"llc": found.llc, "se": found.se, "ess": told["ess"], "status"
 """
 
 
+OURS_GAUSSIAN = """
+import json, sys, time
+begun = time.time()
+from pathlib import Path
+from workflow.clock import Deadline
+from workflow.tasks.base import Work, prepare_task, run_task
+from workflow.tasks.llc import TASK
+folder, error, kernel = Path(sys.argv[1]).parent, float(sys.argv[2]), sys.argv[3]
+problem = TASK.resolve(json.loads((folder / "gaussian.json").read_text()), "benchmark")
+(folder / kernel).mkdir(exist_ok=True)
+prepare_task(TASK, problem, folder / kernel)
+params = TASK.complete(problem, "auto", {"kernel": kernel, "relative_error": error}, "benchmark")
+deadline = Deadline(120.0)
+found = run_task(TASK, Work(problem, "auto", params, 0, deadline, folder / kernel))
+told = found["diagnostics"]
+print(json.dumps({"llc": found["llc_hat"], "se": found["se_hat"], "ess": told["ess"],
+    "status": found["status"], "drawing": deadline.used_sec - told["warmup_sec"],
+    "inside": time.time() - begun}))
+"""
+
+
 def timed(command: list[str]) -> dict[str, Any]:
     """Run a program on one core; return what it printed and its wall time."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
@@ -72,7 +95,7 @@ def timed(command: list[str]) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1]) | {"wall": time.perf_counter() - begun}
 
 
-def own_steps(path: str) -> float:
+def own_steps(path: str, chains: int) -> float:
     """Return minibatch SGLD chain-steps per second on one thread."""
     one_core()
     with np.load(path) as arrays:
@@ -88,25 +111,26 @@ def own_steps(path: str) -> float:
 
     stream = torch.Generator().manual_seed(0)
     kernel = sgld.build(potential, potential, sgld.Params(1e-4))
-    state = kernel.init(centre.repeat(CHAINS, 1), stream)
+    state = kernel.init(centre.repeat(chains, 1), stream)
     begun = 0.0
     for step in range(STEPS + 30):
         if step == 30:
             begun = time.perf_counter()
         state, _ = kernel.step(state, stream)
-    return CHAINS * STEPS / (time.perf_counter() - begun)
+    return chains * STEPS / (time.perf_counter() - begun)
 
 
 def compare_steps(peer: Path, path: str) -> None:
     """Print minibatch steps per second beside those of posteriors."""
     os.sched_setaffinity(0, {0})
-    pairs = []
-    for _ in range(PAIRS):
-        theirs = timed([str(peer), script("posteriors"), path, str(CHAINS), str(BATCH)])["steps"]
-        pairs.append((own_steps(path), theirs))
-    ours, theirs = (float(np.median(column)) for column in zip(*pairs, strict=True))
-    told = f"ours {ours:.0f}, posteriors {theirs:.0f}, ratio {ours / theirs:.1f}"
-    click.echo(f"minibatch steps per second, {CHAINS} chains, batch {BATCH}: {told}")
+    for chains in CHAINS:
+        pairs = []
+        for _ in range(PAIRS):
+            theirs = timed([str(peer), script("posteriors"), path, str(chains), str(BATCH)])["steps"]
+            pairs.append((own_steps(path, chains), theirs))
+        ours, theirs = (float(np.median(column)) for column in zip(*pairs, strict=True))
+        told = f"ours {ours:.0f}, posteriors {theirs:.0f}, ratio {ours / theirs:.1f}"
+        click.echo(f"minibatch steps per second, {chains} chains, batch {BATCH}: {told}")
 
 
 def compare_traces(peer: Path, path: str, name: str) -> None:
@@ -120,7 +144,7 @@ def compare_traces(peer: Path, path: str, name: str) -> None:
         size = ess(trace)
         rates.append((ours["ess"] / ours["drawing"], size / theirs["drawing"]))
         click.echo(
-            f"{name:14} LLC {float(trace.mean()):.3f} ± {mcse(trace):.3f} ESS {size:.0f}, "
+            f"{name:15} LLC {float(trace.mean()):.3f} ± {mcse(trace):.3f} ESS {size:.0f}, "
             f"{rates[-1][1]:.2f} per second of drawing"
             + (f", {theirs['steps']:.0f} steps per second" if "steps" in theirs else "")
         )
@@ -141,14 +165,15 @@ def has(peer: Path, module: str) -> bool:
     return found
 
 
-def compare_times(peer: Path, path: str, error: float) -> None:
-    """Print times to a standard error beside BlackJAX's."""
+def compare_times(peer: Path, path: str, program: str, error: float) -> None:
+    """Print times to a standard error of our *program* beside BlackJAX's."""
     commands = {
         **{
-            f"ours, {kernel}": [sys.executable, "-c", OURS, path, str(error), kernel]
+            f"ours, {kernel}": [sys.executable, "-c", program, path, str(error), kernel]
             for kernel in get_args(Kernel)
         },
-        "blackjax": [str(peer), script("blackjax"), path, str(error)],
+        "blackjax": [str(peer), script("blackjax"), path, str(error), "hmc"],
+        "blackjax, nuts": [str(peer), script("blackjax"), path, str(error), "nuts"],
     }
     walls: dict[str, list[float]] = {name: [] for name in commands}
     rates: dict[str, list[float]] = {name: [] for name in commands}
@@ -158,16 +183,27 @@ def compare_times(peer: Path, path: str, error: float) -> None:
             walls[name].append(found["wall"])
             rates[name].append(found["ess"] / found["wall"])
             click.echo(
-                f"{name:14} LLC {found['llc']:.3f} ± {found['se']:.3f} {found.get('status', '')} "
+                f"{name:15} LLC {found['llc']:.3f} ± {found['se']:.3f} {found.get('status', '')} "
                 f"wall {found['wall']:.1f} s, ESS {found['ess']:.0f}, "
                 f"{found['ess'] / found['drawing']:.0f} per second of drawing"
             )
     for name in commands:
         click.echo(
-            f"{name:14} median {np.median(walls[name]):.1f} s from process start "
+            f"{name:15} median {np.median(walls[name]):.1f} s from process start "
             f"({np.median(walls[name]) / np.median(walls['blackjax']):.2f} of blackjax), "
             f"{np.median(rates[name]):.0f} ESS per second of it"
         )
+
+
+def write_gaussian(folder: Path) -> str:
+    """Write the Gaussian as a quadratic loss of 1,000 examples, for both; return the peer's file."""
+    t = EXAMPLES / math.log(EXAMPLES)
+    curvature = (np.logspace(-1.0, 0.0, 100) ** -2.0 - 1.0) / t  # a precision of 1 is the localiser's
+    model = {"kind": "quadratic", "dim": len(curvature), "curvature": curvature.tolist()}
+    raw = {"model": model, "overrides": {"data": {"n_data": EXAMPLES}, "posterior": {"precision": "float32"}}}
+    (folder / "gaussian.json").write_text(json.dumps(raw), encoding="utf-8")
+    np.savez(folder / "gaussian.npz", curvature=curvature, centre=np.zeros(len(curvature)), n=EXAMPLES)
+    return str(folder / "gaussian.npz")
 
 
 @click.command()
@@ -176,7 +212,7 @@ def compare_times(peer: Path, path: str, error: float) -> None:
 @click.option("--only", default="", help="One of the peers.")
 def main(peer: Path, error: float, only: str) -> None:
     """Print a line per run and the ratios of the medians."""
-    problem = TASK.resolve({"model": MODEL, "overrides": {"data": {"n_data": 1000}}}, "benchmark")
+    problem = TASK.resolve({"model": MODEL, "overrides": {"data": {"n_data": EXAMPLES}}}, "benchmark")
     with tempfile.TemporaryDirectory() as folder:
         prepare_task(TASK, problem, Path(folder))
         with np.load(Path(folder) / "target.npz") as arrays:
@@ -190,7 +226,10 @@ def main(peer: Path, error: float, only: str) -> None:
             if name in chosen:
                 compare_traces(peer, path, name)
         if "blackjax" in chosen:
-            compare_times(peer, path, error)
+            click.echo("network")
+            compare_times(peer, path, OURS, error)
+            click.echo("Gaussian")
+            compare_times(peer, write_gaussian(Path(folder)), OURS_GAUSSIAN, error)
 
 
 if __name__ == "__main__":

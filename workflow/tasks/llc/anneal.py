@@ -24,6 +24,7 @@ _REPEATS = 50
 _COOL = 1.1
 _COLD = 1.01
 _ACCEPT = 0.7
+_OWN = 0.9
 
 
 class _Cooling(NamedTuple):
@@ -71,15 +72,17 @@ def _equilibrated(
     chains, sizes = len(start.position), start.sizes
     ones = torch.ones_like(estimand.centre)
     leapfrogs = max(1, round(4.0 * estimand.dim**0.25))  # at a given acceptance, steps shrink as dim^(-1/4)
+    hottest = 1.0 + 6.0 * math.sqrt(2.0 / estimand.dim) + 20.0 / estimand.dim
     potential = estimand.tempered(t)
     state = hmc.init(start.position, generator, potential=potential)
     for _ in range(_REPEATS):
         settings = hmc.Params(sizes, ones, leapfrogs)
         state, info = hmc.step(state, generator, potential=potential, params=settings)
-        # Chains share a third of what they learn, so that none is left with a hopeless step.
+        # Chains share a little of what they learn, so that none is left with a hopeless step.
         sizes = sizes * (info.acceptance.unsqueeze(1) - _ACCEPT).exp().clamp(max=1.2)
-        sizes = (0.7 * sizes.log() + 0.3 * sizes.log().mean()).exp()
+        sizes = (_OWN * sizes.log() + (1.0 - _OWN) * sizes.log().mean()).exp()
         virial = ((state.position - estimand.centre) * state.gradient).sum(-1) / estimand.dim
-        if float(virial.mean() - virial.std() / math.sqrt(chains)) <= allowed or deadline.expired:
+        is_cool = float(virial.mean() - virial.std() / math.sqrt(chains)) <= allowed
+        if (is_cool and float(virial.max()) <= hottest) or deadline.expired:
             break
     return state.position, sizes
