@@ -1,7 +1,8 @@
 """Every method at its defaults against targets with known answers: accuracy, coverage of intervals, honesty.
 
-``truth`` runs the kernels of ``auto``; ``truth --all`` every method; ``--seeds 5`` repeats. A result is a
-silent failure when it is further than 3 standard errors + 3 % from the truth and its status is ok.
+``truth`` runs the kernels of ``auto``; ``--all`` every method; ``--large`` two large networks; ``--seeds 5``
+repeats. A result is a silent failure when it is further than 3 standard errors + 3 % from the truth and its
+status is ok.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any, get_args
 
 import click
 
-from benchmarks.targets import TARGETS, Known
+from benchmarks.targets import LARGE, TARGETS, Known
 from workflow.clock import Deadline
 from workflow.tasks.base import Work, prepare_task, run_task
 from workflow.tasks.llc import TASK
@@ -119,14 +120,15 @@ def summaries(rows: list[Row]) -> Iterator[str]:
 
 @click.command()
 @click.option("--all", "everything", is_flag=True, help="Also every method with fixed settings.")
+@click.option("--large", is_flag=True, help="Two large networks instead.")
 @click.option("--seeds", default=1, show_default=True)
 @click.option("--first-seed", default=0, show_default=True, help="To share seeds out over runs.")
 @click.option("--only", default="", help="Targets whose name contains this.")
 @click.option("--workers", default=1, show_default=True, help="Targets measured at once, one core each.")
-def main(everything: bool, seeds: int, first_seed: int, only: str, workers: int) -> None:
+def main(everything: bool, large: bool, seeds: int, first_seed: int, only: str, workers: int) -> None:
     """Print a line per result and a summary per method."""
     methods = {**AUTO, **FIXED} if everything else AUTO
-    chosen = [known for known in TARGETS if only in known.name]
+    chosen = [known for known in (LARGE if large else TARGETS) if only in known.name]
     repeats = range(first_seed, first_seed + seeds)
     rows: list[Row] = []
     with ProcessPoolExecutor(workers) as pool:
