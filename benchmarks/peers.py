@@ -181,17 +181,17 @@ def compare_times(peer: Path, path: str, program: str, error: float) -> None:
         for name, command in commands.items():
             found = timed(command)
             walls[name].append(found["wall"])
-            rates[name].append(found["ess"] / found["wall"])
+            rates[name].append(found["ess"] / found["drawing"])
             click.echo(
                 f"{name:15} LLC {found['llc']:.3f} ± {found['se']:.3f} {found.get('status', '')} "
                 f"wall {found['wall']:.1f} s, ESS {found['ess']:.0f}, "
-                f"{found['ess'] / found['drawing']:.0f} per second of drawing"
+                f"{rates[name][-1]:.0f} per second of drawing"
             )
     for name in commands:
         click.echo(
             f"{name:15} median {np.median(walls[name]):.1f} s from process start "
             f"({np.median(walls[name]) / np.median(walls['blackjax']):.2f} of blackjax), "
-            f"{np.median(rates[name]):.0f} ESS per second of it"
+            f"{np.median(rates[name]):.0f} ESS per second of drawing"
         )
 
 

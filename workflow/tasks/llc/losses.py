@@ -78,18 +78,19 @@ class MlpLoss:
 
     def value(self, w: Tensor) -> Tensor:
         """Return losses ``(chains,)`` on all examples."""
-        total = w.new_zeros(len(w))
+        total, layers = w.new_zeros(len(w)), self._layers(w)
         for x, y in self._chunks(len(w)):
-            total += (self._forward(self._layers(w), x)[0][-1] - y).square().sum((1, 2))
+            total += (self._forward(layers, x)[0][-1] - y).square().sum((1, 2))
         return total * self._factor(self.n_examples)
 
     def value_and_grad(self, w: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return losses ``(chains,)`` and gradients ``(chains, dim)``."""
+        layers = self._layers(w)
         if rows is not None:
-            return self._part(w, self._x[rows], self._y[rows], self._factor(rows.shape[1]))
+            return self._part(layers, self._x[rows], self._y[rows], self._factor(rows.shape[1]))
         total, grad = w.new_zeros(len(w)), torch.zeros_like(w)
         for x, y in self._chunks(len(w)):
-            part, part_grad = self._part(w, x, y, self._factor(self.n_examples))
+            part, part_grad = self._part(layers, x, y, self._factor(self.n_examples))
             total, grad = total.add_(part), grad.add_(part_grad)
         return total, grad
 
@@ -128,9 +129,8 @@ class MlpLoss:
         hidden.append(_product(hidden[-1], *layers[-1]))
         return hidden, before
 
-    def _part(self, w: Tensor, x: Tensor, y: Tensor, factor: float) -> tuple[Tensor, Tensor]:
+    def _part(self, layers: list[_Layer], x: Tensor, y: Tensor, factor: float) -> tuple[Tensor, Tensor]:
         """Return *factor* times the squared errors and their gradient."""
-        layers = self._layers(w)
         hidden, before = self._forward(layers, x)
         residual = hidden[-1] - y
         back = (2.0 * factor) * residual

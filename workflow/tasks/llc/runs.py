@@ -19,7 +19,7 @@ from workflow.kernels.stages import Stages
 from workflow.kernels.types import Kernel
 from workflow.tasks.llc.curvature import largest_curvature
 from workflow.tasks.llc.estimand import Estimand
-from workflow.tasks.llc.warmup import Arrived, stable_step
+from workflow.tasks.llc.warmup import Arrived, observed, stable_step
 
 _SETTLING = 64
 _REJECTED = 0.03
@@ -97,7 +97,7 @@ def by_hmc(estimand: Estimand, arrived: Arrived, stages: Stages, deadline: Deadl
         "spread": tuned.spread,
     }
     kernel = hmc.build(potential, settings)
-    return Run(kernel, tuned.chains, 1, _on_all_data(estimand, metric), told)
+    return Run(kernel, tuned.chains, 1, partial(_on_all_data, estimand, metric), told)
 
 
 class _Tuning(NamedTuple):
@@ -138,7 +138,7 @@ def by_langevin(estimand: Estimand, arrived: Arrived, stages: Stages, deadline: 
     kernel = langevin.build(potential, settings)
     every = min(_MOST_APART, max(1, round(_RECORDED / size)))
     burn_in = math.ceil(_FORGETTING / (settings.friction * size))
-    return Run(kernel, state, every, _on_all_data(estimand, metric), asdict(settings), burn_in)
+    return Run(kernel, state, every, partial(_on_all_data, estimand, metric), asdict(settings), burn_in)
 
 
 def _friction(z: Tensor) -> float:
@@ -166,20 +166,10 @@ def by_sgld(estimand: Estimand, arrived: Arrived, stages: Stages, deadline: Dead
 
 
 def _on_all_data(
-    estimand: Estimand, metric: Metric
-) -> Callable[[Any, hmc.State | langevin.State], dict[str, Tensor]]:
-    """Return what observes states that know their energy and gradient."""
-
-    def observe(before: Any, after: hmc.State | langevin.State) -> dict[str, Tensor]:
-        del before
-        radius = estimand.radius(metric.position(after.position))
-        return {
-            "excess": estimand.excess_from(after.potential, radius),
-            "radius": radius,
-            "virial": (after.position * after.gradient).sum(-1),
-        }
-
-    return observe
+    estimand: Estimand, metric: Metric, before: Any, after: hmc.State | langevin.State
+) -> dict[str, Tensor]:
+    del before
+    return observed(estimand, metric, after)
 
 
 def _on_batch(estimand: Estimand, metric: Metric, before: sgld.State, after: sgld.State) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from workflow.clock import Deadline
-from workflow.kernels import langevin
+from workflow.kernels import hmc, langevin
 from workflow.kernels.metric import Metric, fit, isotropic
 from workflow.kernels.stages import Stages
 from workflow.kernels.types import Potential
@@ -134,22 +134,28 @@ class _Window:
                 kept.append(state)
             if self.deadline.expired:
                 break
-        later = kept[len(kept) // 2 :]
-        virials = [float((entry.position * entry.gradient).sum(-1).mean()) for entry in later]
+        judged = len(kept) - len(kept) // 2
         kept = kept[1 + len(kept) // 4 :] or [state]
-        positions = [metric.position(entry.position) for entry in kept]
-        excess = [
-            self.estimand.excess_from(entry.potential, self.estimand.radius(position))
-            for entry, position in zip(kept, positions, strict=True)
-        ]
+        seen = [observed(self.estimand, metric, entry) for entry in kept]
+        virials = [float(entry["virial"].mean()) for entry in seen[-judged:]]
         return _Seen(
             metric.position(state.position),
-            torch.cat(positions),
+            torch.cat([metric.position(entry.position) for entry in kept]),
             torch.cat([metric.pushed(entry.gradient) for entry in kept]),
-            torch.stack(excess).mean(0),
+            torch.stack([entry["excess"] for entry in seen]).mean(0),
             sum(virials) / len(virials) / self.estimand.dim,
             done,
         )
+
+
+def observed(estimand: Estimand, metric: Metric, state: hmc.State | langevin.State) -> dict[str, Tensor]:
+    """Return excess, radius and virial ``(chains,)`` of states that know their energy and gradient."""
+    radius = estimand.radius(metric.position(state.position))
+    return {
+        "excess": estimand.excess_from(state.potential, radius),
+        "radius": radius,
+        "virial": (state.position * state.gradient).sum(-1),
+    }
 
 
 def worthwhile(energy: Potential, metric: Metric, position: Tensor, generator: Generator) -> Metric:
