@@ -62,7 +62,7 @@ def loss_of(arrays):
     return lambda w: jnp.mean((network(w, x, sizes) - y) ** 2), len(x), centre
 
 
-def main(path: str, wanted: float, sampler: str) -> None:
+def main(path: str, wanted: float, sampler: str, seed: int) -> None:
     """Print LLC, standard error, ESS and times as JSON."""
     with np.load(path) as arrays:
         loss, n, centre = loss_of(dict(arrays))
@@ -71,7 +71,7 @@ def main(path: str, wanted: float, sampler: str) -> None:
     def log_density(w):
         return -t * loss(w) - 0.5 * gamma * jnp.sum((w - centre) ** 2)
 
-    key = jax.random.key(0)
+    key = jax.random.key(seed)
     algorithm = getattr(blackjax, sampler)
     fixed = {"num_integration_steps": LEAPFROGS} if sampler == "hmc" else {}
     adaptation = blackjax.window_adaptation(algorithm, log_density, **fixed)
@@ -108,4 +108,4 @@ def main(path: str, wanted: float, sampler: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], float(sys.argv[2]), sys.argv[3])
+    main(sys.argv[1], float(sys.argv[2]), sys.argv[3], int(sys.argv[4]))

@@ -33,7 +33,7 @@ from workflow.tasks.llc.params import Kernel
 
 WIDTHS = (4, 40, 40, 1)
 MODEL = {"kind": "mlp", "in_dim": 4, "out_dim": 1, "depth": 2, "widths": [40, 40], "activation": "tanh"}
-PAIRS = 3
+PAIRS = 5
 PEERS = ("posteriors", "devinterp", "pyro", "blackjax")
 CHAINS, BATCH, STEPS = (4, 16), 256, 1000
 EXAMPLES = 1000
@@ -57,10 +57,10 @@ for fan_in, fan_out in zip(sizes, sizes[1:]):
     layers += [layer, nn.Tanh()]
 found = workflow.estimate_llc(
     nn.Sequential(*layers[:-1]), nn.MSELoss(), (x, y), precision="float32", kernel=sys.argv[3],
-    relative_error=float(sys.argv[2]), budget_sec=120.0)
+    relative_error=float(sys.argv[2]), budget_sec=120.0, seed=int(sys.argv[4]))
 told = found.metrics["diagnostics"]
 print(json.dumps({"llc": found.llc, "se": found.se, "ess": told["ess"], "status": found.status,
-    "drawing": found.seconds - told["warmup_sec"], "inside": time.time() - begun}))
+    "drawing": told["drawing_sec"], "inside": time.time() - begun}))
 """
 
 
@@ -71,16 +71,16 @@ from pathlib import Path
 from workflow.clock import Deadline
 from workflow.tasks.base import Work, prepare_task, run_task
 from workflow.tasks.llc import TASK
-folder, error, kernel = Path(sys.argv[1]).parent, float(sys.argv[2]), sys.argv[3]
+folder, error, kernel, seed = Path(sys.argv[1]).parent, float(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 problem = TASK.resolve(json.loads((folder / "gaussian.json").read_text()), "benchmark")
 (folder / kernel).mkdir(exist_ok=True)
 prepare_task(TASK, problem, folder / kernel)
 params = TASK.complete(problem, "auto", {"kernel": kernel, "relative_error": error}, "benchmark")
 deadline = Deadline(120.0)
-found = run_task(TASK, Work(problem, "auto", params, 0, deadline, folder / kernel))
+found = run_task(TASK, Work(problem, "auto", params, seed, deadline, folder / kernel))
 told = found["diagnostics"]
 print(json.dumps({"llc": found["llc_hat"], "se": found["se_hat"], "ess": told["ess"],
-    "status": found["status"], "drawing": deadline.used_sec - told["warmup_sec"],
+    "status": found["status"], "drawing": told["drawing_sec"],
     "inside": time.time() - begun}))
 """
 
@@ -136,8 +136,8 @@ def compare_steps(peer: Path, path: str) -> None:
 def compare_traces(peer: Path, path: str, name: str) -> None:
     """Print LLC and ESS per second of a peer that leaves a trace of excess losses, beside our own."""
     rates = []
-    for _ in range(PAIRS):
-        ours = timed([sys.executable, "-c", OURS, path, "0.01", "langevin"])
+    for seed in range(PAIRS):
+        ours = timed([sys.executable, "-c", OURS, path, "0.01", "langevin", str(seed)])
         with tempfile.NamedTemporaryFile(suffix=".npy") as kept:
             theirs = timed([str(peer), script(name), path, kept.name])
             trace = torch.from_numpy(np.load(kept.name).T.astype(float))  # (draws, chains)
@@ -177,9 +177,9 @@ def compare_times(peer: Path, path: str, program: str, error: float) -> None:
     }
     walls: dict[str, list[float]] = {name: [] for name in commands}
     rates: dict[str, list[float]] = {name: [] for name in commands}
-    for _ in range(PAIRS):
+    for seed in range(PAIRS):
         for name, command in commands.items():
-            found = timed(command)
+            found = timed([*command, str(seed)])
             walls[name].append(found["wall"])
             rates[name].append(found["ess"] / found["drawing"])
             click.echo(

@@ -25,19 +25,28 @@ _NORMAL_MEDIAN = 0.6745
 
 
 @dataclass(frozen=True)
-class Params:
-    """Settings of one kernel.
+class Motion:
+    """Settings of the motion.
 
     Args:
         step_size: Time per step, where 2 / sqrt(largest curvature) is the limit of stability.
         friction: Rate at which momenta are forgotten.
+    """
+
+    step_size: float
+    friction: float = 1.0
+
+
+@dataclass(frozen=True)
+class Params(Motion):
+    """Settings of one kernel: those of the motion, and of the test.
+
+    Args:
         slack: Energy error of a step up to which it is not tested. 0 makes the chain exact; more keeps
             the many small errors of many dimensions, each harmless to its own direction, from
             reversing the motion all the time.
     """
 
-    step_size: float
-    friction: float = 1.0
     slack: float = 0.0
 
 
@@ -68,17 +77,25 @@ def step(state: State, generator: Generator, *, potential: Potential, params: Pa
     reversed on rejection, leaves the target invariant.
     """
     half = 0.5 * params.step_size
-    kept = math.exp(-params.friction * params.step_size)
-    kicked = torch.add(state.momentum, state.gradient, alpha=-half)
-    refreshed = normal_like(kicked, generator).mul_(math.sqrt(1.0 - kept * kept)).add_(kicked, alpha=kept)
-    position = torch.add(state.position, kicked, alpha=half).add_(refreshed, alpha=half)
+    position, refreshed = moved(state.position, state.momentum, state.gradient, generator, params)
     energy, gradient = potential(position, generator)
     momentum = torch.add(refreshed, gradient, alpha=-half)
-    work = _kinetic_change(state.momentum, state.gradient, half) + _kinetic_change(refreshed, gradient, half)
+    work = kinetic_change(state.momentum, state.gradient, half) + kinetic_change(refreshed, gradient, half)
     change, acceptance, accepted = metropolis(energy - state.potential + work, generator)
     turned = state._replace(momentum=-state.momentum)
     new = select(accepted | (change <= params.slack), State(position, momentum, energy, gradient), turned)
     return new, Info(acceptance, change, change > DIVERGENCE_THRESHOLD, 1)
+
+
+def moved(
+    position: Tensor, momentum: Tensor, gradient: Tensor, generator: Generator, motion: Motion
+) -> tuple[Tensor, Tensor]:
+    """Return positions after a step and momenta ``(chains, dim)`` before its last half kick."""
+    half = 0.5 * motion.step_size
+    kept = math.exp(-motion.friction * motion.step_size)
+    kicked = torch.add(momentum, gradient, alpha=-half)
+    refreshed = normal_like(kicked, generator).mul_(math.sqrt(1.0 - kept * kept)).add_(kicked, alpha=kept)
+    return torch.add(position, kicked, alpha=half).add_(refreshed, alpha=half), refreshed
 
 
 def tolerance(changes: Tensor) -> float:
@@ -87,6 +104,6 @@ def tolerance(changes: Tensor) -> float:
     return _SLACK * typical if math.isfinite(typical) else 0.0
 
 
-def _kinetic_change(momentum: Tensor, gradient: Tensor, time: float) -> Tensor:
+def kinetic_change(momentum: Tensor, gradient: Tensor, time: float) -> Tensor:
     """Return what a kick of length *time* adds to the kinetic energy, without a difference of large ones."""
     return 0.5 * time * time * vecdot(gradient, gradient) - time * vecdot(gradient, momentum)

@@ -49,7 +49,8 @@ def run(bench, method, checkpoint, told=None):
     work = Work(bench.problem, method, params, 5, Deadline(600), bench.folder, checkpoint,
                 lambda *report: told.append(report))  # fmt: skip
     metrics = run_task(TASK, work)
-    metrics["diagnostics"].pop("warmup_sec", None)  # of the last attempt
+    for name in ("warmup_sec", "drawing_sec"):  # of the last attempt
+        metrics["diagnostics"].pop(name, None)
     return metrics
 
 

@@ -25,6 +25,9 @@ _COOL = 1.1
 _COLD = 1.01
 _ACCEPT = 0.7
 _OWN = 0.9
+_FEWEST_EXAMPLES = 192
+_EXAMPLES_PER_T = 1.5
+"""A trajectory sees part of the data alone, of which the posterior is wider than parts are apart."""
 
 
 class _Cooling(NamedTuple):
@@ -73,9 +76,14 @@ def _equilibrated(
     ones = torch.ones_like(estimand.centre)
     leapfrogs = max(1, round(4.0 * estimand.dim**0.25))  # at a given acceptance, steps shrink as dim^(-1/4)
     hottest = 1.0 + 6.0 * math.sqrt(2.0 / estimand.dim) + 20.0 / estimand.dim
+    examples = max(_FEWEST_EXAMPLES, math.ceil(_EXAMPLES_PER_T * t))
+    is_part = estimand.target.loss.has_data and examples < estimand.n
     potential = estimand.tempered(t)
     state = hmc.init(start.position, generator, potential=potential)
     for _ in range(_REPEATS):
+        if is_part:  # another one for every trajectory
+            potential = estimand.tempered(t, estimand.drawn(examples, generator))
+            state = hmc.init(state.position, generator, potential=potential)
         settings = hmc.Params(sizes, ones, leapfrogs)
         state, info = hmc.step(state, generator, potential=potential, params=settings)
         # Chains share a little of what they learn, so that none is left with a hopeless step.

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from workflow.clock import Deadline
 from workflow.kernels import chain
+from workflow.kernels.diagnostics import mcse
 from workflow.kernels.stages import Stages
 from workflow.store.atomic import write_bytes
 from workflow.tasks.llc import draws, runs
@@ -42,9 +44,10 @@ def run_auto(
     begun = deadline.used_sec
     chains = chains_for(params, estimand)
     arrived = warm_up(estimand, chains, stages, deadline.part(_WARM_UP_SHARE))
-    run = _KERNELS[params.kernel](estimand, arrived, stages, deadline.part(_TUNING_SHARE))
+    goal = runs.Goal(params.relative_error, deadline.part(_TUNING_SHARE))
+    run = _KERNELS[params.kernel](estimand, arrived, stages, goal)
     warm_sec = deadline.used_sec - begun
-    trace = draws.draw(run, stages, params.relative_error, deadline)
+    trace = draws.draw(run, stages, math.sqrt(params.relative_error**2 - run.heat**2), deadline)
     traces, lost = finite_chains(trace.values)
     corrected = trace.n_draws and params.kernel != "sgld"
     found = Draws(
@@ -54,9 +57,20 @@ def run_auto(
         lost_chains=lost,
         n_steps=arrived.n_steps + trace.n_steps,
         truncated=trace.truncated,
-        settings={**run.settings, "warmup_sec": warm_sec, "directions": len(arrived.metric.stretch)},
+        settings={
+            **run.settings,
+            "directions": len(arrived.metric.stretch),
+            "warmup_sec": warm_sec,
+            "drawing_sec": deadline.used_sec - begun - warm_sec,
+        },
     )
-    return summarise(estimand, found, TRIAL_GATE), trace
+    return summarise(estimand, found, TRIAL_GATE, _with_heat(traces.excess, run.heat)), trace
+
+
+def _with_heat(excess: Tensor, heat: float) -> tuple[float, float]:
+    """Return mean and standard error, what noise is expected to add to the mean included."""
+    mean = float(excess.mean()) if excess.numel() else math.nan
+    return mean, math.hypot(mcse(excess), heat * mean) if excess.numel() else math.nan
 
 
 def save_trace(trace: chain.Trace, gamma: float, folder: Path) -> None:

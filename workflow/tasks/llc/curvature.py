@@ -61,12 +61,27 @@ def largest_eigenvalue(loss: Loss, centre: Tensor, generator: Generator) -> floa
 
 def largest_curvature(potential: Potential, position: Tensor, generator: Generator) -> float:
     """Return the largest eigenvalue of the Hessian of *potential* over the chains ``(chains, dim)``."""
-    step = 1e-4 if position.dtype == torch.float64 else 1e-2
     _, gradient = potential(position, generator)
     vectors = normal_like(position, generator)
     size = vectors.new_ones(len(position))
     for _ in range(_POWER_ITERATIONS):
         vectors = vectors / vectors.norm(dim=1, keepdim=True).clamp(min=1e-30)
-        product = (potential(position + step * vectors, generator)[1] - gradient) / step
-        size, vectors = product.norm(dim=1), product
+        vectors = _products(vectors, potential, position, gradient, generator)
+        size = vectors.norm(dim=1)
     return float(size.max())
+
+
+def curvature_along(
+    directions: Tensor, potential: Potential, position: Tensor, gradient: Tensor, generator: Generator
+) -> Tensor:
+    """Return u' H u ``(chains,)`` along unit vectors u of *directions*, H the Hessian at each position."""
+    units = directions / directions.norm(dim=1, keepdim=True).clamp(min=1e-30)
+    return (units * _products(units, potential, position, gradient, generator)).sum(1)
+
+
+def _products(
+    units: Tensor, potential: Potential, position: Tensor, gradient: Tensor, generator: Generator
+) -> Tensor:
+    """Return H u ``(chains, dim)`` by forward differences."""
+    step = 1e-4 if position.dtype == torch.float64 else 1e-2
+    return (potential(position + step * units, generator)[1] - gradient) / step

@@ -48,14 +48,19 @@ class Estimand:
         loss, gradient = self._measured(w, None)
         return self._localised(w, loss, gradient, self.t)
 
-    def tempered(self, t: float) -> Potential:
-        """Return U on all data with another factor *t* on the loss."""
+    def tempered(self, t: float, rows: Tensor | None = None) -> Potential:
+        """Return U with the factor *t* on the loss, of all data or of the examples *rows* ``(batch,)``."""
 
         def energy(w: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
             del generator
-            return self._localised(w, *self._measured(w, None), t)
+            return self._localised(w, *self._measured(w, rows), t)
 
         return energy
+
+    def parts(self, count: int, generator: Generator) -> list[Potential]:
+        """Return U on each of *count* random parts of the data, whose mean is U on all of it."""
+        split = self.drawn(self.n, generator).tensor_split(count)
+        return [self.tempered(self.t * count * len(rows) / self.n, rows) for rows in split]
 
     def stochastic_energy(self, batch: int) -> Potential:
         """Return U with the loss on *batch* examples, drawn afresh per call and chain."""
@@ -117,13 +122,17 @@ class Estimand:
         return self.centre + shift
 
     def _measured(self, w: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:
-        self.work += len(w) * (self.n if rows is None else rows.shape[1])
+        self.work += len(w) * (self.n if rows is None else rows.shape[-1])
         return self.target.loss.value_and_grad(w, rows)
 
     def _localised(self, w: Tensor, loss: Tensor, gradient: Tensor, t: float) -> tuple[Tensor, Tensor]:
         displacement = w - self.centre
         energy = t * loss + 0.5 * self.gamma * vecdot(displacement, displacement)
         return energy, (t * gradient).add_(displacement, alpha=self.gamma)
+
+    def drawn(self, size: int, generator: Generator) -> Tensor:
+        """Draw *size* different examples ``(size,)``."""
+        return torch.randperm(self.n, generator=generator, device=self.centre.device)[:size]
 
     def _rows(self, w: Tensor, batch: int, generator: Generator) -> Tensor:
         return torch.randint(self.n, (len(w), batch), generator=generator, device=w.device)

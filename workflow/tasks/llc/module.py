@@ -63,13 +63,14 @@ class ModuleLoss:
 
     def value_and_grad(self, w: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return losses ``(chains,)`` and gradients ``(chains, dim)``."""
-        if rows is not None:
+        if rows is not None and rows.ndim == 2:
             gradient, value = self._batch_gradients(w, self._x[rows], self._y[rows])
             return value, gradient
+        chosen_x, chosen_y = (self._x, self._y) if rows is None else (self._x[rows], self._y[rows])
         total, gradient = w.new_zeros(len(w)), torch.zeros_like(w)
-        for x, y in zip(self._x.split(_CHUNK), self._y.split(_CHUNK), strict=True):
+        for x, y in zip(chosen_x.split(_CHUNK), chosen_y.split(_CHUNK), strict=True):
             part_gradient, part = self._gradients(w, x, y)
-            share = len(x) / self.n_examples
+            share = len(x) / len(chosen_x)
             total, gradient = total + share * part, gradient + share * part_gradient
         return total, gradient
 

@@ -1,4 +1,4 @@
-"""What draws: HMC, kinetic Langevin or SGLD, with settings found where warm-up ended."""
+"""What draws: HMC, kinetic Langevin (on all data or parts of it) or SGLD, set up where warm-up ended."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from workflow.clock import Deadline
-from workflow.kernels import hmc, langevin, sgld
+from workflow.kernels import hmc, langevin, sgld, sweeps
 from workflow.kernels.adapt import DualAveraging
 from workflow.kernels.metric import Metric
 from workflow.kernels.stages import Stages
 from workflow.kernels.types import Kernel
 from workflow.tasks.llc.curvature import largest_curvature
 from workflow.tasks.llc.estimand import Estimand
+from workflow.tasks.llc.parts import measured, part_count
 from workflow.tasks.llc.warmup import Arrived, observed, stable_step
 
-_SETTLING = 64
+_SETTLING, _LOOKED_AT = 64, 8
+"""Steps before drawing, and of which each so many-th one is looked at."""
+
 _REJECTED = 0.03
 """Share of rejected steps up to which a Langevin chain is kept exact."""
 
@@ -33,6 +36,12 @@ _RECORDED = 0.3
 
 _MOST_APART = 16
 """Steps between draws at most."""
+
+_JUDGED = 8
+"""Times that the energy of chains on parts of the data is looked at before its errors are judged by these."""
+
+_STEPS_PER_PART = 3
+"""Steps between draws at least, per part of the data: a draw looks at all of them."""
 
 _TRAJECTORY = 1.5
 """Length of a trajectory where every direction has unit scale: about a quarter of a period."""
@@ -56,8 +65,25 @@ _SGLD_EVERY = 10
 _SGLD_BATCH = 256
 
 
+class Goal(NamedTuple):
+    """What is wanted: a standard error relative to the LLC, and until when to tune."""
+
+    relative_error: float
+    deadline: Deadline
+
+
 class Run(NamedTuple):
-    """What draws, how often to record, what was chosen, and how many steps to drop first."""
+    """What draws.
+
+    Attributes:
+        kernel: The kernel.
+        state: Of its chains.
+        every: Steps per record.
+        observe: What to record.
+        settings: What was chosen.
+        burn_in: Steps to drop first.
+        heat: What noise is expected to add to the LLC, relative to it.
+    """
 
     kernel: Kernel[Any]
     state: Any
@@ -65,9 +91,10 @@ class Run(NamedTuple):
     observe: Callable[[Any, Any], dict[str, Tensor]]
     settings: dict[str, Any]
     burn_in: int = 0
+    heat: float = 0.0
 
 
-def by_hmc(estimand: Estimand, arrived: Arrived, stages: Stages, deadline: Deadline) -> Run:
+def by_hmc(estimand: Estimand, arrived: Arrived, stages: Stages, goal: Goal) -> Run:
     """Hamiltonian Monte Carlo at an acceptance of 0.8, tuned as a stage of its own."""
     metric = arrived.metric
     potential = metric.potential(estimand.energy)
@@ -82,11 +109,11 @@ def by_hmc(estimand: Estimand, arrived: Arrived, stages: Stages, deadline: Deadl
             state, info = hmc.step(state, stages.stream, potential=potential, params=settings)
             step_size = rule.update(info)
             stuck.append(float((info.acceptance < 0.05).double().mean()))
-            if deadline.expired:
+            if goal.deadline.expired:
                 break
         later = stuck[len(stuck) // 2 :]
         spread = _SPREAD if sum(later) / len(later) > _STUCK else at.spread
-        return _Tuning(state, rule.final(), spread, len(_TUNING) if deadline.expired else at.rounds + 1)
+        return _Tuning(state, rule.final(), spread, len(_TUNING) if goal.deadline.expired else at.rounds + 1)
 
     begin = _Tuning(state, 0.5 * estimand.dim**-0.25, 1.0, 0)
     tuned = stages.through(advance, begin, lambda at: at.rounds == len(_TUNING))
@@ -115,30 +142,92 @@ def _trajectories(metric: Metric, step_size: float, spread: float) -> hmc.Params
     return hmc.Params(step_size, torch.ones_like(metric.sd), leapfrogs, spread)
 
 
-def by_langevin(estimand: Estimand, arrived: Arrived, stages: Stages, deadline: Deadline) -> Run:
+def by_langevin(estimand: Estimand, arrived: Arrived, stages: Stages, goal: Goal) -> Run:
     """Kinetic Langevin dynamics, at a step that the stiffest direction allows.
 
     Exact where hardly a step is rejected; elsewhere bulk errors of the energy pass untested and only what
-    is out of line is turned back, as it would heat a chain.
+    is out of line is turned back, as it would heat a chain. There a step may also do with a part of the data.
     """
-    del deadline
     metric, generator = arrived.metric, stages.stream
     potential = metric.potential(estimand.energy)
     z = metric.coordinates(arrived.position)
     size = stable_step(potential, z, generator)
     settings = langevin.Params(size, friction=_friction(z))
-    kernel = langevin.build(potential, settings)
-    state, changes, rejected = kernel.init(z, generator), [], []
-    for _ in range(_SETTLING):
+    settled = _settled(langevin.build(potential, settings), z, generator)
+    if settled.rejected > _REJECTED:
+        run = _in_parts(estimand, metric, settled.states, settings, goal, generator)
+        if run is not None:
+            return run
+        settings = replace(settings, slack=langevin.tolerance(settled.changes))
+    kernel, observe = langevin.build(potential, settings), partial(_on_all_data, estimand, metric)
+    return Run(
+        kernel, settled.states[-1], _apart(settings), observe, asdict(settings), burn_in=_forgotten(settings)
+    )
+
+
+class _Settled(NamedTuple):
+    """What a few steps showed: some states, energy errors ``(steps, chains)``, and the share rejected."""
+
+    states: list[langevin.State]
+    changes: Tensor
+    rejected: float
+
+
+def _settled(kernel: Kernel[langevin.State], z: Tensor, generator: Generator) -> _Settled:
+    state, states, infos = kernel.init(z, generator), [], []
+    for done in range(1, _SETTLING + 1):
         state, info = kernel.step(state, generator)
-        changes.append(info.energy_change)
-        rejected.append(1.0 - info.acceptance)
-    is_exact = float(torch.stack(rejected).mean()) <= _REJECTED
-    settings = replace(settings, slack=0.0 if is_exact else langevin.tolerance(torch.stack(changes)))
-    kernel = langevin.build(potential, settings)
-    every = min(_MOST_APART, max(1, round(_RECORDED / size)))
-    burn_in = math.ceil(_FORGETTING / (settings.friction * size))
-    return Run(kernel, state, every, partial(_on_all_data, estimand, metric), asdict(settings), burn_in)
+        infos.append(info)
+        if done % _LOOKED_AT == 0:
+            states.append(state)
+    acceptance = torch.stack([info.acceptance for info in infos])
+    changes = torch.stack([info.energy_change for info in infos])
+    return _Settled(states, changes, 1.0 - float(acceptance.mean()))
+
+
+def _in_parts(
+    estimand: Estimand,
+    metric: Metric,
+    states: list[langevin.State],
+    motion: langevin.Motion,
+    goal: Goal,
+    generator: Generator,
+) -> Run | None:
+    """Return sweeps over parts of the data, if those cost less."""
+    noise = measured(estimand, metric, states, generator)
+    if noise is None:
+        return None
+    seen = torch.cat([observed(estimand, metric, state)["excess"] for state in states])
+    typical = abs(float(seen.mean()))
+    count = part_count(noise, motion, goal.relative_error * typical)
+    if count == 1:
+        return None
+    parts = [metric.potential(part) for part in estimand.parts(count, generator)]
+    energies = sweeps.Energies(parts, partial(_energy, estimand, metric))
+    params = sweeps.Params(
+        motion.step_size, motion.friction, every=max(_apart(motion), _STEPS_PER_PART * count)
+    )
+    kernel = sweeps.build(energies, params)
+    state, changes = kernel.init(states[-1].position, generator), []
+    for _ in range(_JUDGED * params.every):
+        state, info = kernel.step(state, generator)
+        if state.steps == 0:
+            changes.append(info.energy_change)
+    params = replace(params, slack=langevin.tolerance(torch.stack(changes)))
+    heat = noise.heat(count, motion) / typical
+    burn_in = params.every * math.ceil(_forgotten(motion) / params.every)
+    observe, told = partial(_on_parts, estimand, metric), {**asdict(params), "parts": count, "heat": heat}
+    return Run(sweeps.build(energies, params), state, params.every, observe, told, burn_in, heat)
+
+
+def _apart(motion: langevin.Motion) -> int:
+    """Return steps between draws."""
+    return min(_MOST_APART, max(1, round(_RECORDED / motion.step_size)))
+
+
+def _forgotten(motion: langevin.Motion) -> int:
+    """Return steps in which momenta become those of the scheme."""
+    return math.ceil(_FORGETTING / (motion.friction * motion.step_size))
 
 
 def _friction(z: Tensor) -> float:
@@ -151,9 +240,9 @@ def _friction(z: Tensor) -> float:
     return max(1.0, width) ** -0.5  # 1.0 first: a width of nan is none
 
 
-def by_sgld(estimand: Estimand, arrived: Arrived, stages: Stages, deadline: Deadline) -> Run:
+def by_sgld(estimand: Estimand, arrived: Arrived, stages: Stages, goal: Goal) -> Run:
     """SGLD on minibatches, at a step that curvature and the noise of minibatches allow."""
-    del deadline
+    del goal
     metric, generator, batch = arrived.metric, stages.stream, min(_SGLD_BATCH, estimand.n)
     potential = metric.potential(estimand.stochastic_energy(batch))
     z = metric.coordinates(arrived.position)
@@ -162,7 +251,8 @@ def by_sgld(estimand: Estimand, arrived: Arrived, stages: Stages, deadline: Dead
     size = min(4.0 * _SGLD_FRACTION / stiffest, 4.0 * _SGLD_NOISE / max(noise, 1e-300))
     kernel = sgld.build(potential, potential, sgld.Params(size))
     told = {"step_size": size, "largest_curvature": stiffest, "batch": batch}
-    return Run(kernel, kernel.init(z, generator), _SGLD_EVERY, partial(_on_batch, estimand, metric), told)
+    observe, state = partial(_on_batch, estimand, metric), kernel.init(z, generator)
+    return Run(kernel, state, _SGLD_EVERY, observe, told)
 
 
 def _on_all_data(
@@ -170,6 +260,19 @@ def _on_all_data(
 ) -> dict[str, Tensor]:
     del before
     return observed(estimand, metric, after)
+
+
+def _energy(estimand: Estimand, metric: Metric, z: Tensor) -> Tensor:
+    w = metric.position(z)
+    return estimand.excess(w) + estimand.radius(w)
+
+
+def _on_parts(estimand: Estimand, metric: Metric, before: Any, after: sweeps.State) -> dict[str, Tensor]:
+    """Observe chains whose energy on all data has just been looked at; the virial is of a part's gradient."""
+    del before
+    radius = estimand.radius(metric.position(after.at.position))
+    virial = (after.at.position * after.at.gradient).sum(-1)
+    return {"excess": after.energy - radius, "radius": radius, "virial": virial}
 
 
 def _on_batch(estimand: Estimand, metric: Metric, before: sgld.State, after: sgld.State) -> dict[str, Tensor]:

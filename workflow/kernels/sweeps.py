@@ -1,0 +1,134 @@
+"""Kinetic Langevin dynamics on one part of the data per step, every part once per sweep in random order.
+
+Over a sweep the errors of the parts' gradients cancel, so that motion which is slow beside a sweep hardly
+feels them, unlike those of minibatches drawn afresh, whose errors add up to heat (random reshuffling; for
+Langevin dynamics Paulin, Whalley, Chada & Leimkuhler 2024, arXiv:2410.19780). Every few steps the energy on
+all data is looked at.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor
+
+from workflow.kernels.batch import metropolis, normal_like, select
+from workflow.kernels.langevin import Motion, kinetic_change, moved
+from workflow.kernels.types import DIVERGENCE_THRESHOLD, Info, Kernel, Potential
+
+
+@dataclass(frozen=True)
+class Params(Motion):
+    """Settings of one kernel: those of the motion, and of the test.
+
+    Args:
+        every: Steps between looks at the energy on all data.
+        slack: Energy error of so many steps up to which they are not tested, as in `langevin`.
+    """
+
+    every: int = 1
+    slack: float = math.inf
+
+
+@dataclass(frozen=True)
+class Energies:
+    """U in parts and as a whole.
+
+    Args:
+        parts: U with the loss of one part, scaled to all data.
+        whole: ``(chains, dim) -> (chains,)``, U on all data without its gradient.
+    """
+
+    parts: Sequence[Potential]
+    whole: Callable[[Tensor], Tensor]
+
+
+class Moving(NamedTuple):
+    """Positions, momenta and the gradients of one part there, each ``(chains, dim)``."""
+
+    position: Tensor
+    momentum: Tensor
+    gradient: Tensor
+
+
+class State(NamedTuple):
+    """Where the chains are.
+
+    Attributes:
+        at: Now.
+        seen: When the energy on all data was looked at last.
+        energy: ``(chains,)``, what it was.
+        work: ``(chains,)``, kinetic energy that kicks have added since.
+        steps: Since then.
+        order: ``(parts,)``, of the current sweep.
+        done: How many parts of it are done.
+    """
+
+    at: Moving
+    seen: Moving
+    energy: Tensor
+    work: Tensor
+    steps: int
+    order: Tensor
+    done: int
+
+
+def build(energies: Energies, params: Params) -> Kernel[State]:
+    """Return the kernel with energies and settings bound."""
+    return Kernel(partial(init, energies=energies), partial(step, energies=energies, params=params))
+
+
+def init(position: Tensor, generator: Generator, *, energies: Energies) -> State:
+    """Draw momenta and the order of the first sweep; one gradient per chain."""
+    momentum, order = normal_like(position, generator), _order(energies, generator)
+    _, gradient = energies.parts[int(order[0])](position, generator)
+    at, energy = Moving(position, momentum, gradient), energies.whole(position)
+    return State(at, at, energy, torch.zeros_like(energy), 0, order, 1)
+
+
+def step(state: State, generator: Generator, *, energies: Energies, params: Params) -> tuple[State, Info]:
+    """Make one step; every few steps, turn back to before them where they gained too much energy.
+
+    The energy error of several steps is the work of their deterministic parts, as in `langevin.step`.
+    """
+    order, done = state.order, state.done
+    if done == len(energies.parts):
+        order, done = _order(energies, generator), 0
+    half, (position, momentum, gradient) = 0.5 * params.step_size, state.at
+    work = state.work + kinetic_change(momentum, gradient, half)
+    position, momentum = moved(position, momentum, gradient, generator, params)
+    _, gradient = energies.parts[int(order[done])](position, generator)
+    work += kinetic_change(momentum, gradient, half)
+    at = Moving(position, torch.add(momentum, gradient, alpha=-half), gradient)
+    new = State(at, state.seen, state.energy, work, state.steps + 1, order, done + 1)
+    if new.steps < params.every:
+        ones = torch.ones_like(work)
+        return new, Info(ones, 0.0 * ones, ones > 1.0, 1)
+    return _looked_at(new, generator, energies, params)
+
+
+class _Judged(NamedTuple):
+    position: Tensor
+    momentum: Tensor
+    gradient: Tensor
+    energy: Tensor
+
+
+def _looked_at(state: State, generator: Generator, energies: Energies, params: Params) -> tuple[State, Info]:
+    """Compare the energy on all data with what it was."""
+    energy = energies.whole(state.at.position)
+    change, acceptance, accepted = metropolis(energy - state.energy + state.work, generator)
+    before = _Judged(state.seen.position, -state.seen.momentum, state.seen.gradient, state.energy)
+    *kept, energy = select(accepted | (change <= params.slack), _Judged(*state.at, energy), before)
+    at = Moving(*kept)
+    new = State(at, at, energy, torch.zeros_like(energy), 0, state.order, state.done)
+    return new, Info(acceptance, change, change > DIVERGENCE_THRESHOLD, 1)
+
+
+def _order(energies: Energies, generator: Generator) -> Tensor:
+    return torch.randperm(len(energies.parts), generator=generator, device=generator.device)
