@@ -21,6 +21,9 @@ from workflow.tasks.llc.curvature import curvature_along
 from workflow.tasks.llc.estimand import Estimand
 
 _FEWEST_EXAMPLES = 128
+_HALF_STEP = 0.95
+"""Largest believed half of a step in units of 1 / frequency; 1 is the limit of stability."""
+
 _COUNTS = tuple(sorted({base * 2**power for base in (2, 3) for power in range(20)}))
 
 
@@ -44,7 +47,9 @@ class Noise(NamedTuple):
         if count == 1:
             return 0.0
         power = self.power * (count - 1) / (self.parts - 1)  # without replacement
-        left = left_over(motion.step_size * math.sqrt(max(self.stiffness, 0.0)), count)
+        # An oscillator of frequency f turns by 2 asin(h f / 2) per step, and is softer by 1 - (h f / 2)^2.
+        half = min(0.5 * motion.step_size * math.sqrt(max(self.stiffness, 0.0)), _HALF_STEP)
+        left = left_over(2.0 * math.asin(half), count) / (1.0 - half * half)
         return 0.25 * motion.step_size / motion.friction * power * self.share * left
 
 
