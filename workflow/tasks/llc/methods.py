@@ -18,6 +18,7 @@ from workflow.kernels.diagnostics import drift, ess, rhat
 from workflow.kernels.stages import Stages
 from workflow.kernels.types import Kernel
 from workflow.tasks.base import Metrics, Work
+from workflow.tasks.llc.anneal import annealed
 from workflow.tasks.llc.auto import run_auto, save_trace
 from workflow.tasks.llc.estimand import Estimand
 from workflow.tasks.llc.estimate import (
@@ -33,6 +34,9 @@ from workflow.tasks.llc.target import load
 
 _WARM_UP_SHARE = 0.4
 """At most this share of the budget goes to warm-up."""
+
+_ANNEAL_SHARE = 0.2
+"""At most this share goes to starts before: chains from near w* would lack the width of flat directions."""
 
 _ENERGY_SLACK = 10.0
 """Unadjusted energy variance in production may exceed the target by this factor."""
@@ -71,7 +75,7 @@ def run(work: Work) -> Metrics:
 
 
 def run_hmc(estimand: Estimand, params: Hmc, stages: Stages, deadline: Deadline) -> Metrics:
-    """Adapt and draw; while the reference gate fails and budget is left, mend.
+    """Anneal, adapt and draw; while the reference gate fails and budget is left, mend.
 
     Divergences call for a shorter step and new draws, anything else for more draws.
     """
@@ -80,7 +84,7 @@ def run_hmc(estimand: Estimand, params: Hmc, stages: Stages, deadline: Deadline)
     def make(step_size: float, variances: Tensor) -> Kernel[hmc.State]:
         return hmc.build(estimand.energy, hmc.Params(step_size, variances, params.leapfrog_steps))
 
-    start = estimand.starts(params.chains, stages.stream)
+    start = annealed(estimand, params.chains, stages, deadline.part(_ANNEAL_SHARE))
     plan = Plan(params.warmup, 0.5 * estimand.dim**-0.25, estimand.start_variances())
     warm = stages.warm_up(make, rule, plan, start, deadline.part(_WARM_UP_SHARE))
     warm = _without_divergences(estimand, make, warm, stages, deadline.part(_WARM_UP_SHARE))
