@@ -21,7 +21,9 @@ from workflow.tasks.llc.estimate import TRIAL_GATE, Draws, finite_chains, summar
 from workflow.tasks.llc.params import Auto
 from workflow.tasks.llc.warmup import warm_up
 
-_WARM_UP_SHARE = 0.4
+_WARM_UP_SHARE = {"hmc": 0.4, "langevin": 0.4, "sgld": 0.6}
+"""Of the budget at most; overdamped chains are the slowest to forget where they started."""
+
 _TUNING_SHARE = 0.2
 _CHAIN_ELEMENTS = 2**14
 """Chains times parameters, or times examples, from which on more chains cost proportionally more."""
@@ -43,7 +45,7 @@ def run_auto(
     """
     begun = deadline.used_sec
     chains = chains_for(params, estimand)
-    arrived = warm_up(estimand, chains, stages, deadline.part(_WARM_UP_SHARE))
+    arrived = warm_up(estimand, chains, stages, deadline.part(_WARM_UP_SHARE[params.kernel]))
     goal = runs.Goal(params.relative_error, deadline.part(_TUNING_SHARE))
     run = _KERNELS[params.kernel](estimand, arrived, stages, goal)
     warm_sec = deadline.used_sec - begun

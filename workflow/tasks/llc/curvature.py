@@ -59,8 +59,8 @@ def largest_eigenvalue(loss: Loss, centre: Tensor, generator: Generator) -> floa
     return value
 
 
-def largest_curvature(potential: Potential, position: Tensor, generator: Generator) -> float:
-    """Return the largest eigenvalue of the Hessian of *potential* over the chains ``(chains, dim)``."""
+def largest_curvatures(potential: Potential, position: Tensor, generator: Generator) -> Tensor:
+    """Return the largest eigenvalues ``(chains,)`` of the Hessian of *potential* at each chain."""
     _, gradient = potential(position, generator)
     vectors = normal_like(position, generator)
     size = vectors.new_ones(len(position))
@@ -68,7 +68,7 @@ def largest_curvature(potential: Potential, position: Tensor, generator: Generat
         vectors = vectors / vectors.norm(dim=1, keepdim=True).clamp(min=1e-30)
         vectors = _products(vectors, potential, position, gradient, generator)
         size = vectors.norm(dim=1)
-    return float(size.max())
+    return size
 
 
 def curvature_along(

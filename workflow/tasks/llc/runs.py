@@ -17,7 +17,7 @@ from workflow.kernels.adapt import DualAveraging
 from workflow.kernels.metric import Metric
 from workflow.kernels.stages import Stages
 from workflow.kernels.types import Kernel
-from workflow.tasks.llc.curvature import largest_curvature
+from workflow.tasks.llc.curvature import largest_curvatures
 from workflow.tasks.llc.estimand import Estimand
 from workflow.tasks.llc.parts import measured, part_count
 from workflow.tasks.llc.warmup import Arrived, observed, stable_step
@@ -55,8 +55,11 @@ _SPREAD = 6.0
 _STUCK = 0.05
 """Share of hopeless proposals from which on step sizes are spread out."""
 
-_SGLD_FRACTION = 0.25
-"""Of the stability limit 4 / lambda_max, where the Leimkuhler-Matthews scheme has hardly any bias."""
+_SGLD_FRACTION = (0.25, 0.5)
+"""Of the stability limit 4 / lambda_max; less where curvatures differ, as chains come to stiffer places yet.
+
+The Leimkuhler-Matthews scheme has hardly any bias up to there.
+"""
 
 _SGLD_NOISE = 0.0025
 """Largest relative inflation of variances by minibatch noise."""
@@ -246,9 +249,11 @@ def by_sgld(estimand: Estimand, arrived: Arrived, stages: Stages, goal: Goal) ->
     metric, generator, batch = arrived.metric, stages.stream, min(_SGLD_BATCH, estimand.n)
     potential = metric.potential(estimand.stochastic_energy(batch))
     z = metric.coordinates(arrived.position)
-    stiffest = largest_curvature(metric.potential(estimand.energy), z, generator)
+    curvatures = largest_curvatures(metric.potential(estimand.energy), z, generator)
+    stiffest = float(curvatures.max())
+    room = min(max(float(curvatures.median()) / stiffest, _SGLD_FRACTION[0]), _SGLD_FRACTION[1])
     noise = float((potential(z, generator)[1] - potential(z, generator)[1]).square().mean()) / 2.0
-    size = min(4.0 * _SGLD_FRACTION / stiffest, 4.0 * _SGLD_NOISE / max(noise, 1e-300))
+    size = min(4.0 * room / stiffest, 4.0 * _SGLD_NOISE / max(noise, 1e-300))
     kernel = sgld.build(potential, potential, sgld.Params(size))
     told = {"step_size": size, "largest_curvature": stiffest, "batch": batch}
     observe, state = partial(_on_batch, estimand, metric), kernel.init(z, generator)

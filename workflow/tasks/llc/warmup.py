@@ -20,7 +20,7 @@ from workflow.kernels.metric import Metric, fit, isotropic
 from workflow.kernels.stages import Stages
 from workflow.kernels.types import Potential
 from workflow.tasks.llc.anneal import annealed
-from workflow.tasks.llc.curvature import largest_curvature
+from workflow.tasks.llc.curvature import largest_curvatures
 from workflow.tasks.llc.estimand import Estimand
 
 _FIRST_WINDOW = 64
@@ -178,5 +178,5 @@ def worthwhile(energy: Potential, metric: Metric, position: Tensor, generator: G
 
 def stable_step(potential: Potential, z: Tensor, generator: Generator) -> float:
     """Return the step of kinetic Langevin dynamics that the stiffest direction of the chains allows."""
-    stiffest = largest_curvature(potential, z, generator)
+    stiffest = float(largest_curvatures(potential, z, generator).max())
     return _STEP / math.sqrt(max(1.0, stiffest))  # 1.0 first: a curvature of nan is none
