@@ -1,7 +1,7 @@
 """Of how many examples a step of kinetic Langevin dynamics needs the gradient.
 
 An error of the gradient is a force, and heats: one of covariance C that is drawn afresh for every step
-raises the temperature of a direction u by h/(2 friction) u'Cu. Over a sweep errors cancel, which leaves a
+raises the temperature of a direction u by h/(2 friction) u'Cu. Over an epoch errors cancel, which leaves a
 part of it; and directions that only the localiser holds may be hot without the loss being any higher.
 """
 
@@ -43,7 +43,7 @@ class Noise(NamedTuple):
     stiffness: float
 
     def heat(self, count: int, motion: Motion) -> float:
-        """Return what sweeps over *count* parts are expected to add to the LLC: h/(4 friction) tr(C S)."""
+        """Return what epochs of *count* parts are expected to add to the LLC: h/(4 friction) tr(C S)."""
         if count == 1:
             return 0.0
         power = self.power * (count - 1) / (self.parts - 1)  # without replacement
@@ -58,6 +58,8 @@ def part_count(noise: Noise, motion: Motion, wanted: float) -> int:
 
     Steps cost 1/parts, and it takes as many as 1 / (wanted^2 - heat^2) of them.
     """
+    if not wanted > 0.0:
+        return 1
 
     def gain(count: int) -> float:
         return count * (1.0 - (noise.heat(count, motion) / wanted) ** 2)
@@ -92,7 +94,7 @@ def measured(
     positions = torch.cat([state.position for state in states])
     held = power - _loose(estimand, metric, torch.stack(errors), positions - positions.mean(0))
     least = held.std() / math.sqrt(held.numel())  # what cannot be told from none
-    total = float(power.mean())
+    total = max(float(power.mean()), 1e-300)  # 0 where all examples are the same
     share = min(1.0, float(torch.maximum(held.mean(), least)) / total)
     return Noise(count, total, share, float((power * torch.stack(along)).mean()) / total)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from workflow.clock import Deadline
-from workflow.kernels import hmc, langevin, sgld, sweeps
+from workflow.kernels import hmc, langevin, reshuffled, sgld
 from workflow.kernels.adapt import DualAveraging
 from workflow.kernels.metric import Metric
 from workflow.kernels.stages import Stages
@@ -196,7 +196,7 @@ def _in_parts(
     goal: Goal,
     generator: Generator,
 ) -> Run | None:
-    """Return sweeps over parts of the data, if those cost less."""
+    """Return what draws by steps on parts of the data, if those cost less."""
     noise = measured(estimand, metric, states, generator)
     if noise is None:
         return None
@@ -206,21 +206,28 @@ def _in_parts(
     if count == 1:
         return None
     parts = [metric.potential(part) for part in estimand.parts(count, generator)]
-    energies = sweeps.Energies(parts, partial(_energy, estimand, metric))
-    params = sweeps.Params(
+    energies = reshuffled.Energies(parts, partial(_energy, estimand, metric))
+    params = reshuffled.Params(
         motion.step_size, motion.friction, every=max(_apart(motion), _STEPS_PER_PART * count)
     )
-    kernel = sweeps.build(energies, params)
-    state, changes = kernel.init(states[-1].position, generator), []
-    for _ in range(_JUDGED * params.every):
-        state, info = kernel.step(state, generator)
-        if state.steps == 0:
-            changes.append(info.energy_change)
-    params = replace(params, slack=langevin.tolerance(torch.stack(changes)))
+    state, changes = _tried(reshuffled.build(energies, params), states[-1].position, generator)
+    params = replace(params, slack=langevin.tolerance(changes))
     heat = noise.heat(count, motion) / typical
     burn_in = params.every * math.ceil(_forgotten(motion) / params.every)
     observe, told = partial(_on_parts, estimand, metric), {**asdict(params), "parts": count, "heat": heat}
-    return Run(sweeps.build(energies, params), state, params.every, observe, told, burn_in, heat)
+    return Run(reshuffled.build(energies, params), state, params.every, observe, told, burn_in, heat)
+
+
+def _tried(
+    kernel: Kernel[reshuffled.State], z: Tensor, generator: Generator
+) -> tuple[reshuffled.State, Tensor]:
+    """Return the state after a few looks at the energy, and the errors ``(looks, chains)`` seen."""
+    state, changes = kernel.init(z, generator), []
+    while len(changes) < _JUDGED:
+        state, info = kernel.step(state, generator)
+        if state.steps == 0:
+            changes.append(info.energy_change)
+    return state, torch.stack(changes)
 
 
 def _apart(motion: langevin.Motion) -> int:
@@ -272,7 +279,7 @@ def _energy(estimand: Estimand, metric: Metric, z: Tensor) -> Tensor:
     return estimand.excess(w) + estimand.radius(w)
 
 
-def _on_parts(estimand: Estimand, metric: Metric, before: Any, after: sweeps.State) -> dict[str, Tensor]:
+def _on_parts(estimand: Estimand, metric: Metric, before: Any, after: reshuffled.State) -> dict[str, Tensor]:
     """Observe chains whose energy on all data has just been looked at; the virial is of a part's gradient."""
     del before
     radius = estimand.radius(metric.position(after.at.position))

@@ -58,6 +58,10 @@ def test_a_network_on_minibatches_and_on_all_data_agree(tmp_path, kernel):
     slack = 0.03 * exact["llc_hat"] if kernel == "sgld" else 0.0
     difference = abs(metrics["llc_hat"] - exact["llc_hat"])
     assert difference < SIGMAS * math.hypot(metrics["se_hat"], exact["se_hat"]) + slack
+    if kernel == "langevin":
+        told = metrics["diagnostics"]
+        assert told["parts"] > 1
+        assert 0.0 < told["heat"] * metrics["llc_hat"] < metrics["se_hat"]
 
 
 @pytest.mark.parametrize("kernel", ["langevin", "hmc", "sgld"])

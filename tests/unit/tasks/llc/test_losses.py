@@ -68,6 +68,20 @@ def test_minibatches_of_all_rows_are_the_full_loss(generator):
     assert torch.allclose(whole[1], part[1])
 
 
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_a_minibatch_for_all_chains_is_that_one_for_each(generator, monkeypatch, activation):
+    monkeypatch.setattr("workflow.tasks.llc.losses._CHUNK_BYTES", 100)
+    x, y = data(300, 3, 2, generator)
+    loss = MlpLoss(x, y, (3, 5, 4, 2), activation, True)
+    w = torch.randn(3, loss.dim, generator=generator, dtype=torch.float64)
+    rows = torch.randperm(300, generator=generator)[:150]
+
+    shared, single = loss.value_and_grad(w, rows), loss.value_and_grad(w, rows.expand(3, -1))
+
+    assert torch.allclose(shared[0], single[0])
+    assert torch.allclose(shared[1], single[1])
+
+
 def test_minibatch_gradients_are_unbiased_and_differ_by_chain(generator):
     x, y = data(50, 3, 1, generator)
     loss = MlpLoss(x, y, (3, 4, 1), "tanh", True)

@@ -60,6 +60,18 @@ def test_minibatches_are_rows_of_the_data_per_chain(data, generator):
         assert torch.allclose(gradient[chain], alone_gradient[0])
 
 
+def test_a_minibatch_for_all_chains_is_that_one_for_each(data, generator):
+    """In two chunks of unequal size."""
+    loss = ModuleLoss(Residual().double(), nn.functional.mse_loss, *data)
+    rows = torch.randperm(700, generator=generator)[:600]
+    w = loss.flat() + 0.1 * torch.randn(2, loss.dim, generator=generator, dtype=torch.float64)
+
+    shared, single = loss.value_and_grad(w, rows), loss.value_and_grad(w, rows.expand(2, -1))
+
+    assert torch.allclose(shared[0], single[0])
+    assert torch.allclose(shared[1], single[1])
+
+
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh, nn.GELU])
 def test_a_plain_mlp_takes_the_hand_written_way_to_the_same_numbers(data, bias, activation):

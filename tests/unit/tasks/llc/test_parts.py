@@ -5,14 +5,16 @@ import torch
 
 from tests.scenarios import Bench
 from workflow.clock import Deadline
-from workflow.kernels import chain, langevin, sweeps
+from workflow.kernels import chain, langevin, reshuffled
 from workflow.kernels.diagnostics import mcse
 from workflow.kernels.langevin import Motion
 from workflow.kernels.metric import isotropic
 from workflow.tasks.llc.curvature import hessian
 from workflow.tasks.llc.estimand import Estimand
+from workflow.tasks.llc.losses import MlpLoss
 from workflow.tasks.llc.parts import Noise, left_over, measured, part_count
-from workflow.tasks.llc.target import load
+from workflow.tasks.llc.spec import Posterior
+from workflow.tasks.llc.target import Summary, Target, load
 from workflow.tasks.llc.warmup import stable_step
 
 LINEAR = {"kind": "mlp", "in_dim": 6, "out_dim": 1, "depth": 0, "widths": [], "activation": "identity"}
@@ -40,7 +42,7 @@ def settled(estimand, generator, chains=64, count=40, apart=20):
     return metric, params, kept[count // 4 :]
 
 
-def test_errors_of_a_sweep_leave_nothing_at_rest_and_all_of_their_power_in_the_mean():
+def test_errors_of_an_epoch_leave_nothing_at_rest_and_all_of_their_power_in_the_mean():
     assert left_over(0.0, 4) == 0.0
     assert left_over(1e-3, 4) == pytest.approx(4 * 5 / 12 * 1e-6, rel=1e-3)
     angles = [2 * math.pi * (i + 0.5) / 1000 for i in range(1000)]
@@ -100,8 +102,8 @@ def test_on_a_regression_the_heat_is_what_was_expected(tmp_path, generator):
     def observe(_, now):
         return {"excess": estimand.excess(metric.position(now.at.position))}
 
-    energies = sweeps.Energies(parts, lambda z: estimand.excess(metric.position(z)))
-    kernel = sweeps.build(energies, sweeps.Params(motion.step_size, motion.friction, every=10))
+    energies = reshuffled.Energies(parts, lambda z: estimand.excess(metric.position(z)))
+    kernel = reshuffled.build(energies, reshuffled.Params(motion.step_size, motion.friction, every=10))
     state = kernel.init(states[-1].position, generator)
     trace = chain.run(kernel, state, generator, chain.Schedule(10_000, 10), observe, Deadline())[1]
 
@@ -116,6 +118,25 @@ def test_the_noisier_the_fewer_parts(power, count):
     noise = Noise(16, power, 1.0, 4.0)
 
     assert part_count(noise, Motion(0.5), 0.01) == count
+
+
+def test_without_an_error_that_is_wanted_nothing_is_cut():
+    assert part_count(Noise(16, 1e-6, 1.0, 4.0), Motion(0.5), 0.0) == 1
+    assert part_count(Noise(16, 1e-6, 1.0, 4.0), Motion(0.5), math.nan) == 1
+
+
+def test_examples_that_are_all_the_same_may_be_cut_anyhow(generator):
+    x, y = torch.ones(600, 2).double(), torch.ones(600, 1).double()
+    loss = MlpLoss(x, y, (2, 3, 1), "tanh", bias=True)
+    centre = torch.zeros(loss.dim).double()
+    summary = Summary(1.0, loss.dim, 600, 0.0, 1.0, None, None, has_exact_diagonal=False)
+    estimand = Estimand(Target(Posterior(), loss, centre, torch.ones_like(centre), summary))
+    metric, motion, states = settled(estimand, generator, count=4)
+
+    noise = measured(estimand, metric, states, generator)
+
+    assert noise is not None
+    assert part_count(noise, motion, 0.01) == 4
 
 
 def test_heat_grows_with_the_cube_of_parts_where_steps_are_short():

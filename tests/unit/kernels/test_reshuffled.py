@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from workflow.clock import Deadline
-from workflow.kernels import chain, langevin, sweeps
+from workflow.kernels import chain, langevin, reshuffled
 from workflow.kernels.diagnostics import mcse
 from workflow.kernels.snapshot import dumps, loads, rebuild
 
@@ -28,7 +28,7 @@ def parts(pushes, precision=PRECISION):
     def whole(w):
         return 0.5 * (precision * w.square()).sum(-1)
 
-    return sweeps.Energies([of(push) for push in pushes], whole)
+    return reshuffled.Energies([of(push) for push in pushes], whole)
 
 
 def squares(kernel, generator, n_steps=8_000, every=5):
@@ -36,7 +36,7 @@ def squares(kernel, generator, n_steps=8_000, every=5):
     state = kernel.init(torch.zeros(128, 2).double(), generator)
 
     def observe(before, after):
-        position = after.at.position if isinstance(after, sweeps.State) else after.position
+        position = after.at.position if isinstance(after, reshuffled.State) else after.position
         return {str(i): position[:, i].square() for i in range(2)}
 
     trace = chain.run(kernel, state, generator, chain.Schedule(n_steps, every), observe, Deadline())[1]
@@ -53,24 +53,24 @@ def afresh(energies):
     return energy
 
 
-def test_errors_that_cancel_over_a_sweep_hardly_heat_and_fresh_ones_do(generator):
+def test_errors_that_cancel_over_an_epoch_hardly_heat_and_fresh_ones_do(generator):
     """Independent errors of covariance C make the temperature of a direction 1 + h C / (2 friction)."""
     energies = parts(PUSHES)
     variances = PUSHES.square().mean(0)
     motion = langevin.Params(STEP, slack=math.inf)
 
-    in_sweeps = squares(sweeps.build(energies, sweeps.Params(STEP)), generator)
+    in_epochs = squares(reshuffled.build(energies, reshuffled.Params(STEP)), generator)
     fresh = squares(langevin.build(afresh(energies), motion), generator)
 
     for i, precision in enumerate(PRECISION):
         expected = 0.5 * STEP * float(variances[i])
-        heats = [float(value[i].mean() * precision) - 1.0 for value in (in_sweeps, fresh)]
-        errors = [mcse(value[i]) * float(precision) for value in (in_sweeps, fresh)]
+        heats = [float(value[i].mean() * precision) - 1.0 for value in (in_epochs, fresh)]
+        errors = [mcse(value[i]) * float(precision) for value in (in_epochs, fresh)]
         assert heats[1] == pytest.approx(expected, abs=4 * errors[1] + 0.15 * expected)
         assert heats[0] < 0.15 * expected + 4 * errors[0]
 
 
-def test_every_part_comes_once_per_sweep_in_changing_order(generator):
+def test_every_part_comes_once_per_epoch_in_changing_order(generator):
     seen = []
 
     def spy(index):
@@ -80,8 +80,8 @@ def test_every_part_comes_once_per_sweep_in_changing_order(generator):
 
         return energy
 
-    energies = sweeps.Energies([spy(i) for i in range(4)], lambda w: w.square().sum(-1))
-    kernel = sweeps.build(energies, sweeps.Params(STEP))
+    energies = reshuffled.Energies([spy(i) for i in range(4)], lambda w: w.square().sum(-1))
+    kernel = reshuffled.build(energies, reshuffled.Params(STEP))
     state = kernel.init(torch.zeros(2, 3), generator)
     for _ in range(39):
         state, _ = kernel.step(state, generator)
@@ -93,7 +93,9 @@ def test_every_part_comes_once_per_sweep_in_changing_order(generator):
 
 def test_what_gained_too_much_energy_turns_back_to_where_it_was_looked_at(generator):
     steep = parts(PUSHES, precision=torch.tensor([400.0, 400.0], dtype=torch.float64))
-    kernel = sweeps.build(steep, sweeps.Params(STEP, every=3, slack=5.0))  # 2 / sqrt(400) = 0.1 is the limit
+    kernel = reshuffled.build(
+        steep, reshuffled.Params(STEP, every=3, slack=5.0)
+    )  # 2 / sqrt(400) = 0.1 is the limit
     start = kernel.init(torch.zeros(8, 2).double(), generator)
 
     state, infos = start, []
@@ -112,7 +114,7 @@ def test_energy_errors_are_those_of_all_the_steps_between_looks(generator):
     energies = parts(torch.zeros(1, 2).double())
     frictionless = langevin.Params(STEP, friction=0.0, slack=math.inf)
     single = langevin.build(energies.parts[0], frictionless)
-    kernel = sweeps.build(energies, sweeps.Params(STEP, friction=0.0, every=4))
+    kernel = reshuffled.build(energies, reshuffled.Params(STEP, friction=0.0, every=4))
     state = kernel.init(torch.ones(16, 2).double(), generator)
     one = langevin.State(*state.at[:2], state.energy, state.at.gradient)
 
@@ -127,8 +129,8 @@ def test_energy_errors_are_those_of_all_the_steps_between_looks(generator):
     assert torch.allclose(state.at.position, one.position)
 
 
-def test_a_state_in_the_middle_of_a_sweep_can_be_kept(generator):
-    kernel = sweeps.build(parts(PUSHES), sweeps.Params(STEP, every=3, slack=5.0))
+def test_a_state_in_the_middle_of_an_epoch_can_be_kept(generator):
+    kernel = reshuffled.build(parts(PUSHES), reshuffled.Params(STEP, every=3, slack=5.0))
     state = kernel.init(torch.ones(4, 2).double(), generator)
     for _ in range(5):
         state, _ = kernel.step(state, generator)

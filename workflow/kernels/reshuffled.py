@@ -1,6 +1,6 @@
-"""Kinetic Langevin dynamics on one part of the data per step, every part once per sweep in random order.
+"""Kinetic Langevin dynamics on one part of the data per step, every part once per epoch in random order.
 
-Over a sweep the errors of the parts' gradients cancel, so that motion which is slow beside a sweep hardly
+Over an epoch the errors of the parts' gradients cancel, so that motion which is slow beside an epoch hardly
 feels them, unlike those of minibatches drawn afresh, whose errors add up to heat (random reshuffling; for
 Langevin dynamics Paulin, Whalley, Chada & Leimkuhler 2024, arXiv:2410.19780). Every few steps the energy on
 all data is looked at.
@@ -65,7 +65,7 @@ class State(NamedTuple):
         energy: ``(chains,)``, what it was.
         work: ``(chains,)``, kinetic energy that kicks have added since.
         steps: Since then.
-        order: ``(parts,)``, of the current sweep.
+        order: ``(parts,)``, of the current epoch.
         done: How many parts of it are done.
     """
 
@@ -84,7 +84,7 @@ def build(energies: Energies, params: Params) -> Kernel[State]:
 
 
 def init(position: Tensor, generator: Generator, *, energies: Energies) -> State:
-    """Draw momenta and the order of the first sweep; one gradient per chain."""
+    """Draw momenta and the order of the first epoch; one gradient per chain."""
     momentum, order = normal_like(position, generator), _order(energies, generator)
     _, gradient = energies.parts[int(order[0])](position, generator)
     at, energy = Moving(position, momentum, gradient), energies.whole(position)
