@@ -65,7 +65,7 @@ class State(NamedTuple):
         energy: ``(chains,)``, what it was.
         work: ``(chains,)``, kinetic energy that kicks have added since.
         steps: Since then.
-        order: ``(parts,)``, of the current epoch.
+        order: Of the parts in the current epoch.
         done: How many parts of it are done.
     """
 
@@ -74,7 +74,7 @@ class State(NamedTuple):
     energy: Tensor
     work: Tensor
     steps: int
-    order: Tensor
+    order: list[int]
     done: int
 
 
@@ -86,7 +86,7 @@ def build(energies: Energies, params: Params) -> Kernel[State]:
 def init(position: Tensor, generator: Generator, *, energies: Energies) -> State:
     """Draw momenta and the order of the first epoch; one gradient per chain."""
     momentum, order = normal_like(position, generator), _order(energies, generator)
-    _, gradient = energies.parts[int(order[0])](position, generator)
+    _, gradient = energies.parts[order[0]](position, generator)
     at, energy = Moving(position, momentum, gradient), energies.whole(position)
     return State(at, at, energy, torch.zeros_like(energy), 0, order, 1)
 
@@ -102,7 +102,7 @@ def step(state: State, generator: Generator, *, energies: Energies, params: Para
     half, (position, momentum, gradient) = 0.5 * params.step_size, state.at
     work = state.work + kinetic_change(momentum, gradient, half)
     position, momentum = moved(position, momentum, gradient, generator, params)
-    _, gradient = energies.parts[int(order[done])](position, generator)
+    _, gradient = energies.parts[order[done]](position, generator)
     work += kinetic_change(momentum, gradient, half)
     at = Moving(position, torch.add(momentum, gradient, alpha=-half), gradient)
     new = State(at, state.seen, state.energy, work, state.steps + 1, order, done + 1)
@@ -130,5 +130,5 @@ def _looked_at(state: State, generator: Generator, energies: Energies, params: P
     return new, Info(acceptance, change, change > DIVERGENCE_THRESHOLD, 1)
 
 
-def _order(energies: Energies, generator: Generator) -> Tensor:
-    return torch.randperm(len(energies.parts), generator=generator, device=generator.device)
+def _order(energies: Energies, generator: Generator) -> list[int]:
+    return torch.randperm(len(energies.parts), generator=generator, device=generator.device).tolist()
