@@ -207,9 +207,9 @@ def _in_parts(
         return None
     parts = [metric.potential(part) for part in estimand.parts(count, generator)]
     energies = reshuffled.Energies(parts, partial(_energy, estimand, metric))
-    params = reshuffled.Params(
-        motion.step_size, motion.friction, every=max(_apart(motion), _STEPS_PER_PART * count)
-    )
+    every = max(_apart(motion), _STEPS_PER_PART * count)
+    every += every % count == 0  # so that draws see every phase of an epoch
+    params = reshuffled.Params(motion.step_size, motion.friction, every)
     state, changes = _tried(reshuffled.build(energies, params), states[-1].position, generator)
     params = replace(params, slack=langevin.tolerance(changes))
     heat = noise.heat(count, motion) / typical
