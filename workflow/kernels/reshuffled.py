@@ -112,20 +112,13 @@ def step(state: State, generator: Generator, *, energies: Energies, params: Para
     return _looked_at(new, generator, energies, params)
 
 
-class _Judged(NamedTuple):
-    position: Tensor
-    momentum: Tensor
-    gradient: Tensor
-    energy: Tensor
-
-
 def _looked_at(state: State, generator: Generator, energies: Energies, params: Params) -> tuple[State, Info]:
     """Compare the energy on all data with what it was."""
     energy = energies.whole(state.at.position)
     change, acceptance, accepted = metropolis(energy - state.energy + state.work, generator)
-    before = _Judged(state.seen.position, -state.seen.momentum, state.seen.gradient, state.energy)
-    *kept, energy = select(accepted | (change <= params.slack), _Judged(*state.at, energy), before)
-    at = Moving(*kept)
+    passed = accepted | (change <= params.slack)
+    at = select(passed, state.at, state.seen._replace(momentum=-state.seen.momentum))
+    energy = torch.where(passed, energy, state.energy)
     new = State(at, at, energy, torch.zeros_like(energy), 0, state.order, state.done)
     return new, Info(acceptance, change, change > DIVERGENCE_THRESHOLD, 1)
 

@@ -17,6 +17,7 @@ from workflow.clock import Deadline
 from workflow.kernels import hmc
 from workflow.kernels.batch import normal_like
 from workflow.kernels.stages import Stages
+from workflow.kernels.types import Potential
 from workflow.tasks.llc.estimand import Estimand
 
 _RUNGS_PER_DECADE = 8
@@ -78,12 +79,16 @@ def _equilibrated(
     hottest = 1.0 + 6.0 * math.sqrt(2.0 / estimand.dim) + 20.0 / estimand.dim
     examples = max(_FEWEST_EXAMPLES, math.ceil(_EXAMPLES_PER_T * t))
     is_part = estimand.target.loss.has_data and examples < estimand.n
-    potential = estimand.tempered(t)
-    state = hmc.init(start.position, generator, potential=potential)
-    for _ in range(_REPEATS):
-        if is_part:  # another one for every trajectory
-            potential = estimand.tempered(t, estimand.drawn(examples, generator))
-            state = hmc.init(state.position, generator, potential=potential)
+
+    def begin(position: Tensor) -> tuple[Potential, hmc.State]:
+        rows = estimand.drawn(examples, generator) if is_part else None
+        potential = estimand.tempered(t, rows)
+        return potential, hmc.init(position, generator, potential=potential)
+
+    potential, state = begin(start.position)
+    for repeat in range(_REPEATS):
+        if is_part and repeat:  # another part for every trajectory
+            potential, state = begin(state.position)
         settings = hmc.Params(sizes, ones, leapfrogs)
         state, info = hmc.step(state, generator, potential=potential, params=settings)
         # Chains share a little of what they learn, so that none is left with a hopeless step.

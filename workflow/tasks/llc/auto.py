@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from workflow.clock import Deadline
 from workflow.kernels import chain
-from workflow.kernels.diagnostics import mcse
 from workflow.kernels.stages import Stages
 from workflow.store.atomic import write_bytes
 from workflow.tasks.llc import draws, runs
@@ -59,6 +57,7 @@ def run_auto(
         lost_chains=lost,
         n_steps=arrived.n_steps + trace.n_steps,
         truncated=trace.truncated,
+        heat=run.heat,
         settings={
             **run.settings,
             "directions": len(arrived.metric.stretch),
@@ -66,13 +65,7 @@ def run_auto(
             "drawing_sec": deadline.used_sec - begun - warm_sec,
         },
     )
-    return summarise(estimand, found, TRIAL_GATE, _with_heat(traces.excess, run.heat)), trace
-
-
-def _with_heat(excess: Tensor, heat: float) -> tuple[float, float]:
-    """Return mean and standard error, what noise is expected to add to the mean included."""
-    mean = float(excess.mean()) if excess.numel() else math.nan
-    return mean, math.hypot(mcse(excess), heat * mean) if excess.numel() else math.nan
+    return summarise(estimand, found, TRIAL_GATE), trace
 
 
 def save_trace(trace: chain.Trace, gamma: float, folder: Path) -> None:

@@ -70,6 +70,7 @@ class Draws:
         truncated: Whether the budget ended the run.
         settings: What adaptation chose, for the record.
         bias_limit: Largest tolerated *energy_variance*; None without one.
+        heat: What noise is expected to add to the LLC, relative to it; counts as error.
     """
 
     traces: Traces
@@ -82,6 +83,7 @@ class Draws:
     truncated: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
     bias_limit: float | None = None
+    heat: float = 0.0
 
 
 def finite_chains(values: Mapping[str, Tensor]) -> tuple[Traces, int]:
@@ -112,7 +114,7 @@ def summarise(
     )
     empty = excess.numel() == 0
     mean = math.nan if empty else float(excess.mean())
-    value, error = estimate or (mean, math.nan if empty else mcse(excess))
+    value, error = estimate or (mean, math.nan if empty else math.hypot(mcse(excess), draws.heat * mean))
     diagnostics = {
         "ess": ess(excess),
         "rhat": rhat(excess),
