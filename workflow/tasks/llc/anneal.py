@@ -39,7 +39,9 @@ class _Cooling(NamedTuple):
     sizes: Tensor
 
 
-def annealed(estimand: Estimand, chains: int, stages: Stages, deadline: Deadline) -> Tensor:
+def annealed(
+    estimand: Estimand, chains: int, stages: Stages, deadline: Deadline, stiffest: float = math.inf
+) -> Tensor:
     """Draw starts ``(chains, dim)``.
 
     Each rung raises the factor on the loss by 10^(1/8), from where the loss hardly counts up to t, and
@@ -51,6 +53,7 @@ def annealed(estimand: Estimand, chains: int, stages: Stages, deadline: Deadline
         chains: How many.
         stages: Source of randomness, and where progress is kept.
         deadline: When it expires, the remaining rungs are skipped.
+        stiffest: They also are when the localiser is as many median step sizes wide.
     """
     like = estimand.centre.expand(chains, -1)
     w = estimand.centre + normal_like(like, stages.stream) / math.sqrt(estimand.gamma)
@@ -64,7 +67,8 @@ def annealed(estimand: Estimand, chains: int, stages: Stages, deadline: Deadline
         t = first * (estimand.t / first) ** (rung / rungs)
         allowed = _COOL if rung < rungs else _COLD
         w, sizes = _equilibrated(estimand, t, allowed, state, stages.stream, deadline)
-        return _Cooling(rungs if deadline.expired else rung, w, sizes)
+        is_left = deadline.expired or float(sizes.median()) * stiffest * math.sqrt(estimand.gamma) < 1.0
+        return _Cooling(rungs if is_left else rung, w, sizes)
 
     return stages.through(cool, _Cooling(0, w, sizes), lambda state: state.rung >= rungs).position
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from workflow.clock import Deadline
 from workflow.kernels import chain
-from workflow.kernels.diagnostics import drift, ess, rhat
+from workflow.kernels.diagnostics import drift, ess, mcse, rhat
 from workflow.kernels.stages import Stages
 from workflow.tasks.llc.estimate import TRIAL_GATE
 from workflow.tasks.llc.runs import Run
@@ -21,6 +21,9 @@ _FEWEST_DRAWS = 128
 _MOST_DRAWS = 4096
 _DRIFT = 2.5
 """Standard errors between the halves of a run from which on its first half counts as burn-in."""
+
+_BETTER = 0.7
+"""Factor on the standard error by which the later half of a run must beat all of it, where 1.4 is chance."""
 
 
 class _Drawing(NamedTuple):
@@ -73,8 +76,10 @@ def _judged(at: _Drawing, wanted: float) -> _Drawing:
     """Look at the draws after a round: end, drop a burn-in, thin, or plan the next round."""
     trace, every = at.trace, at.every
     excess = trace.values.get("excess")
-    if trace.truncated or excess is None or not bool(torch.isfinite(excess).all()):
+    if excess is None or not bool(torch.isfinite(excess).all()):
         return at._replace(ended=True)
+    if trace.truncated:
+        return at._replace(trace=_arrived(trace), ended=True)
     if abs(drift(excess)) > _DRIFT:
         trace = chain.later_half(trace)
     elif _is_enough(excess, wanted):
@@ -82,6 +87,16 @@ def _judged(at: _Drawing, wanted: float) -> _Drawing:
     if trace.n_draws >= _MOST_DRAWS:
         trace, every = chain.thinned(trace), 2 * every
     return _Drawing(at.chains, trace, every, every * max(_FIRST_DRAWS, trace.n_draws // 4), 0, ended=False)
+
+
+def _arrived(trace: chain.Trace) -> chain.Trace:
+    """Drop first halves that make the error larger, of draws that there is no time to add to."""
+    while trace.n_draws >= 2 * _FIRST_DRAWS:
+        later = chain.later_half(trace)
+        if not mcse(later.values["excess"]) < _BETTER * mcse(trace.values["excess"]):
+            break
+        trace = later
+    return trace
 
 
 def _drawn(at: _Drawing) -> tuple[int, Tensor]:

@@ -20,7 +20,7 @@ from workflow.kernels.types import Kernel
 from workflow.tasks.llc.curvature import largest_curvatures
 from workflow.tasks.llc.estimand import Estimand
 from workflow.tasks.llc.parts import measured, part_count
-from workflow.tasks.llc.warmup import Arrived, observed, stable_step
+from workflow.tasks.llc.warmup import Arrived, friction, observed, stable_step
 
 _SETTLING, _LOOKED_AT = 64, 8
 """Steps before drawing, and of which each so many-th one is looked at."""
@@ -28,8 +28,8 @@ _SETTLING, _LOOKED_AT = 64, 8
 _REJECTED = 0.03
 """Share of rejected steps up to which a Langevin chain is kept exact."""
 
-_FORGETTING = 6.0
-"""Time in which momenta of the exact law become those of the scheme, which are colder: 1 - (step / 2)^2."""
+_WARMER = 0.001
+"""Relative excess of the kinetic energy over that of the scheme that does no harm any more."""
 
 _RECORDED = 0.3
 """Time between draws, where every direction has unit scale: nothing changes much in less."""
@@ -155,7 +155,7 @@ def by_langevin(estimand: Estimand, arrived: Arrived, stages: Stages, goal: Goal
     potential = metric.potential(estimand.energy)
     z = metric.coordinates(arrived.position)
     size = stable_step(potential, z, generator)
-    settings = langevin.Params(size, friction=_friction(z))
+    settings = langevin.Params(size, friction=friction(z))
     settled = _settled(langevin.build(potential, settings), z, generator)
     if settled.rejected > _REJECTED:
         run = _in_parts(estimand, metric, settled.states, settings, goal, generator)
@@ -236,18 +236,9 @@ def _apart(motion: langevin.Motion) -> int:
 
 
 def _forgotten(motion: langevin.Motion) -> int:
-    """Return steps in which momenta become those of the scheme."""
-    return math.ceil(_FORGETTING / (motion.friction * motion.step_size))
-
-
-def _friction(z: Tensor) -> float:
-    """Return the rate at which momenta are forgotten.
-
-    Directions as wide as the unit relax fastest at 1, wide ones at one over their width; where coordinates
-    cannot be found in which a posterior is round, both occur, and this is the geometric mean.
-    """
-    width = float(z.std(0).median()) if len(z) > 1 else 1.0
-    return max(1.0, width) ** -0.5  # 1.0 first: a width of nan is none
+    """Return steps in which momenta of the exact law become those of the scheme: 1 - (step / 2)^2 as warm."""
+    colder = 0.25 * motion.step_size**2
+    return math.ceil(max(0.0, math.log(colder / _WARMER)) / (motion.friction * motion.step_size))
 
 
 def by_sgld(estimand: Estimand, arrived: Arrived, stages: Stages, goal: Goal) -> Run:

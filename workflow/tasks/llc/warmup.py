@@ -33,6 +33,12 @@ _ANNEAL_SHARE = 0.5
 _STEP = 1.2
 """Of the kinetic Langevin scheme, in units of 1 / sqrt(largest curvature); it is stable up to 2."""
 
+_STIFFEST = 1000.0
+"""Localiser's width in steps of the cooling, from which on windows cool better: they learn coordinates."""
+
+_FORGOTTEN = 0.7
+"""Times that momenta are forgotten in a window, at least: chains may be hot yet."""
+
 _KEPT = 40
 """Draws of a window that are looked at."""
 
@@ -68,7 +74,7 @@ class _Warming(NamedTuple):
 
 def warm_up(estimand: Estimand, chains: int, stages: Stages, deadline: Deadline) -> Arrived:
     """Anneal, then run windows; two stages."""
-    position = annealed(estimand, chains, stages, deadline.part(_ANNEAL_SHARE))
+    position = annealed(estimand, chains, stages, deadline.part(_ANNEAL_SHARE), _STIFFEST)
     start = Arrived(isotropic(estimand.centre, estimand.gamma**-0.5), position, 0)
     window = _Window(estimand, stages.stream, deadline)
     warming = _Warming(start, torch.full_like(position[:, 0], torch.inf), 0, ended=False)
@@ -119,9 +125,9 @@ class _Window:
         metric = at.metric
         potential = metric.potential(self.estimand.energy)
         z = metric.coordinates(at.position)
-        settings = langevin.Params(
-            stable_step(potential, z, self.generator), slack=math.sqrt(self.estimand.dim)
-        )
+        size = stable_step(potential, z, self.generator)
+        rate = max(friction(z), _FORGOTTEN / (n_steps * size))
+        settings = langevin.Params(size, rate, slack=math.sqrt(self.estimand.dim))
         state = langevin.init(z, self.generator, potential=potential)
         kept, changes, done = [state], [], 0
         every = max(1, n_steps // _KEPT)
@@ -180,3 +186,13 @@ def stable_step(potential: Potential, z: Tensor, generator: Generator) -> float:
     """Return the step of kinetic Langevin dynamics that the stiffest direction of the chains allows."""
     stiffest = float(largest_curvatures(potential, z, generator).max())
     return _STEP / math.sqrt(max(1.0, stiffest))  # 1.0 first: a curvature of nan is none
+
+
+def friction(z: Tensor) -> float:
+    """Return the rate at which momenta are forgotten.
+
+    Directions as wide as the unit relax fastest at 1, wide ones at one over their width; where coordinates
+    cannot be found in which a posterior is round, both occur, and this is the geometric mean.
+    """
+    width = float(z.std(0).median()) if len(z) > 1 else 1.0
+    return max(1.0, width) ** -0.5  # 1.0 first: a width of nan is none
