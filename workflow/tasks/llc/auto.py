@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,9 @@ _WARM_UP_SHARE = {"hmc": 0.4, "langevin": 0.4, "sgld": 0.6}
 """Of the budget at most; overdamped chains are the slowest to forget where they started."""
 
 _TUNING_SHARE = 0.2
+_SMALLEST_FACTOR = 0.25
+"""Of untested steps: they are halved down to this as long as chains leave the finite numbers."""
+
 _CHAIN_ELEMENTS = 2**14
 """Chains times parameters, or times examples, from which on more chains cost proportionally more."""
 
@@ -45,9 +50,8 @@ def run_auto(
     chains = chains_for(params, estimand)
     arrived = warm_up(estimand, chains, stages, deadline.part(_WARM_UP_SHARE[params.kernel]))
     goal = runs.Goal(params.relative_error, deadline.part(_TUNING_SHARE))
-    run = _KERNELS[params.kernel](estimand, arrived, stages, goal)
-    warm_sec = deadline.used_sec - begun
-    trace = draws.draw(run, stages, math.sqrt(params.relative_error**2 - run.heat**2), deadline)
+    build = partial(_KERNELS[params.kernel], estimand, arrived)
+    run, trace, drawing_sec = _drawn(build, stages, goal, deadline)
     traces, lost = finite_chains(trace.values)
     corrected = trace.n_draws and params.kernel != "sgld"
     found = Draws(
@@ -61,11 +65,23 @@ def run_auto(
         settings={
             **run.settings,
             "directions": len(arrived.metric.stretch),
-            "warmup_sec": warm_sec,
-            "drawing_sec": deadline.used_sec - begun - warm_sec,
+            "warmup_sec": deadline.used_sec - begun - drawing_sec,
+            "drawing_sec": drawing_sec,
         },
     )
     return summarise(estimand, found, TRIAL_GATE), trace
+
+
+def _drawn(
+    build: Callable[[Stages, runs.Goal], runs.Run], stages: Stages, goal: runs.Goal, deadline: Deadline
+) -> tuple[runs.Run, chain.Trace, float]:
+    """Return what drew, its draws, and the seconds they took."""
+    run, begun = build(stages, goal), deadline.used_sec
+    trace = draws.draw(run, stages, math.sqrt(goal.relative_error**2 - run.heat**2), deadline)
+    _, lost = finite_chains(trace.values)
+    if lost and goal.shortened > _SMALLEST_FACTOR and not deadline.expired:
+        return _drawn(build, stages, goal._replace(shortened=0.5 * goal.shortened), deadline)
+    return run, trace, deadline.used_sec - begun
 
 
 def save_trace(trace: chain.Trace, gamma: float, folder: Path) -> None:

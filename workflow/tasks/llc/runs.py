@@ -69,10 +69,11 @@ _SGLD_BATCH = 256
 
 
 class Goal(NamedTuple):
-    """What is wanted: a standard error relative to the LLC, and until when to tune."""
+    """What is wanted: a relative standard error, until when to tune, and a factor on untested steps."""
 
     relative_error: float
     deadline: Deadline
+    shortened: float = 1.0
 
 
 class Run(NamedTuple):
@@ -243,7 +244,6 @@ def _forgotten(motion: langevin.Motion) -> int:
 
 def by_sgld(estimand: Estimand, arrived: Arrived, stages: Stages, goal: Goal) -> Run:
     """SGLD on minibatches, at a step that curvature and the noise of minibatches allow."""
-    del goal
     metric, generator, batch = arrived.metric, stages.stream, min(_SGLD_BATCH, estimand.n)
     potential = metric.potential(estimand.stochastic_energy(batch))
     z = metric.coordinates(arrived.position)
@@ -251,7 +251,7 @@ def by_sgld(estimand: Estimand, arrived: Arrived, stages: Stages, goal: Goal) ->
     stiffest = float(curvatures.max())
     room = min(max(float(curvatures.median()) / stiffest, _SGLD_FRACTION[0]), _SGLD_FRACTION[1])
     noise = float((potential(z, generator)[1] - potential(z, generator)[1]).square().mean()) / 2.0
-    size = min(4.0 * room / stiffest, 4.0 * _SGLD_NOISE / max(noise, 1e-300))
+    size = goal.shortened * min(4.0 * room / stiffest, 4.0 * _SGLD_NOISE / max(noise, 1e-300))
     kernel = sgld.build(potential, potential, sgld.Params(size))
     told = {"step_size": size, "largest_curvature": stiffest, "batch": batch}
     observe, state = partial(_on_batch, estimand, metric), kernel.init(z, generator)

@@ -67,3 +67,15 @@ def test_a_deadline_ends_it_early(tmp_path, generator):
 
     assert bool(torch.isfinite(w).all())
     assert next(ticks) < 20
+
+
+def test_cooling_is_left_to_others_where_its_steps_are_short(tmp_path, generator):
+    raw = {"model": {"kind": "dln", "widths": [10] * 5, "rank": 3}, "overrides": N_1000}
+    estimand = estimand_of(raw, tmp_path)
+
+    cold = annealed(estimand, 16, alone(estimand, generator), Deadline())
+    work = estimand.work
+    warm = annealed(estimand, 16, alone(estimand, generator), Deadline(), stiffest=30.0)
+
+    assert estimand.work - work < 0.5 * work
+    assert float(estimand.excess(warm).mean()) > 3.0 * float(estimand.excess(cold).mean())

@@ -8,7 +8,7 @@ import pytest
 from tests.scenarios import DLN, Bench, n_beta, power, quadratic, w1w2_squared
 from workflow.clock import Deadline
 from workflow.tasks.base import Work, run_task
-from workflow.tasks.llc import TASK
+from workflow.tasks.llc import TASK, runs
 
 T = n_beta(1000)
 N_1000 = {"data": {"n_data": 1000}}
@@ -91,6 +91,18 @@ def test_too_little_time_gives_what_there_is_and_never_ok(tmp_path):
 
     assert metrics["truncated"]
     assert metrics["status"] != "ok"
+
+
+def test_chains_that_leave_the_finite_numbers_are_drawn_again_with_half_the_step(tmp_path, monkeypatch):
+    bench = Bench({"model": "quadratic", "overrides": N_1000}, tmp_path)
+    stable = bench.run("auto", kernel="sgld")
+    monkeypatch.setattr(runs, "_SGLD_FRACTION", (1.5, 1.5))  # of the stability limit
+
+    metrics = bench.run("auto", kernel="sgld")
+
+    assert metrics["status"] == "ok", metrics["status_reason"]
+    sizes = [found["diagnostics"]["step_size"] for found in (stable, metrics)]
+    assert sizes[1] / sizes[0] == pytest.approx(0.75 / 0.5, rel=0.05)
 
 
 def test_memory_does_not_grow_with_draws(tmp_path):

@@ -1,0 +1,57 @@
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from workflow.clock import Deadline
+from workflow.kernels.stages import Stages
+from workflow.kernels.types import Info, Kernel
+from workflow.store.checkpoint import Checkpoint
+from workflow.tasks.llc import draws
+from workflow.tasks.llc.runs import Run
+
+CHAINS = 8
+
+
+def relaxing(from_value, rate):
+    """Chains that relax to a mean of 10 with unit width."""
+    noise = math.sqrt(1.0 - math.exp(-2.0 * rate))
+
+    def step(state, generator):
+        kick = torch.randn(CHAINS, generator=generator, dtype=torch.float64)
+        new = 10.0 + math.exp(-rate) * (state - 10.0) + noise * kick
+        ones = torch.ones(CHAINS)
+        return new, Info(ones, 0.0 * ones, ones < 0.0, 1)
+
+    start = torch.full((CHAINS,), from_value, dtype=torch.float64)
+    kernel = Kernel(lambda position, generator: position, step)
+    return Run(kernel, start, 1, lambda before, after: {"excess": after}, {})
+
+
+def drawn(run, generator, steps, wanted=1e-9):
+    ticks = iter(range(10**6))
+    stages = Stages(Checkpoint(), generator, SimpleNamespace(work=0.0))
+    return draws.draw(run, stages, wanted, Deadline(steps, now=lambda: float(next(ticks))))
+
+
+def test_burn_in_that_the_end_of_the_budget_leaves_is_dropped(generator):
+    trace = drawn(relaxing(300.0, rate=0.01), generator, steps=2000)
+
+    assert trace.truncated
+    assert float(trace.values["excess"].mean()) == pytest.approx(10.0, abs=1.0)
+
+
+def test_chains_in_equilibrium_keep_their_draws(generator):
+    trace = drawn(relaxing(10.0, rate=1.0), generator, steps=2000)
+
+    assert trace.truncated
+    assert trace.n_draws > 1000
+
+
+def test_draws_end_at_the_error_wanted(generator):
+    trace = drawn(relaxing(10.0, rate=1.0), generator, steps=100_000, wanted=0.002)
+
+    excess = trace.values["excess"]
+    assert not trace.truncated
+    assert float(excess.std()) / math.sqrt(excess.numel()) == pytest.approx(0.02, rel=0.5)
