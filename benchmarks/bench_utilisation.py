@@ -17,10 +17,10 @@ from benchmarks.bench_engine import quiet
 from workflow.execution.simulated import Imagined, SimulatedExecutor
 from workflow.load import structure
 from workflow.spec import RunSpec
-from workflow.store.imagined import ImaginedStore
+from workflow.store.store import ArtifactStore
 from workflow.study.driver import Driver
 from workflow.study.plan import RunPlan, plan_run
-from workflow.study.simulate import Imagination
+from workflow.study.simulate import Imagination, Known
 
 WORKERS = 64
 SHORTEST_SEC, SPREAD = 30.0, 20.0
@@ -56,9 +56,10 @@ class Timed(Imagination):
     """Trials that take a time of their own study, references theirs."""
 
     def __init__(self, studies: RunPlan, times: dict[tuple[str, str], list[float]], folder: Path) -> None:
-        super().__init__(studies, ImaginedStore(folder))
-        self._times |= times
-        self._reference_times = [REFERENCE_SEC]
+        known = Known(studies, ArtifactStore(folder))
+        known.times |= times
+        known.reference_times = [REFERENCE_SEC]
+        super().__init__(known)
 
     def imagine(self, ticket) -> Imagined:
         """Return the same time for the same trial in any order."""

@@ -59,7 +59,7 @@ def command(
     if workers:
         from workflow.study.simulate import predict  # noqa: PLC0415  the search, which takes a second to load
 
-        predictions = [predict(plan, store, count) for count in workers]
+        predictions = predict(plan, store, workers)
     if as_json:
         data: Any = [line.to_json() for line in lines]
         if predictions:

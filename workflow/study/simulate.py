@@ -61,12 +61,18 @@ class Prediction:
         return asdict(self)
 
 
-def predict(plan: RunPlan, store: ArtifactStore, workers: int) -> Prediction:
-    """Think the rest of a run through; nothing is started or written.
+def predict(plan: RunPlan, store: ArtifactStore, workers: Sequence[int]) -> list[Prediction]:
+    """Think the rest of a run through, once for each number of workers; nothing is started or written.
 
     Every search takes all its trials: stop rules and pruners depend on values that no one knows yet.
     """
-    imagination = Imagination(plan, ImaginedStore(store.paths.root))
+    known = Known(plan, store)
+    return [_predicted(known, count) for count in workers]
+
+
+def _predicted(known: Known, workers: int) -> Prediction:
+    plan = known.plan
+    imagination = Imagination(known)
     executor = SimulatedExecutor(workers, imagination.imagine, imagination.dispatch_sec)
     result = Driver(imagination.plan, imagination.store, executor, _unseen, executor.now).run()
     usage = executor.usage()
@@ -84,47 +90,63 @@ def predict(plan: RunPlan, store: ArtifactStore, workers: int) -> Prediction:
     )
 
 
-class Imagination:
-    """What would come of the trials of a plan.
+class Known:
+    """What tells how long trials and proposals take.
 
     Args:
         plan: The run.
-        store: Where it would be kept.
+        store: Where it is kept.
 
     Attributes:
-        plan: The same run with searches that need no values.
-        driver_sec: What the driver would have needed so far.
-        n_imagined: Trials so far.
-        n_measured: Those among them whose time was drawn from measured ones.
+        costs: Of proposals, by problem and method.
+        times: Seconds that trials took, by problem and method.
+        reference_times: Seconds that references took.
     """
 
-    def __init__(self, plan: RunPlan, store: ImaginedStore) -> None:
-        self.store = store
-        self.plan = replace(plan, studies=tuple(_plain(study) for study in plan.studies))
-        self.driver_sec, self.n_imagined, self.n_measured = 0.0, 0, 0
-        self._costs = {(study.pid, study.method): _ProposalCost(study) for study in plan.studies}
-        self._proposed: dict[tuple[str, str], int] = {}
-        self._random = random.Random(0)
+    def __init__(self, plan: RunPlan, store: ArtifactStore) -> None:
+        self.plan, self.root = plan, store.paths.root
+        self.costs = {(study.pid, study.method): _ProposalCost(study) for study in plan.studies}
         took = runtimes(plan, store)
-        self._times: dict[tuple[str, str], Sequence[float]] = {
-            key: list(found) for key, found in took.items()
-        }
+        self.times: dict[tuple[str, str], Sequence[float]] = {key: list(found) for key, found in took.items()}
         for study in plan.studies:  # another problem's times are better than none
             if not took.get((study.pid, study.method)):
                 others = [
                     one for (_, method), found in took.items() if method == study.method for one in found
                 ]
-                self._times[study.pid, study.method] = others
-        self._reference_times = [
+                self.times[study.pid, study.method] = others
+        self.reference_times = [
             outcome.runtime_sec
             for problem in plan.problems
             if problem.reference and (outcome := store.outcome(problem.reference)) is not None
         ]
 
+
+class Imagination:
+    """What would come of the trials of a plan.
+
+    Args:
+        known: What tells how long they take.
+
+    Attributes:
+        store: Where they would be kept.
+        plan: The run, with searches that need no values.
+        driver_sec: What the driver would have needed so far.
+        n_imagined: Trials so far.
+        n_measured: Those among them whose time was drawn from measured ones.
+    """
+
+    def __init__(self, known: Known) -> None:
+        plan = known.plan
+        self.store = ImaginedStore(known.root)
+        self.plan = replace(plan, studies=tuple(_plain(study) for study in plan.studies))
+        self.driver_sec, self.n_imagined, self.n_measured = 0.0, 0, 0
+        self._known, self._random = known, random.Random(0)
+        self._proposed: dict[tuple[str, str], int] = {}
+
     def dispatch_sec(self, ticket: Any) -> float:
         """Return what the driver needs for one more trial."""
         key = (ticket.pid, ticket.method)
-        cost = self._costs.get(key)
+        cost = self._known.costs.get(key)
         self._proposed[key] = number = self._proposed.get(key, 0) + 1
         seconds = _DISPATCH_SEC + (0.0 if cost is None else cost(number))
         self.driver_sec += seconds
@@ -133,9 +155,9 @@ class Imagination:
     def imagine(self, ticket: Any) -> Imagined:
         """Return how long a trial takes and what comes of it."""
         manifest, _ = self.store.manifest(ticket.pid, ticket.method, ticket.trial_id)
-        times = self._reference_times
+        times = self._known.reference_times
         if manifest.role == "trial":
-            times = self._times.get((manifest.pid, manifest.method), ())
+            times = self._known.times.get((manifest.pid, manifest.method), ())
         self.n_imagined += 1
         self.n_measured += bool(times)
         seconds = self._random.choice(times) if times else manifest.budget_sec

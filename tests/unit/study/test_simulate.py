@@ -6,13 +6,14 @@ import pytest
 
 from tests.toyrun import drive, toy_plan
 from workflow.store.store import ArtifactStore
+from workflow.study import simulate
 from workflow.study.search import Search
 from workflow.study.simulate import predict
 
 
 def test_budgets_count_where_nothing_is_known(tmp_path):
     plan = toy_plan(1.0, batch_size=4, max_trials=8, method_budget_sec=100, hmc_budget_sec=300)
-    one, two, many = (predict(plan, ArtifactStore(tmp_path), workers) for workers in (1, 2, 100))
+    one, two, many = predict(plan, ArtifactStore(tmp_path), [1, 2, 100])
 
     assert one.makespan_sec == pytest.approx(300 + 8 * 100, rel=0.01)
     assert one.utilisation == pytest.approx(1.0, rel=0.01)
@@ -29,7 +30,7 @@ def test_times_that_were_measured_count(tmp_path):
     (study,) = drive(plan, tmp_path).studies
     mean = sum(entry.outcome.runtime_sec for entry in study.ended.values()) / 4
 
-    prediction = predict(longer, ArtifactStore(tmp_path), 1)
+    (prediction,) = predict(longer, ArtifactStore(tmp_path), [1])
 
     assert prediction.trials == 8
     assert prediction.measured == 1.0
@@ -40,7 +41,7 @@ def test_a_finished_run_takes_no_time(tmp_path):
     plan = toy_plan(1.0)
     drive(plan, tmp_path)
 
-    prediction = predict(plan, ArtifactStore(tmp_path), 10)
+    (prediction,) = predict(plan, ArtifactStore(tmp_path), [10])
 
     assert (prediction.trials, prediction.makespan_sec, prediction.worker_hours) == (0, 0.0, 0.0)
 
@@ -55,7 +56,7 @@ def test_several_problems_and_methods_share_the_workers(tmp_path):
         method_budget_sec=10,
         hmc_budget_sec=20,
     )
-    prediction = predict(plan, ArtifactStore(tmp_path), 4)
+    (prediction,) = predict(plan, ArtifactStore(tmp_path), [4])
 
     assert prediction.trials == 2 + 2 * 24 + 2 * 6  # method 'other' has six points
     assert prediction.utilisation_before_last > 0.98
@@ -72,6 +73,22 @@ def test_a_slow_search_is_counted_as_the_drivers_own_time(tmp_path, monkeypatch)
 
     monkeypatch.setattr(Search, "tell", tell_slowly)
 
-    prediction = predict(plan, ArtifactStore(tmp_path), 50)
+    (prediction,) = predict(plan, ArtifactStore(tmp_path), [50])
 
     assert prediction.driver_sec > 100 * 0.03
+
+
+def test_the_search_is_timed_once_for_all_numbers_of_workers(tmp_path, monkeypatch):
+    plan = toy_plan(1.0, batch_size=4, max_trials=8, sampler="random")
+    timed = []
+
+    def time_it(study, size):
+        timed.append((study.method, size))
+        return 0.001
+
+    monkeypatch.setattr(simulate, "_time_of_proposal", time_it)
+
+    predict(plan, ArtifactStore(tmp_path), [1, 2, 4])
+
+    assert timed
+    assert len(timed) == len(set(timed))
