@@ -112,8 +112,8 @@ class Auto:
     *kernel* draws; *chains* null is 8 to 256, more in fewer dimensions.
     """
 
-    kernel: Kernel = "langevin"
-    relative_error: float = 0.005
+    kernel: Kernel
+    relative_error: float
     chains: int | None = None
 
     def __post_init__(self) -> None:
