@@ -21,6 +21,9 @@ RUNS = {
     "auto sgld": {"kernel": "sgld", "relative_error": 0.2, "chains": 16},
 }
 
+LONGER = {"auto sgld": 10}
+"""Factor on the steps between interruptions, of runs that take thousands."""
+
 
 class EveryNth(Checkpoint):
     """Wants to save, and the node back, at every n-th question."""
@@ -63,7 +66,7 @@ def test_interrupted_and_uninterrupted_runs_are_the_same(bench, tmp_path, method
         attempts += 1
         assert attempts < 300
         try:
-            found = run(bench, method, EveryNth(tmp_path, n))
+            found = run(bench, method, EveryNth(tmp_path, n * LONGER.get(method, 1)))
         except Preempted:
             continue
 

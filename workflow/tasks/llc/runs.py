@@ -62,10 +62,13 @@ The Leimkuhler-Matthews scheme has hardly any bias up to there.
 """
 
 _SGLD_NOISE = 0.0025
-"""Largest relative inflation of variances by minibatch noise."""
+"""Most that the noise of minibatches may add to the LLC, relative to it."""
 
-_SGLD_EVERY = 10
-_SGLD_BATCH = 256
+_SGLD_EVERY, _OBSERVED = 10, 0.7
+"""Steps between draws at least, and times that they go through the data; a draw costs half as much."""
+
+_PROBED, _FEWEST_EXAMPLES = 256, 32
+"""Examples by which the noise of minibatches is measured, and the fewest in one."""
 
 
 class Goal(NamedTuple):
@@ -243,19 +246,37 @@ def _forgotten(motion: langevin.Motion) -> int:
 
 
 def by_sgld(estimand: Estimand, arrived: Arrived, stages: Stages, goal: Goal) -> Run:
-    """SGLD on minibatches, at a step that curvature and the noise of minibatches allow."""
-    metric, generator, batch = arrived.metric, stages.stream, min(_SGLD_BATCH, estimand.n)
-    potential = metric.potential(estimand.stochastic_energy(batch))
+    """SGLD at a step that curvature allows, on minibatches as large as that step needs them."""
+    metric, generator = arrived.metric, stages.stream
     z = metric.coordinates(arrived.position)
     curvatures = largest_curvatures(metric.potential(estimand.energy), z, generator)
     stiffest = float(curvatures.max())
     room = min(max(float(curvatures.median()) / stiffest, _SGLD_FRACTION[0]), _SGLD_FRACTION[1])
-    noise = float((potential(z, generator)[1] - potential(z, generator)[1]).square().mean()) / 2.0
-    size = goal.shortened * min(4.0 * room / stiffest, 4.0 * _SGLD_NOISE / max(noise, 1e-300))
+    size = goal.shortened * 4.0 * room / stiffest
+    batch = _batch(estimand, metric, z, size, generator)
+    potential = metric.potential(estimand.stochastic_energy(batch))
     kernel = sgld.build(potential, potential, sgld.Params(size))
     told = {"step_size": size, "largest_curvature": stiffest, "batch": batch}
-    observe, state = partial(_on_batch, estimand, metric), kernel.init(z, generator)
-    return Run(kernel, state, _SGLD_EVERY, observe, told)
+    every = max(_SGLD_EVERY, round(_OBSERVED * estimand.n / batch))
+    return Run(kernel, kernel.init(z, generator), every, partial(_on_batch, estimand, metric), told)
+
+
+def _batch(estimand: Estimand, metric: Metric, z: Tensor, size: float, generator: Generator) -> int:
+    """Return how many examples a step of *size* needs.
+
+    The noise of a gradient widens a direction by size / 4 times its variance there, relative to the width,
+    and half of that over all directions adds to the LLC.
+    """
+    if not estimand.target.loss.has_data:
+        return estimand.n
+    examples = min(_PROBED, max(1, estimand.n // 2))
+    probed = metric.potential(estimand.stochastic_energy(examples))
+    noise = float((probed(z, generator)[1] - probed(z, generator)[1]).square().sum(-1).mean()) / 2.0
+    allowed = _SGLD_NOISE * float(estimand.excess(metric.position(z)).mean())
+    enough = examples * noise * size / 8.0
+    if not enough < allowed * estimand.n:
+        return estimand.n
+    return min(estimand.n, max(_FEWEST_EXAMPLES, 2 ** math.ceil(math.log2(max(enough / allowed, 1.0)))))
 
 
 def _on_all_data(
