@@ -61,8 +61,8 @@ _SGLD_FRACTION = (0.25, 0.5)
 The Leimkuhler-Matthews scheme has hardly any bias up to there.
 """
 
-_SGLD_NOISE = 0.0025
-"""Most that the noise of minibatches may add to the LLC, relative to it."""
+_NOISE_SHARE = 0.5
+"""Of the error that is wanted, what the noise of minibatches may add to the LLC at most."""
 
 _SGLD_EVERY, _OBSERVED = 10, 0.7
 """Steps between draws at least, and times that they go through the data; a draw costs half as much."""
@@ -253,30 +253,35 @@ def by_sgld(estimand: Estimand, arrived: Arrived, stages: Stages, goal: Goal) ->
     stiffest = float(curvatures.max())
     room = min(max(float(curvatures.median()) / stiffest, _SGLD_FRACTION[0]), _SGLD_FRACTION[1])
     size = goal.shortened * 4.0 * room / stiffest
-    batch = _batch(estimand, metric, z, size, generator)
+    effective = size / (1.0 - goal.shortened * room)  # noise lingers where a step hardly contracts
+    batch, heat = _batch(estimand, metric, z, effective, _NOISE_SHARE * goal.relative_error, generator)
     potential = metric.potential(estimand.stochastic_energy(batch))
     kernel = sgld.build(potential, potential, sgld.Params(size))
-    told = {"step_size": size, "largest_curvature": stiffest, "batch": batch}
+    told = {"step_size": size, "largest_curvature": stiffest, "batch": batch, "heat": heat}
     every = max(_SGLD_EVERY, round(_OBSERVED * estimand.n / batch))
-    return Run(kernel, kernel.init(z, generator), every, partial(_on_batch, estimand, metric), told)
+    observe = partial(_on_batch, estimand, metric)
+    return Run(kernel, kernel.init(z, generator), every, observe, told, heat=heat)
 
 
-def _batch(estimand: Estimand, metric: Metric, z: Tensor, size: float, generator: Generator) -> int:
-    """Return how many examples a step of *size* needs.
+def _batch(
+    estimand: Estimand, metric: Metric, z: Tensor, size: float, allowed: float, generator: Generator
+) -> tuple[int, float]:
+    """Return the fewest examples whose noise adds no more to the LLC than *allowed*, and what it adds.
 
-    The noise of a gradient widens a direction by size / 4 times its variance there, relative to the width,
-    and half of that over all directions adds to the LLC.
+    Both relative to the LLC. A variance s of gradients along a direction of curvature k widens it by
+    size s / (4 - size k), relative to its width; half of that over all directions adds to the LLC.
     """
     if not estimand.target.loss.has_data:
-        return estimand.n
+        return estimand.n, 0.0
     examples = min(_PROBED, max(1, estimand.n // 2))
     probed = metric.potential(estimand.stochastic_energy(examples))
     noise = float((probed(z, generator)[1] - probed(z, generator)[1]).square().sum(-1).mean()) / 2.0
-    allowed = _SGLD_NOISE * float(estimand.excess(metric.position(z)).mean())
-    enough = examples * noise * size / 8.0
-    if not enough < allowed * estimand.n:
-        return estimand.n
-    return min(estimand.n, max(_FEWEST_EXAMPLES, 2 ** math.ceil(math.log2(max(enough / allowed, 1.0)))))
+    typical = float(estimand.excess(metric.position(z)).mean())
+    heat_of_one = examples * noise * size / 8.0 / typical if typical > 0 else math.inf
+    if not heat_of_one < allowed * estimand.n:
+        return estimand.n, 0.0
+    batch = max(_FEWEST_EXAMPLES, 2 ** math.ceil(math.log2(max(heat_of_one / allowed, 1.0))))
+    return (batch, heat_of_one / batch) if batch < estimand.n else (estimand.n, 0.0)
 
 
 def _on_all_data(
