@@ -6,12 +6,16 @@ import math
 from pathlib import Path
 from typing import Any
 
+import torch
 from scipy.integrate import quad
 from scipy.special import k0e, k1e
 
 from workflow.clock import Deadline
 from workflow.tasks.base import Metrics, Work, prepare_task, run_task
 from workflow.tasks.llc import TASK
+from workflow.tasks.llc.curvature import hessian
+from workflow.tasks.llc.estimand import Estimand
+from workflow.tasks.llc.target import load
 
 
 def n_beta(n: int) -> float:
@@ -78,3 +82,16 @@ class Bench:
         complete = TASK.complete({}, method, params, "test")
         work = Work(self.problem, method, complete, seed, Deadline(budget_sec), self.folder)
         return run_task(TASK, work)
+
+
+def noisy_regression(folder: Path) -> Estimand:
+    """Return a linear regression, whose posterior is normal and whose 1,000 examples disagree."""
+    linear = {"kind": "mlp", "in_dim": 6, "out_dim": 1, "depth": 0, "widths": [], "activation": "identity"}
+    bench = Bench({"model": linear, "overrides": {"data": {"n_data": 1000, "noise_scale": 0.05}}}, folder)
+    return Estimand(load(bench.problem, bench.folder))
+
+
+def regression(estimand: Estimand) -> float:
+    """Return the LLC of a linear regression, 1/2 tr[t H (t H + gamma)^-1]."""
+    eigenvalues = estimand.t * torch.linalg.eigvalsh(hessian(estimand.target.loss, estimand.centre))
+    return 0.5 * float((eigenvalues / (eigenvalues + estimand.gamma)).sum())

@@ -59,5 +59,7 @@ def test_ctrl_c_once_finishes_what_runs_and_leaves_130(tmp_path, slow_config, na
     lines = (tmp_path / "log").read_text().splitlines()
     started = {line for line in lines if not line.startswith("prepare")}
     assert len(started) == len(committed(tmp_path)) < 13
+    manifests = list(tmp_path.glob("artifacts/runs/*/*/*/manifest.json"))
+    assert len(manifests) - len(started) <= 2  # a batch is on its way at most
     rows = pd.read_parquet(tmp_path / "results" / "optuna_trials.parquet")
     assert len(rows) == len(started) - 1  # the reference is no row

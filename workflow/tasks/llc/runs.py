@@ -252,8 +252,9 @@ def by_sgld(estimand: Estimand, arrived: Arrived, stages: Stages, goal: Goal) ->
     curvatures = largest_curvatures(metric.potential(estimand.energy), z, generator)
     stiffest = float(curvatures.max())
     room = min(max(float(curvatures.median()) / stiffest, _SGLD_FRACTION[0]), _SGLD_FRACTION[1])
-    size = goal.shortened * 4.0 * room / stiffest
-    effective = size / (1.0 - goal.shortened * room)  # noise lingers where a step hardly contracts
+    room *= goal.shortened
+    size = 4.0 * room / stiffest
+    effective = size / (1.0 - room)  # noise lingers where a step hardly contracts
     batch, heat = _batch(estimand, metric, z, effective, _NOISE_SHARE * goal.relative_error, generator)
     potential = metric.potential(estimand.stochastic_energy(batch))
     kernel = sgld.build(potential, potential, sgld.Params(size))
@@ -278,10 +279,10 @@ def _batch(
     noise = float((probed(z, generator)[1] - probed(z, generator)[1]).square().sum(-1).mean()) / 2.0
     typical = float(estimand.excess(metric.position(z)).mean())
     heat_of_one = examples * noise * size / 8.0 / typical if typical > 0 else math.inf
-    if not heat_of_one < allowed * estimand.n:
-        return estimand.n, 0.0
-    batch = max(_FEWEST_EXAMPLES, 2 ** math.ceil(math.log2(max(heat_of_one / allowed, 1.0))))
-    return (batch, heat_of_one / batch) if batch < estimand.n else (estimand.n, 0.0)
+    batch = estimand.n
+    if heat_of_one < allowed * estimand.n:
+        batch = min(batch, max(_FEWEST_EXAMPLES, 2 ** math.ceil(math.log2(max(heat_of_one / allowed, 1.0)))))
+    return batch, heat_of_one / batch if batch < estimand.n else 0.0
 
 
 def _on_all_data(

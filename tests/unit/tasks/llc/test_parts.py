@@ -3,28 +3,18 @@ import math
 import pytest
 import torch
 
-from tests.scenarios import Bench
+from tests.scenarios import Bench, noisy_regression, regression
 from workflow.clock import Deadline
 from workflow.kernels import chain, langevin, reshuffled
 from workflow.kernels.diagnostics import mcse
 from workflow.kernels.langevin import Motion
 from workflow.kernels.metric import isotropic
-from workflow.tasks.llc.curvature import hessian
 from workflow.tasks.llc.estimand import Estimand
 from workflow.tasks.llc.losses import MlpLoss
 from workflow.tasks.llc.parts import Noise, left_over, measured, part_count
 from workflow.tasks.llc.spec import Posterior
 from workflow.tasks.llc.target import Summary, Target, load
 from workflow.tasks.llc.warmup import stable_step
-
-LINEAR = {"kind": "mlp", "in_dim": 6, "out_dim": 1, "depth": 0, "widths": [], "activation": "identity"}
-NOISY = {"data": {"n_data": 1000, "noise_scale": 0.05}}
-
-
-def regression(folder):
-    """A linear regression, whose posterior is normal and whose examples disagree."""
-    bench = Bench({"model": LINEAR, "overrides": NOISY}, folder)
-    return Estimand(load(bench.problem, bench.folder))
 
 
 def settled(estimand, generator, chains=64, count=40, apart=20):
@@ -60,7 +50,7 @@ def test_what_cannot_be_cut_is_not_cut(tmp_path, generator):
 
 def test_the_errors_of_a_regression_are_all_held_by_its_loss(tmp_path, generator):
     """Each direction is far narrower than the localiser; the power is that of draws without replacement."""
-    estimand = regression(tmp_path)
+    estimand = noisy_regression(tmp_path)
     metric, _, states = settled(estimand, generator)
 
     noise = measured(estimand, metric, states, generator)
@@ -90,10 +80,7 @@ def test_directions_that_only_the_localiser_holds_do_not_count(tmp_path, generat
 
 
 def test_on_a_regression_the_heat_is_what_was_expected(tmp_path, generator):
-    """The LLC of a normal posterior is 1/2 tr[t H (t H + gamma)^-1]; noise adds to it."""
-    estimand = regression(tmp_path)
-    eigenvalues = estimand.t * torch.linalg.eigvalsh(hessian(estimand.target.loss, estimand.centre))
-    exact = 0.5 * float((eigenvalues / (eigenvalues + estimand.gamma)).sum())
+    estimand = noisy_regression(tmp_path)
     metric, motion, states = settled(estimand, generator)
     noise = measured(estimand, metric, states, generator)
     assert noise is not None
@@ -108,7 +95,7 @@ def test_on_a_regression_the_heat_is_what_was_expected(tmp_path, generator):
     trace = chain.run(kernel, state, generator, chain.Schedule(10_000, 10), observe, Deadline())[1]
 
     excess = trace.values["excess"][50:]
-    heat = float(excess.mean()) - exact
+    heat = float(excess.mean()) - regression(estimand)
     assert heat > 5 * mcse(excess)
     assert heat == pytest.approx(noise.heat(3, motion), rel=0.3)
 
