@@ -30,6 +30,7 @@ class Estimate:
         seconds: Wall time.
         metrics: Everything that was measured.
         excess: t (L - L0) of every draw, ``(draws, chains)``.
+        controlled: The same with control variates; its mean is *llc*.
         distance: ``|w - w*|`` of every draw, ``(draws, chains)``.
     """
 
@@ -40,6 +41,7 @@ class Estimate:
     seconds: float
     metrics: Mapping[str, Any]
     excess: np.ndarray[Any, Any]
+    controlled: np.ndarray[Any, Any]
     distance: np.ndarray[Any, Any]
 
     def __str__(self) -> str:
@@ -51,7 +53,8 @@ class Estimate:
         from workflow.report.plots import estimate_picture  # noqa: PLC0415
         from workflow.store.atomic import write_bytes  # noqa: PLC0415
 
-        write_bytes(Path(path), estimate_picture(self.excess, self.distance, self.llc, self.se))
+        picture = estimate_picture(self.excess, self.controlled, self.distance, self.llc, self.se)
+        write_bytes(Path(path), picture)
 
 
 def estimate_llc(
@@ -99,7 +102,7 @@ def estimate_llc(
 
     deadline = Deadline(budget_sec)
     settings = Settings(n_beta, gamma, kernel, relative_error, polish, precision, seed)
-    metrics, excess, distance = run(model, loss, data, settings, deadline)
+    metrics, excess, controlled, distance = run(model, loss, data, settings, deadline)
     return Estimate(
         metrics["llc_hat"],
         metrics["se_hat"],
@@ -108,5 +111,6 @@ def estimate_llc(
         deadline.used_sec,
         metrics,
         excess,
+        controlled,
         distance,
     )

@@ -31,7 +31,8 @@ def test_a_linear_model_has_its_exact_coefficient(regression, kernel):
     truth = quadratic(eigenvalues, n_beta(400))
     assert abs(found.llc - truth) < 4 * found.se + (0.01 * truth if kernel == "sgld" else 0.0)
     assert found.status == "ok", found.reason
-    assert found.excess.shape == found.distance.shape
+    assert found.excess.shape == found.controlled.shape == found.distance.shape
+    assert float(found.controlled.mean()) == pytest.approx(found.llc)
     assert "ok" in str(found)
 
 

@@ -161,9 +161,10 @@ def _draw(trace: Path, outcome: Mapping[str, Any], picture: Path) -> bool:
     from workflow.report.plots import estimate_picture  # noqa: PLC0415
 
     with np.load(trace, allow_pickle=False) as arrays:
-        excess, distance = arrays["excess"], arrays["distance"]
+        excess, controlled, distance = (arrays[name] for name in ("excess", "controlled", "distance"))
+    drawn = estimate_picture(excess, controlled, distance, outcome["llc_hat"], outcome["se_hat"] or 0.0)
     picture.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(picture, estimate_picture(excess, distance, outcome["llc_hat"], outcome["se_hat"] or 0.0))
+    write_bytes(picture, drawn)
     return True
 
 
@@ -181,6 +182,8 @@ def _tell(outcome: Mapping[str, Any]) -> None:
         f"  checks   R-hat {seen['rhat']:.3f} · ESS {seen['ess']:.0f} · "
         f"virial/dim {seen['virial_ratio']:.3f} · variance/mean {seen['variance_over_mean']:.2f}"
     )
+    if seen["control_gain"] > 1.0:
+        click.echo(f"  controls worth {seen['control_gain']:.3g} times as many draws")
     click.echo(f"  trial    {outcome['pid']} {outcome['trial_id']}")
     if outcome["picture"]:
         click.echo(f"  picture  {outcome['picture']}")

@@ -9,7 +9,7 @@ all data is looked at.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -41,11 +41,11 @@ class Energies:
 
     Args:
         parts: U with the loss of one part, scaled to all data.
-        whole: ``(chains, dim) -> (chains,)``, U on all data without its gradient.
+        whole: U on all data.
     """
 
     parts: Sequence[Potential]
-    whole: Callable[[Tensor], Tensor]
+    whole: Potential
 
 
 class Moving(NamedTuple):
@@ -56,13 +56,30 @@ class Moving(NamedTuple):
     gradient: Tensor
 
 
+class Seen(NamedTuple):
+    """What a look at all data showed.
+
+    Attributes:
+        position: ``(chains, dim)``, as the others but *energy*.
+        momentum: There.
+        gradient: Of one part there.
+        energy: ``(chains,)``, U on all data.
+        whole: Its gradient.
+    """
+
+    position: Tensor
+    momentum: Tensor
+    gradient: Tensor
+    energy: Tensor
+    whole: Tensor
+
+
 class State(NamedTuple):
     """Where the chains are.
 
     Attributes:
         at: Now.
-        seen: When the energy on all data was looked at last.
-        energy: ``(chains,)``, what it was.
+        seen: When all data were looked at last.
         work: ``(chains,)``, kinetic energy that kicks have added since.
         steps: Since then.
         order: Of the parts in the current epoch.
@@ -70,8 +87,7 @@ class State(NamedTuple):
     """
 
     at: Moving
-    seen: Moving
-    energy: Tensor
+    seen: Seen
     work: Tensor
     steps: int
     order: list[int]
@@ -84,11 +100,12 @@ def build(energies: Energies, params: Params) -> Kernel[State]:
 
 
 def init(position: Tensor, generator: Generator, *, energies: Energies) -> State:
-    """Draw momenta and the order of the first epoch; one gradient per chain."""
+    """Draw momenta and the order of the first epoch; two gradients per chain."""
     momentum, order = normal_like(position, generator), _order(energies, generator)
     _, gradient = energies.parts[order[0]](position, generator)
-    at, energy = Moving(position, momentum, gradient), energies.whole(position)
-    return State(at, at, energy, torch.zeros_like(energy), 0, order, 1)
+    at = Moving(position, momentum, gradient)
+    seen = Seen(*at, *energies.whole(position, generator))
+    return State(at, seen, torch.zeros_like(seen.energy), 0, order, 1)
 
 
 def step(state: State, generator: Generator, *, energies: Energies, params: Params) -> tuple[State, Info]:
@@ -105,7 +122,7 @@ def step(state: State, generator: Generator, *, energies: Energies, params: Para
     _, gradient = energies.parts[order[done]](position, generator)
     work += kinetic_change(momentum, gradient, half)
     at = Moving(position, torch.add(momentum, gradient, alpha=-half), gradient)
-    new = State(at, state.seen, state.energy, work, state.steps + 1, order, done + 1)
+    new = State(at, state.seen, work, state.steps + 1, order, done + 1)
     if new.steps < params.every:
         ones = torch.ones_like(work)
         return new, Info(ones, 0.0 * ones, ones > 1.0, 1)
@@ -114,12 +131,11 @@ def step(state: State, generator: Generator, *, energies: Energies, params: Para
 
 def _looked_at(state: State, generator: Generator, energies: Energies, params: Params) -> tuple[State, Info]:
     """Compare the energy on all data with what it was."""
-    energy = energies.whole(state.at.position)
-    change, acceptance, accepted = metropolis(energy - state.energy + state.work, generator)
+    now = Seen(*state.at, *energies.whole(state.at.position, generator))
+    change, acceptance, accepted = metropolis(now.energy - state.seen.energy + state.work, generator)
     passed = accepted | (change <= params.slack)
-    at = select(passed, state.at, state.seen._replace(momentum=-state.seen.momentum))
-    energy = torch.where(passed, energy, state.energy)
-    new = State(at, at, energy, torch.zeros_like(energy), 0, state.order, state.done)
+    seen = select(passed, now, state.seen._replace(momentum=-state.seen.momentum))
+    new = State(Moving(*seen[:3]), seen, torch.zeros_like(seen.energy), 0, state.order, state.done)
     return new, Info(acceptance, change, change > DIVERGENCE_THRESHOLD, 1)
 
 

@@ -51,11 +51,12 @@ def convergence(trials: pd.DataFrame, path: Path) -> None:
     write_bytes(path, stream.getvalue())
 
 
-def estimate_picture(excess: Array, distance: Array, value: float, se: float) -> bytes:
+def estimate_picture(excess: Array, controlled: Array, distance: Array, value: float, se: float) -> bytes:
     """Return a picture of one LLC estimate: loss trace, running estimate, distance from the centre.
 
     Args:
         excess: t (L - L0), ``(draws, chains)``.
+        controlled: The same with control variates, of which *value* is the mean.
         distance: ``|w - w*|``, ``(draws, chains)``.
         value: The estimate.
         se: Its standard error.
@@ -67,8 +68,8 @@ def estimate_picture(excess: Array, distance: Array, value: float, se: float) ->
     trace.axhline(value, color="black", linewidth=1)
     trace.set(title="t (L - L0)", xlabel="draw")
     draws = np.arange(1, len(excess) + 1)
-    running.plot(draws, excess.cumsum(0)[:, shown] / draws[:, None], linewidth=0.5, alpha=0.5)
-    running.plot(draws, excess.mean(1).cumsum() / draws, color="black", label="all chains")
+    running.plot(draws, controlled.cumsum(0)[:, shown] / draws[:, None], linewidth=0.5, alpha=0.5)
+    running.plot(draws, controlled.mean(1).cumsum() / draws, color="black", label="all chains")
     running.axhspan(value - 2 * se, value + 2 * se, alpha=0.25, label="estimate ± 2 standard errors")
     running.set(title="running estimate", xlabel="draw")
     running.legend(fontsize=8)

@@ -36,10 +36,11 @@ class Settings:
 
 
 class Result(NamedTuple):
-    """Metrics, and the traces ``(draws, chains)`` of t (L - L0) and of |w - w*|."""
+    """Metrics, and the traces ``(draws, chains)``: t (L - L0), without and with controls, and |w - w*|."""
 
     metrics: dict[str, Any]
     excess: Any
+    controlled: Any
     distance: Any
 
 
@@ -71,8 +72,9 @@ def run(
     stream = Generator(centre.device).manual_seed(settings.seed)
     estimand, params = Estimand(target), Auto(settings.kernel, settings.relative_error)
     metrics, trace = run_auto(estimand, params, Stages(Checkpoint(), stream, estimand), deadline)
-    excess, radius = trace.values.get("excess"), trace.values.get("radius")
-    if excess is None or radius is None:
+    if not trace.n_draws:
         nothing = torch.empty(0, 0).numpy()
-        return Result(metrics, nothing, nothing)
-    return Result(metrics, excess.cpu().numpy(), (2.0 / settings.gamma * radius).sqrt().cpu().numpy())
+        return Result(metrics, nothing, nothing, nothing)
+    excess, controlled, radius = (trace.values[name].cpu() for name in ("excess", "controlled", "radius"))
+    distance = (2.0 / settings.gamma * radius).sqrt()
+    return Result(metrics, excess.numpy(), controlled.numpy(), distance.numpy())

@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from workflow.clock import Deadline
 from workflow.kernels import chain
+from workflow.kernels.diagnostics import mcse
 from workflow.kernels.stages import Stages
 from workflow.store.atomic import write_bytes
 from workflow.tasks.llc import draws, runs
+from workflow.tasks.llc.control import controlled
 from workflow.tasks.llc.estimand import Estimand
 from workflow.tasks.llc.estimate import TRIAL_GATE, Draws, finite_chains, summarise
 from workflow.tasks.llc.params import Auto
@@ -38,7 +41,7 @@ _KERNELS = {"hmc": runs.by_hmc, "langevin": runs.by_langevin, "sgld": runs.by_sg
 def run_auto(
     estimand: Estimand, params: Auto, stages: Stages, deadline: Deadline
 ) -> tuple[dict[str, Any], chain.Trace]:
-    """Return the metrics of `summarise` and the draws they come from.
+    """Return the metrics of `summarise` and the draws they come from; the mean of ``controlled`` is the LLC.
 
     Args:
         estimand: What to estimate.
@@ -53,6 +56,12 @@ def run_auto(
     build = partial(_KERNELS[params.kernel], estimand, arrived)
     run, trace, drawing_sec = _drawn(build, stages, goal, deadline)
     traces, lost = finite_chains(trace.values)
+    estimate, gain = None, 1.0
+    if trace.n_draws:
+        sharpened = controlled(trace.values["excess"], trace.values, run.known)
+        trace = trace._replace(values={**trace.values, "controlled": sharpened})
+        if not lost:
+            estimate, gain = _estimate(estimand, run, trace)
     corrected = trace.n_draws and params.kernel != "sgld"
     found = Draws(
         traces,
@@ -61,15 +70,26 @@ def run_auto(
         lost_chains=lost,
         n_steps=arrived.n_steps + trace.n_steps,
         truncated=trace.truncated,
-        heat=run.heat,
         settings={
             **run.settings,
+            "control_gain": gain,
             "directions": len(arrived.metric.stretch),
             "warmup_sec": deadline.used_sec - begun - drawing_sec,
             "drawing_sec": drawing_sec,
         },
     )
-    return summarise(estimand, found, TRIAL_GATE), trace
+    return summarise(estimand, found, TRIAL_GATE, estimate), trace
+
+
+def _estimate(estimand: Estimand, run: runs.Run, trace: chain.Trace) -> tuple[tuple[float, float], float]:
+    """Return LLC and standard error, and how many times as many draws it would take without control variates.
+
+    The error is at least that of rounding an energy, which is about the dimension: controls may be exact.
+    """
+    excess, sharpened = trace.values["excess"], trace.values["controlled"]
+    value, rounding = float(sharpened.mean()), torch.finfo(excess.dtype).eps * estimand.dim
+    error = math.hypot(mcse(sharpened), rounding)
+    return (value, math.hypot(error, run.heat * value)), (mcse(excess) / error) ** 2
 
 
 def _drawn(
@@ -87,14 +107,16 @@ def _drawn(
 def save_trace(trace: chain.Trace, gamma: float, folder: Path) -> None:
     """Write ``trace.npz`` for pictures: at most 512 draws of at most 32 chains.
 
-    ``excess`` is t (L - L0) and ``distance`` is |w - w*|, both ``(draws, chains)`` in single precision.
+    ``excess`` is t (L - L0), ``controlled`` the same with control variates, and ``distance`` is |w - w*|,
+    each ``(draws, chains)`` in single precision.
     """
     every = max(1, trace.n_draws // _PICTURE_DRAWS)
-    excess = trace.values["excess"][::every, :_PICTURE_CHAINS]
-    radius = trace.values["radius"][::every, :_PICTURE_CHAINS]
+    excess, sharpened, radius = (
+        trace.values[name][::every, :_PICTURE_CHAINS].float() for name in ("excess", "controlled", "radius")
+    )
     distance = (2.0 / gamma * radius).sqrt()
     stream = io.BytesIO()
-    np.savez(stream, excess=excess.float().numpy(), distance=distance.float().numpy())
+    np.savez(stream, excess=excess.numpy(), controlled=sharpened.numpy(), distance=distance.numpy())
     folder.mkdir(parents=True, exist_ok=True)
     write_bytes(folder / "trace.npz", stream.getvalue())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +12,7 @@ from workflow.clock import Deadline
 from workflow.kernels import chain
 from workflow.kernels.diagnostics import drift, ess, mcse, rhat
 from workflow.kernels.stages import Stages
+from workflow.tasks.llc.control import controlled
 from workflow.tasks.llc.estimate import TRIAL_GATE
 from workflow.tasks.llc.runs import Run
 
@@ -62,7 +63,7 @@ def draw(run: Run, stages: Stages, wanted: float, deadline: Deadline) -> chain.T
         if done < at.steps and not deadline.expired:
             return at._replace(chains=chains, trace=trace, done=done)
         trace = trace._replace(truncated=done < at.steps)
-        return _judged(_Drawing(chains, trace, at.every, at.steps, done, ended=False), wanted)
+        return _judged(_Drawing(chains, trace, at.every, at.steps, done, ended=False), run.known, wanted)
 
     nothing = chain.Schedule(run.burn_in, every=run.burn_in + 1)
     part = deadline.part(_BURN_IN_SHARE)
@@ -72,7 +73,7 @@ def draw(run: Run, stages: Stages, wanted: float, deadline: Deadline) -> chain.T
     return trace._replace(n_steps=burnt.n_steps + trace.n_steps)
 
 
-def _judged(at: _Drawing, wanted: float) -> _Drawing:
+def _judged(at: _Drawing, known: Mapping[str, float], wanted: float) -> _Drawing:
     """Look at the draws after a round: end, drop a burn-in, thin, or plan the next round."""
     trace, every = at.trace, at.every
     excess = trace.values.get("excess")
@@ -82,7 +83,7 @@ def _judged(at: _Drawing, wanted: float) -> _Drawing:
         return at._replace(trace=_arrived(trace), ended=True)
     if abs(drift(excess)) > _DRIFT:
         trace = chain.later_half(trace)
-    elif _is_enough(excess, wanted):
+    elif _is_enough(excess, controlled(excess, trace.values, known), wanted):
         return at._replace(ended=True)
     if trace.n_draws >= _MOST_DRAWS:
         trace, every = chain.thinned(trace), 2 * every
@@ -103,11 +104,10 @@ def _drawn(at: _Drawing) -> tuple[int, Tensor]:
     return at.trace.n_steps, at.trace.values.get("excess", torch.empty(0, 0))
 
 
-def _is_enough(excess: Tensor, wanted: float) -> bool:
-    size = ess(excess)
+def _is_enough(excess: Tensor, sharpened: Tensor, wanted: float) -> bool:
     return (
         len(excess) >= _FEWEST_DRAWS
-        and size >= 2 * TRIAL_GATE.ess
-        and float(excess.std()) <= wanted * abs(float(excess.mean())) * math.sqrt(size)
+        and ess(excess) >= 2 * TRIAL_GATE.ess
+        and mcse(sharpened) <= wanted * abs(float(sharpened.mean()))
         and rhat(excess) <= TRIAL_GATE.rhat  # last: it sorts all draws
     )

@@ -70,7 +70,6 @@ class Draws:
         truncated: Whether the budget ended the run.
         settings: What adaptation chose, for the record.
         bias_limit: Largest tolerated *energy_variance*; None without one.
-        heat: What noise is expected to add to the LLC, relative to it; counts as error.
     """
 
     traces: Traces
@@ -83,7 +82,6 @@ class Draws:
     truncated: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
     bias_limit: float | None = None
-    heat: float = 0.0
 
 
 def finite_chains(values: Mapping[str, Tensor]) -> tuple[Traces, int]:
@@ -93,7 +91,7 @@ def finite_chains(values: Mapping[str, Tensor]) -> tuple[Traces, int]:
     """
     if not values:
         return Traces(*(torch.empty(0, 0) for _ in Traces._fields)), 0
-    traces = Traces(**values)
+    traces = Traces(*(values[name] for name in Traces._fields))
     kept = torch.isfinite(torch.stack(traces)).all(0).all(0)
     return Traces(*(trace[:, kept] for trace in traces)), int((~kept).sum())
 
@@ -114,7 +112,7 @@ def summarise(
     )
     empty = excess.numel() == 0
     mean = math.nan if empty else float(excess.mean())
-    value, error = estimate or (mean, math.nan if empty else math.hypot(mcse(excess), draws.heat * mean))
+    value, error = estimate or (mean, math.nan if empty else mcse(excess))
     diagnostics = {
         "ess": ess(excess),
         "rhat": rhat(excess),

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -19,8 +18,9 @@ from workflow.kernels.stages import Stages
 from workflow.kernels.types import Kernel
 from workflow.tasks.llc.curvature import largest_curvatures
 from workflow.tasks.llc.estimand import Estimand
+from workflow.tasks.llc.observe import Observer
 from workflow.tasks.llc.parts import measured, part_count
-from workflow.tasks.llc.warmup import Arrived, friction, observed, stable_step
+from workflow.tasks.llc.warmup import Arrived, friction, stable_step
 
 _SETTLING, _LOOKED_AT = 64, 8
 """Steps before drawing, and of which each so many-th one is looked at."""
@@ -87,6 +87,7 @@ class Run(NamedTuple):
         state: Of its chains.
         every: Steps per record.
         observe: What to record.
+        known: What some of that is on average.
         settings: What was chosen.
         burn_in: Steps to drop first.
         heat: What noise is expected to add to the LLC, relative to it.
@@ -96,6 +97,7 @@ class Run(NamedTuple):
     state: Any
     every: int
     observe: Callable[[Any, Any], dict[str, Tensor]]
+    known: Mapping[str, float]
     settings: dict[str, Any]
     burn_in: int = 0
     heat: float = 0.0
@@ -131,7 +133,8 @@ def by_hmc(estimand: Estimand, arrived: Arrived, stages: Stages, goal: Goal) -> 
         "spread": tuned.spread,
     }
     kernel = hmc.build(potential, settings)
-    return Run(kernel, tuned.chains, 1, partial(_on_all_data, estimand, metric), told)
+    observer = Observer(estimand, metric, arrived.held)
+    return Run(kernel, tuned.chains, 1, observer.all_data, observer.known, told)
 
 
 class _Tuning(NamedTuple):
@@ -156,19 +159,25 @@ def by_langevin(estimand: Estimand, arrived: Arrived, stages: Stages, goal: Goal
     is out of line is turned back, as it would heat a chain. There a step may also do with a part of the data.
     """
     metric, generator = arrived.metric, stages.stream
+    observer = Observer(estimand, metric, arrived.held)
     potential = metric.potential(estimand.energy)
     z = metric.coordinates(arrived.position)
     size = stable_step(potential, z, generator)
     settings = langevin.Params(size, friction=friction(z))
     settled = _settled(langevin.build(potential, settings), z, generator)
     if settled.rejected > _REJECTED:
-        run = _in_parts(estimand, metric, settled.states, settings, goal, generator)
+        run = _in_parts(observer, settled.states, settings, goal, generator)
         if run is not None:
             return run
         settings = replace(settings, slack=langevin.tolerance(settled.changes))
-    kernel, observe = langevin.build(potential, settings), partial(_on_all_data, estimand, metric)
     return Run(
-        kernel, settled.states[-1], _apart(settings), observe, asdict(settings), burn_in=_forgotten(settings)
+        langevin.build(potential, settings),
+        settled.states[-1],
+        _apart(settings),
+        observer.all_data,
+        observer.known,
+        asdict(settings),
+        burn_in=_forgotten(settings),
     )
 
 
@@ -193,24 +202,23 @@ def _settled(kernel: Kernel[langevin.State], z: Tensor, generator: Generator) ->
 
 
 def _in_parts(
-    estimand: Estimand,
-    metric: Metric,
+    observer: Observer,
     states: list[langevin.State],
     motion: langevin.Motion,
     goal: Goal,
     generator: Generator,
 ) -> Run | None:
     """Return what draws by steps on parts of the data, if those cost less."""
+    estimand, metric = observer.estimand, observer.metric
     noise = measured(estimand, metric, states, generator)
     if noise is None:
         return None
-    seen = torch.cat([observed(estimand, metric, state)["excess"] for state in states])
-    typical = abs(float(seen.mean()))
+    typical = abs(float(torch.cat([observer.all_data(None, state)["excess"] for state in states]).mean()))
     count = part_count(noise, motion, goal.relative_error * typical)
     if count == 1:
         return None
     parts = [metric.potential(part) for part in estimand.parts(count, generator)]
-    energies = reshuffled.Energies(parts, partial(_energy, estimand, metric))
+    energies = reshuffled.Energies(parts, metric.potential(estimand.energy))
     every = max(_apart(motion), _STEPS_PER_PART * count)
     every += every % count == 0  # so that draws see every phase of an epoch
     params = reshuffled.Params(motion.step_size, motion.friction, every)
@@ -218,8 +226,8 @@ def _in_parts(
     params = replace(params, slack=langevin.tolerance(changes))
     heat = noise.heat(count, motion) / typical
     burn_in = params.every * math.ceil(_forgotten(motion) / params.every)
-    observe, told = partial(_on_parts, estimand, metric), {**asdict(params), "parts": count, "heat": heat}
-    return Run(reshuffled.build(energies, params), state, params.every, observe, told, burn_in, heat)
+    kernel, told = reshuffled.build(energies, params), {**asdict(params), "parts": count, "heat": heat}
+    return Run(kernel, state, params.every, observer.parts, observer.known, told, burn_in, heat)
 
 
 def _tried(
@@ -260,8 +268,8 @@ def by_sgld(estimand: Estimand, arrived: Arrived, stages: Stages, goal: Goal) ->
     kernel = sgld.build(potential, potential, sgld.Params(size))
     told = {"step_size": size, "largest_curvature": stiffest, "batch": batch, "heat": heat}
     every = max(_SGLD_EVERY, round(_OBSERVED * estimand.n / batch))
-    observe = partial(_on_batch, estimand, metric)
-    return Run(kernel, kernel.init(z, generator), every, observe, told, heat=heat)
+    observer = Observer(estimand, metric, arrived.held)
+    return Run(kernel, kernel.init(z, generator), every, observer.batches, observer.known, told, heat=heat)
 
 
 def _batch(
@@ -283,32 +291,3 @@ def _batch(
     if heat_of_one < allowed * estimand.n:
         batch = min(batch, max(_FEWEST_EXAMPLES, 2 ** math.ceil(math.log2(max(heat_of_one / allowed, 1.0)))))
     return batch, heat_of_one / batch if batch < estimand.n else 0.0
-
-
-def _on_all_data(
-    estimand: Estimand, metric: Metric, before: Any, after: hmc.State | langevin.State
-) -> dict[str, Tensor]:
-    del before
-    return observed(estimand, metric, after)
-
-
-def _energy(estimand: Estimand, metric: Metric, z: Tensor) -> Tensor:
-    w = metric.position(z)
-    return estimand.excess(w) + estimand.radius(w)
-
-
-def _on_parts(estimand: Estimand, metric: Metric, before: Any, after: reshuffled.State) -> dict[str, Tensor]:
-    """Observe chains whose energy on all data has just been looked at; the virial is of a part's gradient."""
-    del before
-    radius = estimand.radius(metric.position(after.at.position))
-    virial = (after.at.position * after.at.gradient).sum(-1)
-    return {"excess": after.energy - radius, "radius": radius, "virial": virial}
-
-
-def _on_batch(estimand: Estimand, metric: Metric, before: sgld.State, after: sgld.State) -> dict[str, Tensor]:
-    w = metric.position(before.position)
-    return {
-        "excess": estimand.excess(w),
-        "radius": estimand.radius(w),
-        "virial": (before.position * after.gradient).sum(-1),
-    }

@@ -15,13 +15,15 @@ import torch
 from torch import Generator, Tensor
 
 from workflow.clock import Deadline
-from workflow.kernels import hmc, langevin
+from workflow.kernels import langevin
 from workflow.kernels.metric import Metric, fit, isotropic
 from workflow.kernels.stages import Stages
 from workflow.kernels.types import Potential
 from workflow.tasks.llc.anneal import annealed
+from workflow.tasks.llc.control import Held, held_by_loss
 from workflow.tasks.llc.curvature import largest_curvatures
 from workflow.tasks.llc.estimand import Estimand
+from workflow.tasks.llc.observe import observed
 
 _FIRST_WINDOW = 64
 """Steps; each window is half as long again as the one before it."""
@@ -56,9 +58,10 @@ Where the loss grows with a high power of the distance, hot chains too near w* h
 
 
 class Arrived(NamedTuple):
-    """Equilibrated chains ``(chains, dim)`` and coordinates that fit them."""
+    """Equilibrated chains ``(chains, dim)``, coordinates that fit them, and what the loss holds of them."""
 
     metric: Metric
+    held: Held
     position: Tensor
     n_steps: int
 
@@ -75,7 +78,8 @@ class _Warming(NamedTuple):
 def warm_up(estimand: Estimand, chains: int, stages: Stages, deadline: Deadline) -> Arrived:
     """Anneal, then run windows; two stages."""
     position = annealed(estimand, chains, stages, deadline.part(_ANNEAL_SHARE), _STIFFEST)
-    start = Arrived(isotropic(estimand.centre, estimand.gamma**-0.5), position, 0)
+    nothing = Held(estimand.centre, torch.zeros_like(estimand.centre))
+    start = Arrived(isotropic(estimand.centre, estimand.gamma**-0.5), nothing, position, 0)
     window = _Window(estimand, stages.stream, deadline)
     warming = _Warming(start, torch.full_like(position[:, 0], torch.inf), 0, ended=False)
     return stages.through(partial(_next_window, window), warming, lambda state: state.ended).at
@@ -85,7 +89,8 @@ def _next_window(window: _Window, state: _Warming) -> _Warming:
     """Run one window, and learn from it unless it shows that the chains have arrived."""
     at, windows = state.at, state.windows + 1
     seen = window.run(at, round(_FIRST_WINDOW * 1.5**state.windows))
-    at = at._replace(position=seen.position, n_steps=at.n_steps + seen.n_steps)
+    held = held_by_loss(seen.positions, window.estimand.gamma, window.estimand.centre)
+    at = at._replace(held=held, position=seen.position, n_steps=at.n_steps + seen.n_steps)
     is_steady = abs(seen.virial - 1.0) < _ARRIVED and _is_steady(seen.excess - state.excess)
     if windows >= _FEWEST_WINDOWS and is_steady:
         return _Warming(at, seen.excess, windows, ended=True)
@@ -142,7 +147,9 @@ class _Window:
                 break
         judged = len(kept) - len(kept) // 2
         kept = kept[1 + len(kept) // 4 :] or [state]
-        seen = [observed(self.estimand, metric, entry) for entry in kept]
+        seen = [
+            observed(self.estimand, metric, entry.position, entry.potential, entry.gradient) for entry in kept
+        ]
         virials = [float(entry["virial"].mean()) for entry in seen[-judged:]]
         return _Seen(
             metric.position(state.position),
@@ -152,16 +159,6 @@ class _Window:
             sum(virials) / len(virials) / self.estimand.dim,
             done,
         )
-
-
-def observed(estimand: Estimand, metric: Metric, state: hmc.State | langevin.State) -> dict[str, Tensor]:
-    """Return excess, radius and virial ``(chains,)`` of states that know their energy and gradient."""
-    radius = estimand.radius(metric.position(state.position))
-    return {
-        "excess": estimand.excess_from(state.potential, radius),
-        "radius": radius,
-        "virial": (state.position * state.gradient).sum(-1),
-    }
 
 
 def worthwhile(energy: Potential, metric: Metric, position: Tensor, generator: Generator) -> Metric:

@@ -26,7 +26,7 @@ def relaxing(start, rate):
         return new, Info(ones, 0.0 * ones, ones < 0.0, 1)
 
     kernel, state = Kernel(lambda position, _: position, step), torch.tensor(start, dtype=torch.float64)
-    return Run(kernel, state, 1, lambda before, after: {"excess": after}, {})
+    return Run(kernel, state, 1, lambda before, after: {"excess": after}, {}, {})
 
 
 def drawn(run, generator, steps, wanted=1e-9):

@@ -89,7 +89,7 @@ def test_on_a_regression_the_heat_is_what_was_expected(tmp_path, generator):
     def observe(_, now):
         return {"excess": estimand.excess(metric.position(now.at.position))}
 
-    energies = reshuffled.Energies(parts, lambda z: estimand.excess(metric.position(z)))
+    energies = reshuffled.Energies(parts, metric.potential(estimand.energy))
     kernel = reshuffled.build(energies, reshuffled.Params(motion.step_size, motion.friction, every=10))
     state = kernel.init(states[-1].position, generator)
     trace = chain.run(kernel, state, generator, chain.Schedule(10_000, 10), observe, Deadline())[1]

@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from tests.scenarios import noisy_regression, regression
 from workflow.clock import Deadline
@@ -6,13 +7,15 @@ from workflow.kernels import chain
 from workflow.kernels.metric import isotropic
 from workflow.kernels.stages import Stages
 from workflow.store.checkpoint import Checkpoint
+from workflow.tasks.llc.control import Held
 from workflow.tasks.llc.runs import Goal, by_sgld
 from workflow.tasks.llc.warmup import Arrived
 
 
 def sgld(estimand, generator, relative_error):
     metric = isotropic(estimand.centre, estimand.gamma**-0.5)
-    arrived = Arrived(metric, estimand.starts(400, generator), 0)
+    nothing = Held(estimand.centre, torch.zeros_like(estimand.centre))
+    arrived = Arrived(metric, nothing, estimand.starts(400, generator), 0)
     stages = Stages(Checkpoint(), generator, estimand)
     return by_sgld(estimand, arrived, stages, Goal(relative_error, Deadline()))
 
