@@ -14,7 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from workflow.kernels.diagnostics import ess, mcse
+from workflow.kernels.diagnostics import ess, mcse, rhat
+from workflow.tasks.llc.estimate import TRIAL_GATE
 
 _HELD = 0.5
 """Share of a coordinate's precision that comes from the loss, from which on the loss holds it."""
@@ -60,7 +61,7 @@ def held_by_loss(positions: Tensor, gamma: float, centre: Tensor) -> Held:
 def controlled(excess: Tensor, values: Mapping[str, Tensor], known: Mapping[str, float]) -> Tensor:
     """Return draws of the same mean as *excess*, less how *values* differ from their *known* means.
 
-    That is *excess* itself unless it makes the error much smaller.
+    That is *excess* itself unless it makes the error much smaller and chains agree on what is left.
 
     Coefficients are fitted to means of batches, so that they lower the error of the mean rather than the
     spread of the draws: where chains are slow these are not the same.
@@ -86,4 +87,5 @@ def controlled(excess: Tensor, values: Mapping[str, Tensor], known: Mapping[str,
     sharpened = (columns[0] - zeros @ weights.to(zeros)).to(excess)
     gain = (mcse(excess) / max(mcse(sharpened), 1e-300)) ** 2
     mixing = min(1.0, ess(sharpened) / ess(excess))
-    return sharpened if gain * mixing >= _WORTH else excess
+    is_better = gain * mixing >= _WORTH and rhat(sharpened) <= TRIAL_GATE.rhat
+    return sharpened if is_better else excess

@@ -96,6 +96,14 @@ def test_controls_that_leave_a_slow_remainder_are_not_used(generator):
     assert controlled(excess, {"known": excess + 0.02 * slow}, {"known": 0.0}) is excess
 
 
+def test_controls_that_chains_do_not_agree_on_are_not_used(generator):
+    excess, values, known = normal_draws(generator)
+    apart = 0.2 * torch.arange(8.0).double()
+
+    assert controlled(excess, {"known": excess}, {"known": TRUTH}) is not excess
+    assert controlled(excess, {"known": excess + apart - apart.mean()}, {"known": TRUTH}) is excess
+
+
 @pytest.mark.parametrize("broken", ["few", "infinite", "none"])
 def test_where_nothing_can_be_fitted_the_loss_is_left_as_it_is(generator, broken):
     excess, values, known = normal_draws(generator, draws=8 if broken == "few" else 64)
