@@ -97,7 +97,7 @@ def test_controls_that_leave_a_slow_remainder_are_not_used(generator):
 
 
 def test_controls_that_chains_do_not_agree_on_are_not_used(generator):
-    excess, values, known = normal_draws(generator)
+    excess, *_ = normal_draws(generator)
     apart = 0.2 * torch.arange(8.0).double()
 
     assert controlled(excess, {"known": excess}, {"known": TRUTH}) is not excess
