@@ -161,6 +161,8 @@ def judge(
     ratio = seen["variance_over_mean"]
     wide = _SIGMAS * seen["variance_over_mean_se"]
     off = abs(seen["virial_ratio"] - 1.0)
+    if not seen["n_draws"] and not seen["lost_chains"]:
+        return "not_converged", "the budget ended before the first draw"
     if not math.isfinite(value) or seen["lost_chains"]:
         return "diverged", f"{seen['lost_chains']} chains left the finite numbers; lower the step size"
     if seen["divergences"] > gate.divergences:

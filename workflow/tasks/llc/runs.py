@@ -55,7 +55,7 @@ _SPREAD = 6.0
 _STUCK = 0.05
 """Share of hopeless proposals from which on step sizes are spread out."""
 
-_SGLD_FRACTION = (0.25, 0.5)
+_SGLD_FRACTION = (0.4, 0.5)
 """Of the stability limit 4 / lambda_max; less where curvatures differ, as chains come to stiffer places yet.
 
 The Leimkuhler-Matthews scheme has hardly any bias up to there.

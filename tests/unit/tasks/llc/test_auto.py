@@ -37,7 +37,7 @@ def test_the_answer_is_right_within_its_error(tmp_path, name, kernel):
 
     metrics = Bench({**raw, "overrides": N_1000}, tmp_path).run("auto", kernel=kernel, budget_sec=30.0)
 
-    # The step of SGLD, a quarter of the stability limit, leaves a bias of about 1 % on singular targets.
+    # The step of SGLD, 0.4 of the stability limit, leaves a bias of about 1 % on singular targets.
     bias = 0.01 * truth if kernel == "sgld" else 0.0
     error = math.hypot(metrics["se_hat"], uncertainty)
     assert abs(metrics["llc_hat"] - truth) < SIGMAS * error + bias

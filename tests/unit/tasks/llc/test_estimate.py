@@ -20,6 +20,7 @@ GOOD = {
     "lost_chains": 0,
     "gradient_norm": 1e-9,
     "centre_bias": 1e-12,
+    "n_draws": 500,
 }
 
 
@@ -40,6 +41,8 @@ def test_good_draws_are_ok():
     [
         ({"value": math.nan}, "diverged", "0 chains"),
         ({"lost_chains": 2}, "diverged", "2 chains"),
+        ({"lost_chains": 2, "n_draws": 0}, "diverged", "2 chains"),
+        ({"value": math.nan, "n_draws": 0}, "not_converged", "first draw"),
         ({"divergences": 0.02}, "diverged", "2.00%"),
         ({"bias_limit": 1e-5}, "diverged", "0.0001"),
         ({"lowest_excess": -0.5}, "not_minimum", "0.5"),
