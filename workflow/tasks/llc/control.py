@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from workflow.kernels.diagnostics import ess, mcse, rhat
+from workflow.kernels.diagnostics import ess, rhat
 from workflow.tasks.llc.estimate import TRIAL_GATE
 
 _HELD = 0.5
@@ -85,7 +85,7 @@ def controlled(excess: Tensor, values: Mapping[str, Tensor], known: Mapping[str,
     weights = torch.linalg.lstsq(matrix / size, wanted.unsqueeze(1), driver="gelsd").solution[:, 0] / size
     zeros = columns[1:].movedim(0, -1)
     sharpened = (columns[0] - zeros @ weights.to(zeros)).to(excess)
-    gain = (mcse(excess) / max(mcse(sharpened), 1e-300)) ** 2
-    mixing = min(1.0, ess(sharpened) / ess(excess))
-    is_better = gain * mixing >= _WORTH and rhat(sharpened) <= TRIAL_GATE.rhat
+    mixing = ess(sharpened) / ess(excess)
+    gain = mixing * float(excess.var()) / max(float(sharpened.var()), 1e-300)
+    is_better = gain * min(1.0, mixing) >= _WORTH and rhat(sharpened) <= TRIAL_GATE.rhat
     return sharpened if is_better else excess

@@ -83,7 +83,7 @@ def _judged(at: _Drawing, known: Mapping[str, float], wanted: float) -> _Drawing
         return at._replace(trace=_arrived(trace), ended=True)
     if abs(drift(excess)) > _DRIFT:
         trace = chain.later_half(trace)
-    elif _is_enough(excess, controlled(excess, trace.values, known), wanted):
+    elif _is_enough(excess, wanted, trace.values, known):
         return at._replace(ended=True)
     if trace.n_draws >= _MOST_DRAWS:
         trace, every = chain.thinned(trace), 2 * every
@@ -104,10 +104,11 @@ def _drawn(at: _Drawing) -> tuple[int, Tensor]:
     return at.trace.n_steps, at.trace.values.get("excess", torch.empty(0, 0))
 
 
-def _is_enough(excess: Tensor, sharpened: Tensor, wanted: float) -> bool:
-    return (
-        len(excess) >= _FEWEST_DRAWS
-        and ess(excess) >= 2 * TRIAL_GATE.ess
-        and mcse(sharpened) <= wanted * abs(float(sharpened.mean()))
-        and rhat(excess) <= TRIAL_GATE.rhat  # last: it sorts all draws
-    )
+def _is_enough(
+    excess: Tensor, wanted: float, values: Mapping[str, Tensor], known: Mapping[str, float]
+) -> bool:
+    if len(excess) < _FEWEST_DRAWS or not ess(excess) >= 2 * TRIAL_GATE.ess:
+        return False
+    sharpened = controlled(excess, values, known)
+    is_sharp = mcse(sharpened) <= wanted * abs(float(sharpened.mean()))
+    return is_sharp and rhat(excess) <= TRIAL_GATE.rhat  # last: it sorts all draws

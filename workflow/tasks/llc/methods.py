@@ -29,6 +29,7 @@ from workflow.tasks.llc.estimate import (
     summarise,
 )
 from workflow.tasks.llc.evaluation import evaluate
+from workflow.tasks.llc.observe import observed
 from workflow.tasks.llc.params import Auto, Hmc, Mclmc, Sgld, Vi, bind
 from workflow.tasks.llc.target import load
 
@@ -275,12 +276,8 @@ def _tell(work: Work, steps: int, excess: Tensor) -> None:
 
 def _observe(estimand: Estimand, before: object, after: hmc.State | mclmc.State) -> dict[str, Tensor]:
     del before
-    radius = estimand.radius(after.position)
-    return {
-        "excess": estimand.excess_from(after.potential, radius),
-        "radius": radius,
-        "virial": ((after.position - estimand.centre) * after.gradient).sum(-1),
-    }
+    virial = ((after.position - estimand.centre) * after.gradient).sum(-1)
+    return observed(estimand, after.position, after.potential, virial)
 
 
 def _draws(trace: chain.Trace, warm: WarmedUp, settings: dict[str, float]) -> Draws:

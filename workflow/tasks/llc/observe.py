@@ -29,37 +29,30 @@ class Observer:
     def all_data(self, before: Any, after: hmc.State | langevin.State) -> dict[str, Tensor]:
         """Observe chains that know U on all data and its gradient."""
         del before
-        seen = observed(self.estimand, self.metric, after.position, after.potential, after.gradient)
-        return seen | self._held(after.position, after.gradient)
+        return self._at(after.position, after.potential, after.gradient)
 
     def parts(self, before: Any, after: reshuffled.State) -> dict[str, Tensor]:
         """Observe chains that have just looked at all data."""
         del before
-        at = after.seen
-        seen = observed(self.estimand, self.metric, at.position, at.energy, at.whole)
-        return seen | self._held(at.position, at.whole)
+        return self._at(after.seen.position, after.seen.energy, after.seen.whole)
 
     def batches(self, before: sgld.State, after: sgld.State) -> dict[str, Tensor]:
         """Observe where chains were, with the gradient there of examples drawn independently of it."""
-        z, w = before.position, self.metric.position(before.position)
-        seen = {
+        w = self.metric.position(before.position)
+        return {
             "excess": self.estimand.excess(w),
             "radius": self.estimand.radius(w),
-            "virial": (z * after.gradient).sum(-1),
+            "virial": (before.position * after.gradient).sum(-1),
+            "held": self.held.virial(w, self.metric.pushed(after.gradient)),
         }
-        return seen | self._held(z, after.gradient)
 
-    def _held(self, z: Tensor, gradient: Tensor) -> dict[str, Tensor]:
-        return {"held": self.held.virial(self.metric.position(z), self.metric.pushed(gradient))}
+    def _at(self, z: Tensor, energy: Tensor, gradient: Tensor) -> dict[str, Tensor]:
+        w = self.metric.position(z)
+        seen = observed(self.estimand, w, energy, (z * gradient).sum(-1))
+        return seen | {"held": self.held.virial(w, self.metric.pushed(gradient))}
 
 
-def observed(
-    estimand: Estimand, metric: Metric, z: Tensor, energy: Tensor, gradient: Tensor
-) -> dict[str, Tensor]:
-    """Return excess, radius and virial ``(chains,)`` from U at *z* and its gradient there."""
-    radius = estimand.radius(metric.position(z))
-    return {
-        "excess": estimand.excess_from(energy, radius),
-        "radius": radius,
-        "virial": (z * gradient).sum(-1),
-    }
+def observed(estimand: Estimand, w: Tensor, energy: Tensor, virial: Tensor) -> dict[str, Tensor]:
+    """Return excess, radius and virial ``(chains,)`` of chains at *w*, where U is *energy*."""
+    radius = estimand.radius(w)
+    return {"excess": estimand.excess_from(energy, radius), "radius": radius, "virial": virial}

@@ -147,13 +147,15 @@ class _Window:
                 break
         judged = len(kept) - len(kept) // 2
         kept = kept[1 + len(kept) // 4 :] or [state]
+        positions = [metric.position(entry.position) for entry in kept]
         seen = [
-            observed(self.estimand, metric, entry.position, entry.potential, entry.gradient) for entry in kept
+            observed(self.estimand, w, entry.potential, (entry.position * entry.gradient).sum(-1))
+            for w, entry in zip(positions, kept, strict=True)
         ]
         virials = [float(entry["virial"].mean()) for entry in seen[-judged:]]
         return _Seen(
             metric.position(state.position),
-            torch.cat([metric.position(entry.position) for entry in kept]),
+            torch.cat(positions),
             torch.cat([metric.pushed(entry.gradient) for entry in kept]),
             torch.stack([entry["excess"] for entry in seen]).mean(0),
             sum(virials) / len(virials) / self.estimand.dim,

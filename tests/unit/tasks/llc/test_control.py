@@ -78,6 +78,16 @@ def test_intervals_with_controls_cover_the_truth(generator):
     assert 0.906 <= hits / 300 <= 0.994
 
 
+def test_controls_may_leave_no_error_at_all():
+    """Where the remainder is the same number in every draw, its variance is 0."""
+    excess = (torch.arange(32).reshape(16, 2) % 4 == 0).double()
+
+    sharpened = controlled(excess, {"known": excess}, {"known": 0.375})
+
+    assert float(sharpened.std()) == 0.0
+    assert float(sharpened.mean()) == pytest.approx(0.375)
+
+
 def test_controls_that_tell_nothing_of_the_loss_leave_it_as_it_is(generator):
     excess, values, known = normal_draws(generator)
     other = {name: torch.randn_like(value) + known[name] for name, value in values.items()}
