@@ -42,12 +42,12 @@ class Params(Motion):
     """Settings of one kernel: those of the motion, and of the test.
 
     Args:
-        slack: Energy error of a step up to which it is not tested. 0 makes the chain exact; more keeps
-            the many small errors of many dimensions, each harmless to its own direction, from
-            reversing the motion all the time.
+        slack: Energy error of a step up to which it is not tested, of all chains or of each ``(chains,)``.
+            0 makes the chain exact; more keeps the many small errors of many dimensions, each harmless
+            to its own direction, from reversing the motion all the time.
     """
 
-    slack: float = 0.0
+    slack: float | Tensor = 0.0
 
 
 class State(NamedTuple):
@@ -98,10 +98,15 @@ def moved(
     return torch.add(position, kicked, alpha=half).add_(refreshed, alpha=half), refreshed
 
 
-def tolerance(changes: Tensor) -> float:
-    """Return a slack of four standard deviations of the energy errors *changes*; 0 if they are no numbers."""
-    typical = float(changes.abs().median()) / _NORMAL_MEDIAN
-    return _SLACK * typical if math.isfinite(typical) else 0.0
+def tolerance(changes: Tensor) -> Tensor:
+    """Return slacks ``(chains,)``: four standard deviations of energy errors *changes* ``(steps, chains)``.
+
+    Of all chains, or of a chain's own where these are larger: a chain that starts in a stiffer place than the
+    others would be turned back again and again, and never leave it. Infinite ones count as none.
+    """
+    sizes = changes.abs()
+    own, shared = (size.nan_to_num(0.0, posinf=0.0) for size in (sizes.median(0).values, sizes.median()))
+    return _SLACK / _NORMAL_MEDIAN * torch.maximum(own, shared)
 
 
 def kinetic_change(momentum: Tensor, gradient: Tensor, time: float) -> Tensor:

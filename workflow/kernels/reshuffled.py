@@ -32,7 +32,7 @@ class Params(Motion):
     """
 
     every: int = 1
-    slack: float = math.inf
+    slack: float | Tensor = math.inf
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,12 @@ class _Cooling(NamedTuple):
     sizes: Tensor
 
 
+def localised(estimand: Estimand, chains: int, generator: Generator) -> Tensor:
+    """Draw positions ``(chains, dim)`` from the localiser's Gaussian."""
+    like = estimand.centre.expand(chains, -1)
+    return estimand.centre + normal_like(like, generator) / math.sqrt(estimand.gamma)
+
+
 def annealed(
     estimand: Estimand, chains: int, stages: Stages, deadline: Deadline, stiffest: float = math.inf
 ) -> Tensor:
@@ -55,8 +61,7 @@ def annealed(
         deadline: When it expires, the remaining rungs are skipped.
         stiffest: They also are when the localiser is as many median step sizes wide.
     """
-    like = estimand.centre.expand(chains, -1)
-    w = estimand.centre + normal_like(like, stages.stream) / math.sqrt(estimand.gamma)
+    w = localised(estimand, chains, stages.stream)
     excess = estimand.excess(w) / estimand.t
     first = 1.0 / max(float(excess.nan_to_num(torch.inf).median()), 1.0 / estimand.t)
     rungs = max(1, math.ceil(_RUNGS_PER_DECADE * math.log10(estimand.t / first)))

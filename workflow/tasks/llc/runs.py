@@ -176,7 +176,7 @@ def by_langevin(estimand: Estimand, arrived: Arrived, stages: Stages, goal: Goal
         _apart(settings),
         observer.all_data,
         observer.known,
-        asdict(settings),
+        _told(settings),
         burn_in=_forgotten(settings),
     )
 
@@ -226,7 +226,7 @@ def _in_parts(
     params = replace(params, slack=langevin.tolerance(changes))
     heat = noise.heat(count, motion) / typical
     burn_in = params.every * math.ceil(_forgotten(motion) / params.every)
-    kernel, told = reshuffled.build(energies, params), {**asdict(params), "parts": count, "heat": heat}
+    kernel, told = reshuffled.build(energies, params), {**_told(params), "parts": count, "heat": heat}
     return Run(kernel, state, params.every, observer.parts, observer.known, told, burn_in, heat)
 
 
@@ -240,6 +240,11 @@ def _tried(
         if state.steps == 0:
             changes.append(info.energy_change)
     return state, torch.stack(changes)
+
+
+def _told(params: langevin.Params | reshuffled.Params) -> dict[str, Any]:
+    """Return what was chosen; of the chains' slacks the largest."""
+    return {**asdict(params), "slack": float(torch.as_tensor(params.slack).max())}
 
 
 def _apart(motion: langevin.Motion) -> int:

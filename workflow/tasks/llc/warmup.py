@@ -1,7 +1,8 @@
 """From the localiser's Gaussian to equilibrated chains, in coordinates in which the posterior is round.
 
-Chains start annealed; then kinetic Langevin dynamics runs in windows, each of which learns coordinates from
-the one before it, until the virial identity E[z . grad U] = dim and a steady loss say that they have arrived.
+Chains start annealed, those of large networks hot; then kinetic Langevin dynamics runs in windows, each of
+which learns coordinates from the one before it, until the virial identity E[z . grad U] = dim and a steady
+loss say that they have arrived.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from workflow.kernels import langevin
 from workflow.kernels.metric import Metric, fit, isotropic
 from workflow.kernels.stages import Stages
 from workflow.kernels.types import Potential
-from workflow.tasks.llc.anneal import annealed
+from workflow.tasks.llc.anneal import annealed, localised
 from workflow.tasks.llc.control import Held, held_by_loss
 from workflow.tasks.llc.curvature import largest_curvatures
 from workflow.tasks.llc.estimand import Estimand
@@ -32,13 +33,20 @@ _FEWEST_WINDOWS, _MOST_WINDOWS = 3, 9
 _ANNEAL_SHARE = 0.5
 """Of the warm-up."""
 
+_ANNEALED = 5000
+"""Parameters from which on windows do all the cooling.
+
+Annealing takes longer trajectories the more parameters there are, and windows that follow it cool a large
+network more slowly than they cool hot chains. With few parameters it is what gives flat arms their length.
+"""
+
 _STEP = 1.2
 """Of the kinetic Langevin scheme, in units of 1 / sqrt(largest curvature); it is stable up to 2."""
 
 _STIFFEST = 1000.0
 """Localiser's width in steps of the cooling, from which on windows cool better: they learn coordinates."""
 
-_FORGOTTEN = 0.7
+_FORGOTTEN = 3.0
 """Times that momenta are forgotten in a window, at least: chains may be hot yet."""
 
 _KEPT = 40
@@ -76,8 +84,11 @@ class _Warming(NamedTuple):
 
 
 def warm_up(estimand: Estimand, chains: int, stages: Stages, deadline: Deadline) -> Arrived:
-    """Anneal, then run windows; two stages."""
-    position = annealed(estimand, chains, stages, deadline.part(_ANNEAL_SHARE), _STIFFEST)
+    """Anneal if that pays, then run windows; a stage each."""
+    if estimand.dim < _ANNEALED:
+        position = annealed(estimand, chains, stages, deadline.part(_ANNEAL_SHARE), _STIFFEST)
+    else:
+        position = localised(estimand, chains, stages.stream)
     nothing = Held(estimand.centre, torch.zeros_like(estimand.centre))
     start = Arrived(isotropic(estimand.centre, estimand.gamma**-0.5), nothing, position, 0)
     window = _Window(estimand, stages.stream, deadline)
