@@ -46,8 +46,8 @@ _STEP = 1.2
 _STIFFEST = 1000.0
 """Localiser's width in steps of the cooling, from which on windows cool better: they learn coordinates."""
 
-_FORGOTTEN = 3.0
-"""Times that momenta are forgotten in a window, at least: chains may be hot yet."""
+_FORGOTTEN, _FORGOTTEN_HOT = 0.7, 3.0
+"""Times that momenta are forgotten in a window, at least, of annealed chains and of hot ones."""
 
 _KEPT = 40
 """Draws of a window that are looked at."""
@@ -87,11 +87,12 @@ def warm_up(estimand: Estimand, chains: int, stages: Stages, deadline: Deadline)
     """Anneal if that pays, then run windows; a stage each."""
     if estimand.dim < _ANNEALED:
         position = annealed(estimand, chains, stages, deadline.part(_ANNEAL_SHARE), _STIFFEST)
+        forgotten = _FORGOTTEN
     else:
-        position = localised(estimand, chains, stages.stream)
+        position, forgotten = localised(estimand, chains, stages.stream), _FORGOTTEN_HOT
     nothing = Held(estimand.centre, torch.zeros_like(estimand.centre))
     start = Arrived(isotropic(estimand.centre, estimand.gamma**-0.5), nothing, position, 0)
-    window = _Window(estimand, stages.stream, deadline)
+    window = _Window(estimand, stages.stream, deadline, forgotten)
     warming = _Warming(start, torch.full_like(position[:, 0], torch.inf), 0, ended=False)
     return stages.through(partial(_next_window, window), warming, lambda state: state.ended).at
 
@@ -130,11 +131,12 @@ class _Seen(NamedTuple):
 
 @dataclass(frozen=True)
 class _Window:
-    """Runs kinetic Langevin dynamics in given coordinates."""
+    """Runs kinetic Langevin dynamics in given coordinates, where momenta are *forgotten* so many times."""
 
     estimand: Estimand
     generator: Generator
     deadline: Deadline
+    forgotten: float
 
     def run(self, at: Arrived, n_steps: int) -> _Seen:
         """Take *n_steps* steps, or as many as the deadline allows."""
@@ -142,7 +144,7 @@ class _Window:
         potential = metric.potential(self.estimand.energy)
         z = metric.coordinates(at.position)
         size = stable_step(potential, z, self.generator)
-        rate = max(friction(z), _FORGOTTEN / (n_steps * size))
+        rate = max(friction(z), self.forgotten / (n_steps * size))
         settings = langevin.Params(size, rate, slack=math.sqrt(self.estimand.dim))
         state = langevin.init(z, self.generator, potential=potential)
         kept, changes, done = [state], [], 0
