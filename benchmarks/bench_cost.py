@@ -18,8 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-
-from workflow.tasks.llc.losses import MlpLoss
+from parsl_optuna.tasks.llc.problem.losses import MlpLoss
 
 PICTURE = Path(__file__).with_name("cost.png")
 DRAWS = (1_000, 4_000, 16_000)
@@ -71,15 +70,15 @@ def memory(draws: int) -> float:
 
 def run_draws(draws: int) -> None:
     """Draw from a quadratic target with as much memory as it takes; print it."""
-    from workflow.clock import Deadline  # noqa: PLC0415
-    from workflow.kernels.stages import Stages  # noqa: PLC0415
-    from workflow.store.checkpoint import Checkpoint  # noqa: PLC0415
-    from workflow.tasks.llc.auto import run_auto  # noqa: PLC0415
-    from workflow.tasks.llc.estimand import Estimand  # noqa: PLC0415
-    from workflow.tasks.llc.losses import QuadraticLoss  # noqa: PLC0415
-    from workflow.tasks.llc.params import Auto  # noqa: PLC0415
-    from workflow.tasks.llc.spec import Posterior  # noqa: PLC0415
-    from workflow.tasks.llc.target import Target, examine  # noqa: PLC0415
+    from parsl_optuna.core.clock import Deadline  # noqa: PLC0415
+    from parsl_optuna.store.checkpoint import Checkpoint  # noqa: PLC0415
+    from parsl_optuna.tasks.llc.engine.auto import run_auto  # noqa: PLC0415
+    from parsl_optuna.tasks.llc.engine.stages import Stages  # noqa: PLC0415
+    from parsl_optuna.tasks.llc.problem.estimand import Estimand  # noqa: PLC0415
+    from parsl_optuna.tasks.llc.problem.losses import QuadraticLoss  # noqa: PLC0415
+    from parsl_optuna.tasks.llc.problem.spec import Posterior  # noqa: PLC0415
+    from parsl_optuna.tasks.llc.problem.target import Target, examine  # noqa: PLC0415
+    from parsl_optuna.tasks.llc.samplers.params import Auto  # noqa: PLC0415
 
     centre = torch.zeros(10, dtype=torch.float64)
     loss, stream = QuadraticLoss(torch.full((10,), 2.0).double(), 0.0, 1000, 1.0), torch.Generator()

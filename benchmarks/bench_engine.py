@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-
-from workflow.execution.apps import ParslExecutor, local_config
-from workflow.execution.inline import InlineExecutor
-from workflow.load import structure
-from workflow.spec import RunSpec
-from workflow.store.store import ArtifactStore
-from workflow.study.driver import Driver
-from workflow.study.plan import plan_run
+from parsl_optuna.core.load import structure
+from parsl_optuna.core.spec import RunSpec
+from parsl_optuna.execution.apps import ParslExecutor, local_config
+from parsl_optuna.execution.inline import InlineExecutor
+from parsl_optuna.store.artifacts import ArtifactStore
+from parsl_optuna.study.driver import Driver
+from parsl_optuna.study.plan.tuning import plan_run
 
 TRIALS = 2000
 BATCH = 32

@@ -10,12 +10,11 @@ import time
 from pathlib import Path
 
 import torch
-
-from workflow.clock import Deadline
-from workflow.tasks.base import Work, prepare_task, run_task
-from workflow.tasks.llc import TASK
-from workflow.tasks.llc.estimand import Estimand
-from workflow.tasks.llc.target import load
+from parsl_optuna.core.clock import Deadline
+from parsl_optuna.tasks.base import Work, prepare_task, run_task
+from parsl_optuna.tasks.llc import TASK
+from parsl_optuna.tasks.llc.problem.estimand import Estimand
+from parsl_optuna.tasks.llc.problem.target import load
 
 BUDGET_SEC = 20.0
 PROBLEMS = {

@@ -15,10 +15,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from parsl_optuna.execution.inline import InlineExecutor
+from parsl_optuna.store.artifacts import ArtifactStore
+from parsl_optuna.study.driver import Driver
+
 from benchmarks.bench_engine import plan, quiet
-from workflow.execution.inline import InlineExecutor
-from workflow.store.store import ArtifactStore
-from workflow.study.driver import Driver
 
 
 def read(folder: Path) -> None:

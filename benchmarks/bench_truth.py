@@ -9,9 +9,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from workflow.clock import Deadline
-from workflow.tasks.base import Work, prepare_task, run_task
-from workflow.tasks.llc import TASK
+from parsl_optuna.core.clock import Deadline
+from parsl_optuna.tasks.base import Work, prepare_task, run_task
+from parsl_optuna.tasks.llc import TASK
 
 NETWORKS = [
     # widths, rank, finite-n value, its standard error, lambda

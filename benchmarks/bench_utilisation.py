@@ -13,14 +13,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from parsl_optuna.core.load import structure
+from parsl_optuna.core.spec import RunSpec
+from parsl_optuna.execution.simulated import Imagined, SimulatedExecutor
+from parsl_optuna.store.artifacts import ArtifactStore
+from parsl_optuna.study.driver import Driver
+from parsl_optuna.study.plan.tuning import RunPlan, plan_run
+from parsl_optuna.study.simulation import Imagination, Known
+
 from benchmarks.bench_engine import quiet
-from workflow.execution.simulated import Imagined, SimulatedExecutor
-from workflow.load import structure
-from workflow.spec import RunSpec
-from workflow.store.store import ArtifactStore
-from workflow.study.driver import Driver
-from workflow.study.plan import RunPlan, plan_run
-from workflow.study.simulate import Imagination, Known
 
 WORKERS = 64
 SHORTEST_SEC, SPREAD = 30.0, 20.0

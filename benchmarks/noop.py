@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from workflow.space import Float, Scalar, Space
-from workflow.tasks.base import Metrics, Task, Work
+from parsl_optuna.core.space import Float, Scalar, Space
+from parsl_optuna.tasks.base import Metrics, Task, Work
 
 
 def resolve(raw: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -25,14 +25,13 @@ from typing import Any, get_args
 import click
 import numpy as np
 import torch
-
-from workflow.kernels import sgld
-from workflow.kernels.device import one_core
-from workflow.kernels.diagnostics import ess, mcse
-from workflow.tasks.base import prepare_task
-from workflow.tasks.llc import TASK
-from workflow.tasks.llc.losses import MlpLoss
-from workflow.tasks.llc.params import Kernel
+from parsl_optuna.kernels import sgld
+from parsl_optuna.kernels.device import one_core
+from parsl_optuna.kernels.diagnostics import ess, mcse
+from parsl_optuna.tasks.base import prepare_task
+from parsl_optuna.tasks.llc import TASK
+from parsl_optuna.tasks.llc.problem.losses import MlpLoss
+from parsl_optuna.tasks.llc.samplers.params import Kernel
 
 WIDTHS = (4, 40, 40, 1)
 MODEL = {"kind": "mlp", "in_dim": 4, "out_dim": 1, "depth": 2, "widths": [40, 40], "activation": "tanh"}
@@ -46,7 +45,7 @@ import json, sys, time
 begun = time.time()
 import numpy as np, torch
 from torch import nn
-import workflow
+import parsl_optuna
 torch.set_num_threads(1)
 with np.load(sys.argv[1]) as arrays:
     x, y, centre = (torch.from_numpy(arrays[name]) for name in ("x", "y", "centre"))
@@ -58,7 +57,7 @@ for fan_in, fan_out in zip(sizes, sizes[1:]):
     layer.bias.data = centre[at : at + fan_out]
     at += fan_out
     layers += [layer, nn.Tanh()]
-found = workflow.estimate_llc(
+found = parsl_optuna.estimate_llc(
     nn.Sequential(*layers[:-1]), nn.MSELoss(), (x, y), precision="float32", kernel=sys.argv[3],
     relative_error=float(sys.argv[2]), budget_sec=120.0, seed=int(sys.argv[4]))
 told = found.metrics["diagnostics"]
@@ -72,9 +71,9 @@ OURS_GAUSSIAN = """
 import json, sys, time
 begun = time.time()
 from pathlib import Path
-from workflow.clock import Deadline
-from workflow.tasks.base import Work, prepare_task, run_task
-from workflow.tasks.llc import TASK
+from parsl_optuna.core.clock import Deadline
+from parsl_optuna.tasks.base import Work, prepare_task, run_task
+from parsl_optuna.tasks.llc import TASK
 folder, error, kernel, seed = Path(sys.argv[1]).parent, float(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 problem = TASK.resolve(json.loads((folder / "gaussian.json").read_text()), "benchmark")
 (folder / kernel).mkdir(exist_ok=True)

@@ -18,16 +18,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import optuna
+from parsl_optuna.core.load import structure
+from parsl_optuna.core.space import Int
+from parsl_optuna.core.spec import RunSpec
+from parsl_optuna.execution.simulated import Imagined, SimulatedExecutor
+from parsl_optuna.store.simulated import ImaginedStore
+from parsl_optuna.study.driver import Driver
+from parsl_optuna.study.plan.tuning import plan_run
+from parsl_optuna.worker import supervise
 
 from benchmarks.tables import Table, names, space, table
-from workflow import supervise
-from workflow.execution.simulated import Imagined, SimulatedExecutor
-from workflow.load import structure
-from workflow.space import Int
-from workflow.spec import RunSpec
-from workflow.store.imagined import ImaginedStore
-from workflow.study.driver import Driver
-from workflow.study.plan import plan_run
 
 TRIALS = 100
 _T_95 = 2.09

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from parsl_optuna.core.space import Categorical, Int, Scalar, Space
+from parsl_optuna.tasks.base import Metrics, Task, Work
+
 from benchmarks.noop import resolve
-from workflow.space import Categorical, Int, Scalar, Space
-from workflow.tasks.base import Metrics, Task, Work
 
 
 @dataclass(frozen=True)

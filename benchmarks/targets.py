@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from parsl_optuna.tasks.llc.problem.curvature import hessian
+from parsl_optuna.tasks.llc.problem.target import load
 from scipy.special import k0e, k1e
-
-from workflow.tasks.llc.curvature import hessian
-from workflow.tasks.llc.target import load
 
 
 @dataclass(frozen=True)

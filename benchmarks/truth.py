@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 import click
+from parsl_optuna.core.clock import Deadline
+from parsl_optuna.tasks.base import Work, prepare_task, run_task
+from parsl_optuna.tasks.llc import TASK
+from parsl_optuna.tasks.llc.samplers.params import Kernel
 
 from benchmarks.targets import LARGE, TARGETS, Known
-from workflow.clock import Deadline
-from workflow.tasks.base import Work, prepare_task, run_task
-from workflow.tasks.llc import TASK
-from workflow.tasks.llc.params import Kernel
 
 AUTO = {f"auto {kernel}": ("auto", {"kernel": kernel}) for kernel in get_args(Kernel)}
 FIXED: dict[str, tuple[str, dict[str, Any]]] = {

@@ -6,7 +6,7 @@ that defines ``config``, a ``parsl.Config`` or a function that returns one.
 
 from pathlib import Path
 
-from workflow.execution.apps import local_config
+from parsl_optuna.execution.apps import local_config
 
 
 def config():

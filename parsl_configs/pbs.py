@@ -10,9 +10,9 @@ With ``gpus: 4`` every node starts four workers, and each sees one GPU.
 
 from pathlib import Path
 
-from workflow.execution.cluster import pbs_config
+from parsl_optuna.execution.cluster import pbs_config
 
 
 def config(cluster):
-    """Return the configuration for a `workflow.spec.ClusterSpec`."""
+    """Return the configuration for a `parsl_optuna.core.spec.ClusterSpec`."""
     return pbs_config(cluster, Path("runinfo"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from concurrent.futures import Future
 
-from workflow import supervise
-from workflow.errors import BlockLost, WorkerLost
+from parsl_optuna.core.errors import BlockLost, WorkerLost
+from parsl_optuna.worker import supervise
 
 
 class ShuffledExecutor:

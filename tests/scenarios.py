@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from parsl_optuna.core.clock import Deadline
+from parsl_optuna.tasks.base import Metrics, Work, prepare_task, run_task
+from parsl_optuna.tasks.llc import TASK
+from parsl_optuna.tasks.llc.problem.curvature import hessian
+from parsl_optuna.tasks.llc.problem.estimand import Estimand
+from parsl_optuna.tasks.llc.problem.target import load
 from scipy.integrate import quad
 from scipy.special import k0e, k1e
-
-from workflow.clock import Deadline
-from workflow.tasks.base import Metrics, Work, prepare_task, run_task
-from workflow.tasks.llc import TASK
-from workflow.tasks.llc.curvature import hessian
-from workflow.tasks.llc.estimand import Estimand
-from workflow.tasks.llc.target import load
 
 
 def n_beta(n: int) -> float:

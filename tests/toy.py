@@ -14,10 +14,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from workflow.load import structure, unstructure
-from workflow.records import Comparison
-from workflow.space import Categorical, Float, Int, Space
-from workflow.tasks.base import Reference, Task, Work
+from parsl_optuna.core.load import structure, unstructure
+from parsl_optuna.core.records import Comparison
+from parsl_optuna.core.space import Categorical, Float, Int, Space
+from parsl_optuna.tasks.base import Reference, Task, Work
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,17 @@ import shlex
 
 import pytest
 import yaml
+from parsl_optuna.cli.main import _COMMANDS
+from parsl_optuna.core.spec import SweepSpec
+from parsl_optuna.store.artifacts import ArtifactStore
+from parsl_optuna.study.forecast import forecast
+from parsl_optuna.study.plan.fixed import load_fixed, plan_fixed
+from parsl_optuna.study.plan.sweep.file import read_sweep, sources
+from parsl_optuna.study.plan.sweep.plan import plan_sweep
+from parsl_optuna.study.plan.tuning import load_run, plan_run
 
 from tests.conftest import ROOT
 from tests.e2e.command import run
-from workflow.cli.main import _COMMANDS
-from workflow.spec import SweepSpec
-from workflow.store.store import ArtifactStore
-from workflow.study.fixed import load_fixed, plan_fixed
-from workflow.study.forecast import forecast
-from workflow.study.plan import load_run, plan_run
-from workflow.study.sweep import plan_sweep
-from workflow.study.sweepfile import read_sweep, sources
 
 DOCUMENTS = [
     path for path in ROOT.rglob("*.md") if ".venv" not in path.parts and ".pytest_cache" not in path.parts

@@ -26,7 +26,7 @@ def nothing_is_left(tmp_path):
     """However a driver ends, its workers end too."""
     yield
     folder = tmp_path / "run"
-    ours = ("parsl-optuna", "HTEX", "execution.pool", "workflow.child")
+    ours = ("parsl-optuna", "HTEX", "execution.watched_pool", "parsl_optuna.worker.child")
     wait_for(lambda: not any(named(folder, word) for word in ours), 120)
     for one in named(folder, ""):  # the helpers of a worker pool that was killed
         one.kill()
@@ -60,7 +60,7 @@ def outcomes(folder):
 
 
 def seed_noise(trial_id):
-    from workflow.ids import derive_seed  # noqa: PLC0415
+    from parsl_optuna.core.ids import derive_seed  # noqa: PLC0415
 
     return (derive_seed("run", trial_id) % 1000) / 1e5
 
@@ -106,7 +106,9 @@ def test_kill_9_of_the_driver_at_any_moment(tmp_path, undisturbed, seed):
     same(outcomes(folder), undisturbed)
 
 
-@pytest.mark.parametrize("victim", ["workflow.child", "execution.pool", "HTEX interchange"])
+@pytest.mark.parametrize(
+    "victim", ["parsl_optuna.worker.child", "execution.watched_pool", "HTEX interchange"]
+)
 def test_kill_9_of_what_serves_the_driver(tmp_path, undisturbed, victim):
     folder = tmp_path / "run"
     process = start("parsl-optuna", "--config", config_in(folder), "--local")
@@ -126,7 +128,7 @@ def test_a_worker_killed_with_its_trial(tmp_path, undisturbed):
     process = start("parsl-optuna", "--config", config_in(folder), "--local")
     started(folder)
 
-    child = named(folder, "workflow.child")[0]
+    child = named(folder, "parsl_optuna.worker.child")[0]
     worker = child.parent()
     worker.kill()
     code, _ = end(process)

@@ -3,9 +3,9 @@
 import os
 
 import pytest
+from parsl_optuna.store.artifacts import ArtifactStore
 
 from tests.toyrun import drive, rows, toy_plan
-from workflow.store.store import ArtifactStore
 
 CALLS = ("link", "rename", "replace", "fsync", "mkdir", "unlink", "open")
 

@@ -2,12 +2,12 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parsl_optuna.report import tables as aggregate
+from parsl_optuna.store.artifacts import ArtifactStore
+from parsl_optuna.study.search.points import Trials
 
 from tests.fakes import ShuffledExecutor
 from tests.toyrun import drive, rows, toy_plan
-from workflow import aggregate
-from workflow.store.store import ArtifactStore
-from workflow.study.trials import Trials
 
 
 class ReferenceLast(ShuffledExecutor):

@@ -1,12 +1,12 @@
 """Longer runs that go on from shorter ones, in real child processes."""
 
 import pytest
+from parsl_optuna.store.artifacts import ArtifactStore
+from parsl_optuna.store.progress import reports
+from parsl_optuna.worker import execute as worker
 
 from tests.fakes import IsolatedExecutor
 from tests.toyrun import drive, toy_plan
-from workflow import worker
-from workflow.store.progress import reports
-from workflow.store.store import ArtifactStore
 
 
 @pytest.fixture

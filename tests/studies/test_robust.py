@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parsl_optuna.core.errors import SpecError
+from parsl_optuna.core.records import State
+from parsl_optuna.study.pooling import ranked
 
 from tests.fakes import ShuffledExecutor
 from tests.toyrun import drive, rows, toy_plan
-from workflow.errors import SpecError
-from workflow.records import State
-from workflow.study.ended import ranked
 
 LEFT, RIGHT = {"truth": 1.0, "best_x": -1.0}, {"truth": 2.0, "best_x": 1.0}
 

@@ -5,11 +5,11 @@ import time
 from concurrent.futures import wait
 
 import pytest
+from parsl_optuna.core.errors import ExecutorError, SpecError
+from parsl_optuna.execution.apps import ParslExecutor, file_config, local_config
+from parsl_optuna.execution.inline import InlineExecutor
 
 from tests.conftest import ROOT
-from workflow.errors import ExecutorError, SpecError
-from workflow.execution.apps import ParslExecutor, file_config, local_config
-from workflow.execution.inline import InlineExecutor
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # Parsl's own sockets
 

@@ -1,8 +1,7 @@
 from concurrent.futures import wait
 
 import pytest
-
-from workflow.execution.inline import InlineExecutor
+from parsl_optuna.execution.inline import InlineExecutor
 
 
 def test_results_and_errors_come_by_the_future():

@@ -3,9 +3,8 @@
 import random
 
 import pytest
-
-from workflow import supervise
-from workflow.execution.simulated import Imagined, SimulatedExecutor
+from parsl_optuna.execution.simulated import Imagined, SimulatedExecutor
+from parsl_optuna.worker import supervise
 
 
 def ticket(name):

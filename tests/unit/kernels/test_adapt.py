@@ -3,13 +3,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from parsl_optuna.core.clock import Deadline
+from parsl_optuna.kernels import hmc, mclmc
+from parsl_optuna.kernels.adapt import DualAveraging, EnergyVariance, Plan, window_ends
+from parsl_optuna.store.checkpoint import Checkpoint
+from parsl_optuna.tasks.llc.engine.stages import Stages
 
 from tests.unit.kernels.gaussian import potential
-from workflow.clock import Deadline
-from workflow.kernels import hmc, mclmc
-from workflow.kernels.adapt import DualAveraging, EnergyVariance, Plan, window_ends
-from workflow.kernels.stages import Stages
-from workflow.store.checkpoint import Checkpoint
 
 PRECISION = torch.logspace(-1, 3, 20, dtype=torch.float64)
 

@@ -1,8 +1,8 @@
 import torch
+from parsl_optuna.core.clock import Deadline
+from parsl_optuna.kernels import chain, hmc
 
 from tests.unit.kernels.gaussian import potential
-from workflow.clock import Deadline
-from workflow.kernels import chain, hmc
 
 PRECISION = torch.ones(2, dtype=torch.float64)
 

@@ -2,9 +2,8 @@ import resource
 
 import pytest
 import torch
-
-from workflow.errors import TaskError
-from workflow.kernels.device import device_of, keep_memory, one_core
+from parsl_optuna.core.errors import TaskError
+from parsl_optuna.kernels.device import device_of, keep_memory, one_core
 
 
 def test_auto_is_a_gpu_where_there_is_one():

@@ -4,8 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from workflow.kernels.diagnostics import drift, equal_time, ess, mcse, rhat
+from parsl_optuna.kernels.diagnostics import drift, equal_time, ess, mcse, rhat
 
 
 def autoregressive(phi, draws, chains, generator):

@@ -2,8 +2,7 @@ import math
 
 import pytest
 import torch
-
-from workflow.kernels.importance import TRUSTED, expectation
+from parsl_optuna.kernels.importance import TRUSTED, expectation
 
 
 def normal_log(x, sd):

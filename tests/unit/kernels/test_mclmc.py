@@ -2,11 +2,11 @@ import math
 
 import pytest
 import torch
+from parsl_optuna.core.clock import Deadline
+from parsl_optuna.kernels import chain, mclmc
+from parsl_optuna.kernels.diagnostics import mcse
 
 from tests.unit.kernels.gaussian import potential
-from workflow.clock import Deadline
-from workflow.kernels import chain, mclmc
-from workflow.kernels.diagnostics import mcse
 
 PRECISION = torch.tensor([1.0, 4.0, 25.0, 1.0], dtype=torch.float64)
 

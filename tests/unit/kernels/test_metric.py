@@ -1,8 +1,8 @@
 import pytest
 import torch
+from parsl_optuna.kernels.metric import Metric, fit, isotropic
 
 from tests.unit.kernels.gaussian import potential
-from workflow.kernels.metric import Metric, fit, isotropic
 
 
 def random_metric(generator, dim=6, k=2):

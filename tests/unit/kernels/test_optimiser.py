@@ -1,6 +1,5 @@
 import torch
-
-from workflow.kernels.optimiser import adam_state, restore_adam
+from parsl_optuna.kernels.optimiser import adam_state, restore_adam
 
 
 def steps(optimiser, weight, count):

@@ -2,11 +2,10 @@ import math
 
 import pytest
 import torch
-
-from workflow.clock import Deadline
-from workflow.kernels import chain, langevin, reshuffled
-from workflow.kernels.diagnostics import mcse
-from workflow.kernels.snapshot import dumps, loads, rebuild
+from parsl_optuna.core.clock import Deadline
+from parsl_optuna.kernels import chain, langevin, reshuffled
+from parsl_optuna.kernels.diagnostics import mcse
+from parsl_optuna.kernels.snapshot import dumps, loads, rebuild
 
 PRECISION = torch.tensor([0.5, 2.0], dtype=torch.float64)
 PUSHES = 2.0 * torch.tensor([[1.0, -1.0], [-1.5, 0.5], [-0.5, -0.5], [1.0, 1.0]], dtype=torch.float64)

@@ -1,10 +1,10 @@
 import pytest
 import torch
+from parsl_optuna.core.clock import Deadline
+from parsl_optuna.kernels import chain, sgld
+from parsl_optuna.kernels.diagnostics import mcse
 
 from tests.unit.kernels.gaussian import noisy, potential
-from workflow.clock import Deadline
-from workflow.kernels import chain, sgld
-from workflow.kernels.diagnostics import mcse
 
 
 def second_moment(params, energy, generator, n_steps=6000, chains=64, start=0.5):

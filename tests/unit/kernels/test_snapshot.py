@@ -3,8 +3,7 @@ from typing import NamedTuple
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-
-from workflow.kernels.snapshot import dumps, loads, rebuild
+from parsl_optuna.kernels.snapshot import dumps, loads, rebuild
 
 
 class Inner(NamedTuple):

@@ -1,8 +1,7 @@
 import pytest
 import torch
+from parsl_optuna.kernels import vi
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
-
-from workflow.kernels import vi
 
 DIM, COMPONENTS, RANK = 4, 3, 2
 

@@ -1,10 +1,10 @@
 import io
 
 import pytest
+from parsl_optuna.report.best import best_points, best_tables
 from rich.console import Console
 
 from tests.toyrun import drive, toy_plan
-from workflow.report.best import best_points, best_tables
 
 
 def test_the_best_point_is_the_least_and_its_fresh_error_stands_beside_it(tmp_path):

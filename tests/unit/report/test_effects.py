@@ -6,9 +6,8 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from parsl_optuna.report import effects
 from scipy import stats
-
-from workflow.report import effects
 
 
 def trials(points, values, **columns):

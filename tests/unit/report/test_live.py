@@ -1,10 +1,9 @@
 import io
 
 import pytest
+from parsl_optuna.report.live import Progress, duration, headline
+from parsl_optuna.study.driver import Snapshot, StudyStatus
 from rich.console import Console
-
-from workflow.report.live import Progress, duration, headline
-from workflow.study.driver import Snapshot, StudyStatus
 
 SNAPSHOT = Snapshot(
     2,

@@ -1,7 +1,8 @@
+from parsl_optuna.report import tables as aggregate
+from parsl_optuna.report.plots import convergence
+from parsl_optuna.store.artifacts import ArtifactStore
+
 from tests.toyrun import drive, toy_plan
-from workflow import aggregate
-from workflow.report.plots import convergence
-from workflow.store.store import ArtifactStore
 
 
 def test_a_picture_is_drawn_with_failures_in_it(tmp_path):

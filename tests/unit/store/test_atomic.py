@@ -5,9 +5,8 @@ import os
 from pathlib import Path
 
 import pytest
-
-from workflow.errors import CorruptArtifact, StoreError
-from workflow.store.atomic import read_json, write_bytes, write_json
+from parsl_optuna.core.errors import CorruptArtifact, StoreError
+from parsl_optuna.store.atomic import read_json, write_bytes, write_json
 
 
 def test_json_is_strict_and_reads_back(tmp_path):

@@ -1,9 +1,8 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from workflow.errors import Preempted
-from workflow.store.checkpoint import Checkpoint
+from parsl_optuna.core.errors import Preempted
+from parsl_optuna.store.checkpoint import Checkpoint
 
 
 class Clock:

@@ -4,18 +4,18 @@ import json
 import shutil
 
 import pytest
+from parsl_optuna.core.errors import CorruptArtifact
+from parsl_optuna.execution.inline import InlineExecutor
+from parsl_optuna.store.artifacts import ArtifactStore
+from parsl_optuna.store.index import Index
+from parsl_optuna.study.driver import Driver
 
 from tests.toyrun import drive, rows, toy_plan
-from workflow.errors import CorruptArtifact
-from workflow.execution.inline import InlineExecutor
-from workflow.store.index import Index
-from workflow.store.store import ArtifactStore
-from workflow.study.driver import Driver
 
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
-    monkeypatch.setattr("workflow.store.index._FEWEST", 1)
+    monkeypatch.setattr("parsl_optuna.store.index._FEWEST", 1)
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_one_that_cannot_be_written_is_done_without(tmp_path):
 
 
 def test_few_files_have_none(tmp_path, monkeypatch):
-    monkeypatch.setattr("workflow.store.index._FEWEST", 100)
+    monkeypatch.setattr("parsl_optuna.store.index._FEWEST", 100)
     plan = toy_plan(1.0)
     drive(plan, tmp_path)
     store = ArtifactStore(tmp_path)

@@ -5,14 +5,13 @@ import threading
 import time
 
 import pytest
-
-from workflow.errors import HeldError
-from workflow.store.lease import Lease
+from parsl_optuna.core.errors import HeldError
+from parsl_optuna.store.lease import Lease
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from workflow.store.lease import Lease
+from parsl_optuna.store.lease import Lease
 with Lease(Path(sys.argv[1]), 0.1):
     print("held", flush=True)
     time.sleep(60)

@@ -2,8 +2,7 @@ import math
 
 from hypothesis import given
 from hypothesis import strategies as st
-
-from workflow.store.progress import Reader, Reporter, ask_to_stop, reports, stop_reason
+from parsl_optuna.store.progress import Reader, Reporter, ask_to_stop, reports, stop_reason
 
 
 def test_reports_come_back_in_order_and_numbers_that_are_not_finite_as_null(tmp_path):

@@ -16,7 +16,7 @@ def test_short_trials_travel_together_as_soon_as_it_is_known_that_they_are_short
 
 def test_long_trials_travel_alone(tmp_path, monkeypatch):
     executor = IsolatedExecutor()
-    monkeypatch.setattr("workflow.study.trials.Trials.longest_sec", 0.011)
+    monkeypatch.setattr("parsl_optuna.study.search.points.Trials.longest_sec", 0.011)
 
     drive(toy_plan(1.0, batch_size=16, max_trials=20), tmp_path, executor)
 

@@ -1,12 +1,12 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parsl_optuna.report import tables as aggregate
+from parsl_optuna.store.artifacts import ArtifactStore
+from parsl_optuna.study.driver import Driver
 
 from tests.fakes import ShuffledExecutor
 from tests.toyrun import drive, rows, toy_plan
-from workflow import aggregate
-from workflow.store.store import ArtifactStore
-from workflow.study.driver import Driver
 
 
 @settings(max_examples=15, deadline=None)

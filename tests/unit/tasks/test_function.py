@@ -1,9 +1,8 @@
 import pytest
-
-from workflow.clock import Deadline
-from workflow.errors import SpecError, TaskError
-from workflow.tasks.base import Work, run_task
-from workflow.tasks.function import TASK
+from parsl_optuna.core.clock import Deadline
+from parsl_optuna.core.errors import SpecError, TaskError
+from parsl_optuna.tasks.base import Work, run_task
+from parsl_optuna.tasks.function import TASK
 
 CODE = """
 import helper

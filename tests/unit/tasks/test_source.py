@@ -1,7 +1,6 @@
 import pytest
-
-from workflow.errors import SpecError, TaskError
-from workflow.tasks import source
+from parsl_optuna.core.errors import SpecError, TaskError
+from parsl_optuna.tasks import source
 
 
 def test_a_file_is_found_from_another_folder_by_the_path_that_workers_inherit(tmp_path, monkeypatch):

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
-
-from workflow.tasks.autoencoder.columns import COLUMNS, PROFILES, WEIGHTS, periods
+from parsl_optuna.tasks.autoencoder.columns import COLUMNS, PROFILES, WEIGHTS, periods
 
 
 def test_profiles_fit_the_columns():

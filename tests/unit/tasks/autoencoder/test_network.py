@@ -1,7 +1,6 @@
 import pytest
 import torch
-
-from workflow.tasks.autoencoder.network import Autoencoder, masked_loss, sparse_loss, take_over
+from parsl_optuna.tasks.autoencoder.network import Autoencoder, masked_loss, sparse_loss, take_over
 
 X = torch.tensor([[0.0, 1.0, 0.5], [0.0, 0.0, 0.2]])
 FOUND = torch.tensor([[0.5, 0.0, 0.5], [0.0, 0.1, 0.0]])

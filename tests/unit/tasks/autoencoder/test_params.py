@@ -1,11 +1,10 @@
 import math
 
 import pytest
-
-from workflow.errors import SpecError
-from workflow.tasks.autoencoder import TASK
-from workflow.tasks.autoencoder.columns import COLUMNS
-from workflow.tasks.autoencoder.params import architectures, n_parameters, widths
+from parsl_optuna.core.errors import SpecError
+from parsl_optuna.tasks.autoencoder import TASK
+from parsl_optuna.tasks.autoencoder.columns import COLUMNS
+from parsl_optuna.tasks.autoencoder.params import architectures, n_parameters, widths
 
 
 @pytest.mark.parametrize(
@@ -26,7 +25,7 @@ def test_architectures_are_all_non_increasing_sequences(n, layers, count):
      ((128, 128, 128), 3, 74827)],
 )  # fmt: skip
 def test_parameters_are_counted_as_documented(hidden, latent, count):
-    from workflow.tasks.autoencoder.network import Autoencoder  # noqa: PLC0415
+    from parsl_optuna.tasks.autoencoder.network import Autoencoder  # noqa: PLC0415
 
     assert n_parameters(hidden, latent, 24) == count
     assert sum(one.numel() for one in Autoencoder(24, hidden, latent, 0.1).parameters()) == count

@@ -2,12 +2,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-
-from workflow.errors import TaskError
-from workflow.tasks.autoencoder import TASK
-from workflow.tasks.autoencoder.columns import COLUMNS
-from workflow.tasks.autoencoder.table import folds
-from workflow.tasks.base import prepare_task
+from parsl_optuna.core.errors import TaskError
+from parsl_optuna.tasks.autoencoder import TASK
+from parsl_optuna.tasks.autoencoder.columns import COLUMNS
+from parsl_optuna.tasks.autoencoder.table import folds
+from parsl_optuna.tasks.base import prepare_task
 
 
 def made(folder, **raw):

@@ -1,11 +1,10 @@
 import pytest
 import torch
-
-from workflow.clock import Deadline
-from workflow.errors import TaskError
-from workflow.tasks.autoencoder import TASK
-from workflow.tasks.autoencoder.train import WEIGHTS
-from workflow.tasks.base import Work, prepare_task, run_task
+from parsl_optuna.core.clock import Deadline
+from parsl_optuna.core.errors import TaskError
+from parsl_optuna.tasks.autoencoder import TASK
+from parsl_optuna.tasks.autoencoder.train import WEIGHTS
+from parsl_optuna.tasks.base import Work, prepare_task, run_task
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,8 @@
 import json
 
 import pytest
-
-from workflow.errors import SpecError
-from workflow.tasks.command.macros import check, expand
+from parsl_optuna.core.errors import SpecError
+from parsl_optuna.tasks.command.macros import check, expand
 
 PARAMS = {"lr": 0.1, "flag": True, "off": False, "net": {"depth": 2}}
 

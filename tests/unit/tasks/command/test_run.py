@@ -8,12 +8,11 @@ import threading
 import time
 
 import pytest
-
-from workflow.clock import Deadline
-from workflow.errors import SpecError, TaskError
-from workflow.tasks.base import Work, run_task
-from workflow.tasks.command import TASK
-from workflow.tasks.command.run import _TEE, _as_wandb_has_it, _can_reach_wandb, assembled
+from parsl_optuna.core.clock import Deadline
+from parsl_optuna.core.errors import SpecError, TaskError
+from parsl_optuna.tasks.base import Work, run_task
+from parsl_optuna.tasks.command import TASK
+from parsl_optuna.tasks.command.run import _TEE, _as_wandb_has_it, _can_reach_wandb, assembled
 
 
 @pytest.fixture

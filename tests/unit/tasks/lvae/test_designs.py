@@ -2,10 +2,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-
-from workflow.errors import SpecError, TaskError
-from workflow.tasks.base import prepare_task
-from workflow.tasks.lvae import TASK
+from parsl_optuna.core.errors import SpecError, TaskError
+from parsl_optuna.tasks.base import prepare_task
+from parsl_optuna.tasks.lvae import TASK
 
 KNOWN = {"linear": 4, "disk2": 2, "disk3": 3, "disk5": 5, "bars": 4, "frame": 3,
          "curve": 1, "space_curve": 1, "sheet": 2}  # fmt: skip
@@ -21,7 +20,7 @@ def made(folder, **raw):
 @pytest.mark.parametrize("name", KNOWN)
 def test_a_family_has_as_many_directions_as_it_has_parameters(name, tmp_path):
     """Around one point, PCA of what changes needs exactly the dimension."""
-    from workflow.tasks.lvae.designs import FAMILIES  # noqa: PLC0415
+    from parsl_optuna.tasks.lvae.designs import FAMILIES  # noqa: PLC0415
 
     family, stream = FAMILIES[name], np.random.default_rng(1)
     assert family.dim == KNOWN[name]

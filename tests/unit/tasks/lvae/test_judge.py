@@ -1,10 +1,9 @@
 import pytest
 import torch
+from parsl_optuna.tasks.lvae.judge import Curve, effective_dims, lipschitz, outcome, pca_nmse
+from parsl_optuna.tasks.lvae.pruning import Pruner, Safeguards
+from parsl_optuna.tasks.lvae.strategies import Rule
 from torch import Generator
-
-from workflow.tasks.lvae.judge import Curve, effective_dims, lipschitz, outcome, pca_nmse
-from workflow.tasks.lvae.pruning import Pruner, Safeguards
-from workflow.tasks.lvae.strategies import Rule
 
 
 def test_pca_of_a_plane_needs_two_dimensions():

@@ -1,9 +1,8 @@
 import pytest
 import torch
+from parsl_optuna.tasks.lvae.judge import lipschitz
+from parsl_optuna.tasks.lvae.model import Decoder, encoder
 from torch import Generator
-
-from workflow.tasks.lvae.judge import lipschitz
-from workflow.tasks.lvae.model import Decoder, encoder
 
 
 def decoder(shape, bound, *, unit_range, bounded=True):

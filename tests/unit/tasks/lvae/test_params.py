@@ -1,9 +1,8 @@
 import math
 
 import pytest
-
-from workflow.errors import SpecError
-from workflow.tasks.lvae.params import GUARD_NAMES, GUARDS, complete, irrelevant
+from parsl_optuna.core.errors import SpecError
+from parsl_optuna.tasks.lvae.params import GUARD_NAMES, GUARDS, complete, irrelevant
 
 
 def test_defaults_are_filled_and_infinity_is_no_limit():

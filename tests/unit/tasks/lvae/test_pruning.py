@@ -1,10 +1,9 @@
 import pytest
 import torch
+from parsl_optuna.tasks.lvae.params import GUARDS
+from parsl_optuna.tasks.lvae.pruning import Pruner, Safeguards
+from parsl_optuna.tasks.lvae.strategies import Rule
 from torch import Generator
-
-from workflow.tasks.lvae.params import GUARDS
-from workflow.tasks.lvae.pruning import Pruner, Safeguards
-from workflow.tasks.lvae.strategies import Rule
 
 STDS = [5.0, 4.0, 3.0, 0.003, 0.001, 0.002]
 

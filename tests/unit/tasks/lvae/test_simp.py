@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
-
-from workflow.tasks.lvae import simp
-from workflow.tasks.lvae.simp import _elastic, _Elements, _thermal
+from parsl_optuna.tasks.lvae import simp
+from parsl_optuna.tasks.lvae.simp import _elastic, _Elements, _thermal
 
 
 def compliance(densities, side):

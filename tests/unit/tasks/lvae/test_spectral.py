@@ -1,8 +1,7 @@
 import pytest
 import torch
+from parsl_optuna.tasks.lvae.spectral import SpectralLinear, SpectralUpsampling
 from torch import Generator
-
-from workflow.tasks.lvae.spectral import SpectralLinear, SpectralUpsampling
 
 
 def dense(layer, shape):

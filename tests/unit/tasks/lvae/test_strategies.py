@@ -1,8 +1,7 @@
 import pytest
 import torch
+from parsl_optuna.tasks.lvae.strategies import Rule, Seen, candidates
 from torch import Generator
-
-from workflow.tasks.lvae.strategies import Rule, Seen, candidates
 
 RULE = Rule(0.02, 0.99, 0.05, 0.2, 1.0)
 STREAM = Generator().manual_seed(0)

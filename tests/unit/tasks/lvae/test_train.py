@@ -2,11 +2,10 @@ import math
 
 import pytest
 import torch
-
-from workflow.clock import Deadline
-from workflow.store.checkpoint import Checkpoint
-from workflow.tasks.base import Work, prepare_task, run_task
-from workflow.tasks.lvae import TASK
+from parsl_optuna.core.clock import Deadline
+from parsl_optuna.store.checkpoint import Checkpoint
+from parsl_optuna.tasks.base import Work, prepare_task, run_task
+from parsl_optuna.tasks.lvae import TASK
 
 SMALL = {"n_epochs": 60, "batch_size": 32, "lr": 5e-3, "latent_dim": 6, "pruning_epoch": 30,
          "polynomial_schedule_n": 10, "width": 16}  # fmt: skip

@@ -2,8 +2,7 @@ import math
 
 import pytest
 import torch
-
-from workflow.tasks.lvae.volume import volume, weight
+from parsl_optuna.tasks.lvae.volume import volume, weight
 
 
 def codes_with(stds):

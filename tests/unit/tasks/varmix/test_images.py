@@ -3,11 +3,10 @@ import struct
 
 import numpy as np
 import pytest
-
-from workflow.errors import SpecError, TaskError
-from workflow.tasks.base import prepare_task
-from workflow.tasks.varmix import TASK
-from workflow.tasks.varmix.images import read_idx, split
+from parsl_optuna.core.errors import SpecError, TaskError
+from parsl_optuna.tasks.base import prepare_task
+from parsl_optuna.tasks.varmix import TASK
+from parsl_optuna.tasks.varmix.images import read_idx, split
 
 
 def idx(values):

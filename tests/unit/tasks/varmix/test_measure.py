@@ -2,11 +2,10 @@ import math
 
 import pytest
 import torch
+from parsl_optuna.tasks.varmix.images import Images
+from parsl_optuna.tasks.varmix.measure import baselines, clusters, conjugation
+from parsl_optuna.tasks.varmix.model import Mixture
 from torch import Generator
-
-from workflow.tasks.varmix.images import Images
-from workflow.tasks.varmix.measure import baselines, clusters, conjugation
-from workflow.tasks.varmix.model import Mixture
 
 
 def test_clusters_that_are_the_labels_are_perfect_whatever_their_names():

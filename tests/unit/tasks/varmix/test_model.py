@@ -4,10 +4,8 @@ import itertools
 
 import pytest
 import torch
-from torch import Generator
-
-from workflow.tasks.varmix.images import TRIALS
-from workflow.tasks.varmix.model import (
+from parsl_optuna.tasks.varmix.images import TRIALS
+from parsl_optuna.tasks.varmix.model import (
     Mixture,
     kl,
     least_squares_rho,
@@ -16,6 +14,7 @@ from workflow.tasks.varmix.model import (
     sampled_psi,
     score_term,
 )
+from torch import Generator
 
 X = torch.tensor([[3.0, 0.0, 16.0], [8.0, 15.0, 1.0]])
 STATES = [

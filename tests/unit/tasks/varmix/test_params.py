@@ -1,7 +1,6 @@
 import pytest
-
-from workflow.errors import SpecError
-from workflow.tasks.varmix.params import complete, space
+from parsl_optuna.core.errors import SpecError
+from parsl_optuna.tasks.varmix.params import complete, space
 
 
 def test_the_default_space_lies_within_what_is_allowed():

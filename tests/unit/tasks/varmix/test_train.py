@@ -1,10 +1,9 @@
 import pytest
-
-from workflow.clock import Deadline
-from workflow.errors import TaskError
-from workflow.store.checkpoint import Checkpoint
-from workflow.tasks.base import Work, prepare_task, run_task
-from workflow.tasks.varmix import TASK
+from parsl_optuna.core.clock import Deadline
+from parsl_optuna.core.errors import TaskError
+from parsl_optuna.store.checkpoint import Checkpoint
+from parsl_optuna.tasks.base import Work, prepare_task, run_task
+from parsl_optuna.tasks.varmix import TASK
 
 SMALL = {"n_latent": 8, "n_clusters": 10, "n_steps": 300, "kl_warmup_steps": 100, "lr_warmup_steps": 20}
 

@@ -1,0 +1,105 @@
+import math
+import subprocess
+import sys
+
+import parsl_optuna
+import pytest
+import torch
+from parsl_optuna.core.errors import SpecError
+from torch import nn
+
+from tests.scenarios import n_beta, quadratic
+
+
+@pytest.fixture
+def regression(generator):
+    """A linear model at its least-squares fit; the LLC is exact."""
+    x = torch.randn(400, 3, generator=generator, dtype=torch.float64)
+    y = x @ torch.tensor([[1.0], [-2.0], [0.5]]).double() + 0.1 * torch.randn(400, 1, generator=generator)
+    model = nn.Linear(3, 1, bias=False).double()
+    with torch.no_grad():
+        model.weight.copy_(torch.linalg.lstsq(x, y).solution.T)
+    return model, x, y, torch.linalg.eigvalsh(2 * x.T @ x / 400).tolist()
+
+
+@pytest.mark.parametrize("kernel", ["hmc", "sgld"])
+def test_a_linear_model_has_its_exact_coefficient(regression, kernel):
+    model, x, y, eigenvalues = regression
+
+    found = parsl_optuna.estimate_llc(model, nn.MSELoss(), (x, y), kernel=kernel)
+
+    truth = quadratic(eigenvalues, n_beta(400))
+    assert abs(found.llc - truth) < 4 * found.se + (0.01 * truth if kernel == "sgld" else 0.0)
+    assert found.status == "ok", found.reason
+    assert found.excess.shape == found.controlled.shape == found.distance.shape
+    assert float(found.controlled.mean()) == pytest.approx(found.llc)
+    assert "ok" in str(found)
+
+
+def test_temperature_and_localiser_are_those_asked_for(regression):
+    model, x, y, eigenvalues = regression
+
+    found = parsl_optuna.estimate_llc(model, nn.MSELoss(), (x, y), n_beta=30.0, gamma=5.0)
+
+    assert abs(found.llc - quadratic(eigenvalues, 30.0, gamma=5.0)) < 4 * found.se
+    assert found.metrics["gamma"] == 5.0
+
+
+def test_weights_that_are_no_minimum_are_said_and_polish_mends_them(regression):
+    model, x, y, eigenvalues = regression
+    with torch.no_grad():
+        model.weight += 0.2
+
+    wrong = parsl_optuna.estimate_llc(model, nn.MSELoss(), (x, y))
+    mended = parsl_optuna.estimate_llc(model, nn.MSELoss(), (x, y), polish=True)
+
+    assert wrong.status == "not_minimum"
+    assert wrong.llc < 0
+    assert mended.status == "ok", mended.reason
+    assert abs(mended.llc - quadratic(eigenvalues, n_beta(400))) < 4 * mended.se
+
+
+def test_single_precision_agrees(regression):
+    model, x, y, eigenvalues = regression
+
+    found = parsl_optuna.estimate_llc(model, nn.MSELoss(), (x, y), precision="float32")
+
+    assert abs(found.llc - quadratic(eigenvalues, n_beta(400))) < 4 * found.se
+
+
+def test_the_same_seed_gives_the_same_number(regression):
+    model, x, y, _ = regression
+
+    first, second = (
+        parsl_optuna.estimate_llc(model, nn.MSELoss(), (x, y), relative_error=0.05, seed=3) for _ in range(2)
+    )
+
+    assert first.llc == second.llc
+
+
+@pytest.mark.parametrize("name", ["gamma", "relative_error", "budget_sec", "n_beta"])
+def test_numbers_that_cannot_be_are_refused(regression, name):
+    model, x, y, _ = regression
+
+    for value in (0.0, -1.0, math.nan):
+        with pytest.raises(SpecError, match=name):
+            parsl_optuna.estimate_llc(model, nn.MSELoss(), (x, y), **{name: value})
+
+
+def test_it_draws_itself(regression, tmp_path):
+    model, x, y, _ = regression
+
+    parsl_optuna.estimate_llc(model, nn.MSELoss(), (x, y), relative_error=0.05).plot(tmp_path / "llc.png")
+
+    assert (tmp_path / "llc.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_the_package_imports_no_torch_before_it_is_needed():
+    code = "import sys, workflow; assert 'torch' not in sys.modules; parsl_optuna.estimate_llc"
+
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="estimat"):
+        parsl_optuna.estimat  # noqa: B018

@@ -1,0 +1,82 @@
+"""A worker pool does not outlive what gives it work, wherever it is in its start."""
+
+import pickle
+import subprocess
+import sys
+import threading
+
+import psutil
+import pytest
+import zmq
+from parsl.executors.high_throughput.process_worker_pool import HEARTBEAT_CODE
+from parsl_optuna.execution.watched_pool import is_served
+
+from tests.waiting import wait_for
+
+ARGUMENTS = (
+    "-a 127.0.0.1 -p 0 -c 1 -m None --hb_period=1 --hb_threshold=2 --drain_period=None "
+    "--cert_dir None --cpu-affinity none"
+)
+
+
+@pytest.fixture
+def interchange():
+    """A socket where pools register, and its port."""
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as server:
+        server.linger, server.rcvtimeo = 0, 20_000
+        yield server, server.bind_to_random_port("tcp://127.0.0.1")
+
+
+def start_pool(port, folder):
+    command = [sys.executable, "-m", "parsl_optuna.execution.watched_pool", *ARGUMENTS.split()]
+    return subprocess.Popen(
+        [*command, f"--port={port}", "--max_workers_per_node=1", "--logdir", str(folder)],
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def test_a_port_is_served_while_someone_listens(interchange):
+    server, port = interchange
+    assert is_served(["127.0.0.2", "127.0.0.1"], port)
+    server.close()  # in another thread, some time
+    wait_for(lambda: not is_served(["127.0.0.2", "127.0.0.1"], port), 10)
+
+
+def test_a_pool_whose_interchange_dies_before_it_registers_leaves_with_its_workers(interchange, tmp_path):
+    """Parsl's own pool waits for the answer for ever."""
+    server, port = interchange
+    pool = start_pool(port, tmp_path)
+    prober, _ = server.recv_multipart()
+    server.send_multipart([prober, b"here"])
+    server.recv_multipart()  # the second question, which a dead interchange leaves open
+    started = psutil.Process(pool.pid).children(recursive=True)
+    assert started
+    server.close()
+
+    assert pool.wait(timeout=15) == 1
+    _, alive = psutil.wait_procs(started, timeout=15)
+    assert not alive
+
+
+def test_a_pool_that_is_served_stays(interchange, tmp_path):
+    server, port = interchange
+    pool = start_pool(port, tmp_path)
+    answering = threading.Event()
+
+    def answer():
+        while not answering.is_set():
+            if server.poll(200):
+                sender, _ = server.recv_multipart()
+                server.send_multipart([sender, pickle.dumps(HEARTBEAT_CODE)])
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    try:
+        with pytest.raises(subprocess.TimeoutExpired):
+            pool.wait(timeout=6)
+    finally:
+        answering.set()
+        thread.join()
+        for one in [*psutil.Process(pool.pid).children(recursive=True), pool]:
+            one.kill()
+        pool.wait()

@@ -1,0 +1,100 @@
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from parsl_optuna.core.errors import CorruptArtifact, SpecError
+from parsl_optuna.report import tables as aggregate
+from parsl_optuna.store.artifacts import ArtifactStore
+
+from tests.toyrun import drive, toy_plan
+
+
+def collected(folder, plan):
+    return aggregate.table(aggregate.collect(ArtifactStore(folder), plan.task.name), plan.task)
+
+
+def test_one_row_per_trial_from_files_alone(tmp_path):
+    plan = toy_plan(1.0, 2.0, methods=("guess", "other"), confirm=2, max_trials=4)
+    drive(plan, tmp_path)
+
+    rows = collected(tmp_path, plan).to_pylist()
+
+    assert len(rows) == 16
+    assert len({row["trial_id"] for row in rows}) == 16
+    for row in rows:
+        assert row["objective"] == row["error"] == pytest.approx(abs(row["value"] - row["truth_ref"]))
+        assert (row["truth_ref"], row["truth_se"], row["se"]) == (float(row["problem"]), 0.01, 0.1)
+        assert row["state"] == "ok"
+        assert json.loads(row["hyperparams_json"]).keys() == {"x", "k", "kind"}
+        assert row["diagnostics"] == {"depth": row["hyperparams"]["k"]}
+        assert row["started"] <= row["ended"]
+
+
+def test_the_columns_of_the_contract_are_there_and_typed(tmp_path):
+    plan = toy_plan(max_trials=2)
+    drive(plan, tmp_path)
+
+    schema = collected(tmp_path, plan).schema
+
+    for name in ("pid", "method", "trial_id", "state", "reason", "hyperparams_json"):
+        assert schema.field(name).type == pa.string()
+    for name in ("objective", "error", "runtime_sec", "budget_sec", "value", "truth_ref", "truth_se"):
+        assert schema.field(name).type == pa.float64()
+    assert schema.field("trial_number").type == pa.int64()
+    assert schema.field("seed").type == pa.int64()
+    assert schema.field("ended").type == pa.timestamp("ms", tz="UTC")
+    assert pa.types.is_struct(schema.field("hyperparams").type)
+
+
+def test_failed_trials_are_rows_without_an_objective(tmp_path):
+    plan = toy_plan({"truth": 1.0, "trouble": "some"}, stop_after_failures=0)
+    drive(plan, tmp_path)
+
+    rows = collected(tmp_path, plan).to_pylist()
+
+    bad = [row for row in rows if row["state"] == "failed"]
+    assert bad
+    assert len(rows) == 6
+    assert all(row["objective"] is None and row["reason"].startswith("ValueError") for row in bad)
+
+
+def test_a_table_goes_to_disk_and_back(tmp_path):
+    plan = toy_plan(max_trials=2, objectives=["error", "cost"])
+    drive(plan, tmp_path)
+    rows = collected(tmp_path, plan)
+
+    aggregate.write(rows, tmp_path / "t.parquet")
+    back = aggregate.read(tmp_path / "t.parquet")
+
+    assert back.equals(rows)
+    assert aggregate.objectives_of(back) == ["error", "cost"]
+    assert back.column("cost").null_count == 0
+
+
+def test_an_empty_table_has_its_columns(tmp_path):
+    plan = toy_plan()
+
+    assert {"pid", "objective", "hyperparams"} <= set(collected(tmp_path, plan).column_names)
+
+
+def test_bad_tables_are_one_line(tmp_path):
+    torn, other = tmp_path / "torn.parquet", tmp_path / "other.parquet"
+    torn.write_bytes(b"PAR1 and then nothing")
+    pq.write_table(pa.table({"a": [1]}), other)
+
+    with pytest.raises(CorruptArtifact, match="not a parquet file"):
+        aggregate.read(torn)
+    with pytest.raises(SpecError, match="collect"):
+        aggregate.read(other)
+    with pytest.raises(SpecError, match="no such table"):
+        aggregate.read(tmp_path / "none.parquet")
+
+
+def test_mixed_types_of_a_parameter_become_strings():
+    column = aggregate._column
+
+    assert column([1, 2.5, None]).to_pylist() == [1.0, 2.5, None]
+    assert column([True, None]).to_pylist() == [True, None]
+    assert column([1, "a"]).to_pylist() == ["1", "a"]
+    assert column([None, None]).null_count == 2

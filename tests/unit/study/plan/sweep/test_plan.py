@@ -1,0 +1,171 @@
+"""Sweeps bound to tasks, with the original programme's own files where their sizes are known."""
+
+import pytest
+import yaml
+from parsl_optuna.core.errors import SpecError
+from parsl_optuna.core.space import Categorical, Float, Int
+from parsl_optuna.core.spec import SweepSpec
+from parsl_optuna.study.plan.sweep.file import read_sweep
+from parsl_optuna.study.plan.sweep.plan import plan_sweep
+
+PROGRAM = "engiopt/lvae_2d/lvae_2d.py"
+NO_HYPHENS = ["${env}", "python", "${program}", "${args_no_hyphens}"]
+
+
+def values(*listed):
+    return {"values": list(listed)}
+
+
+def value(one):
+    return {"value": one}
+
+
+COMMON = {"n_epochs": value(2500), "batch_size": value(128), "lr": value(1e-4), "latent_dim": value(250),
+          "pruning_epoch": value(500)}  # fmt: skip
+STRATEGIES = COMMON | {
+    "problem_id": values("beams2d", "heatconduction2d", "disk2"),
+    "pruning_strategy": values("plummet", "pca_cdf", "lognorm", "probabilistic"),
+    "plummet_threshold": values(0.01, 0.02, 0.05, 0.1),
+    "cdf_threshold": values(0.90, 0.93, 0.95, 0.97, 0.99),
+    "percentile": values(0.01, 0.02, 0.05, 0.10),
+    "alpha": values(0.0, 0.05, 0.10),
+    "temperature": values(0.5, 1.0, 1.5, 2.0),
+    "seed": values(1, 2, 3),
+}
+GUIDE = COMMON | {
+    "problem_id": value("heatconduction2d"),
+    "w_v": value(0.01),
+    "eta": value(1e-4),
+    "resize_dimensions": value([100, 100]),
+    "pruning_strategy": values("plummet", "lognorm"),
+    "plummet_threshold": values(0.005, 0.01, 0.02, 0.05, 0.1, 0.2),
+    "alpha": values(0.0, 0.1, 0.2, 0.3, 0.5),
+    "percentile": values(0.01, 0.02, 0.05, 0.1, 0.15, 0.2),
+    "use_spectral_norm": values(False, True),
+    "track": value(True),
+    "wandb_entity": value(None),
+    "seed": values(1, 2, 3),
+}
+PROFILES = [
+    {"name": "none", "min_active_dims": 0, "max_prune_per_epoch": None, "recon_tol": float("inf")},
+    {"name": "all", "min_active_dims": 10, "max_prune_per_epoch": 10, "recon_tol": 0.05},
+]
+
+
+def bound(
+    folder, parameters, *, method="grid", command=None, program=PROGRAM, task="lvae", file=None, **spec
+):
+    path = folder / "s.yaml"
+    data = {"program": program, "method": method, "parameters": parameters,
+            "metric": {"name": "val_rec", "goal": "minimize"}} | (file or {})  # fmt: skip
+    if command:
+        data["command"] = command
+    path.write_text(yaml.safe_dump(data))
+    return plan_sweep(read_sweep(path), SweepSpec(str(path), task, **spec), f"{path} $")
+
+
+def test_the_first_phase_has_225_runs_that_differ_of_34560(tmp_path):
+    found = bound(tmp_path, STRATEGIES, command=NO_HYPHENS)
+
+    assert (found.n_written, found.n_points) == (34560, 225)
+    assert [study.max_trials for study in found.plan.studies] == [75, 75, 75]
+
+
+def test_the_guides_grid_has_216_of_2160_and_what_means_nothing_here_is_said(tmp_path):
+    found = bound(tmp_path, GUIDE)
+
+    assert (found.n_written, found.n_points) == (2160, 216)
+    assert "no effect here: resize_dimensions, track, wandb_entity" in found.notes
+
+
+def test_folding_can_be_forbidden(tmp_path):
+    parameters = GUIDE | {"alpha": values(0.0, 0.1), "percentile": values(0.01), "seed": values(1)}
+
+    assert bound(tmp_path, parameters).n_points < bound(tmp_path, parameters, fold=False).n_points == 48
+
+
+def test_a_mapping_stands_for_several_parameters(tmp_path):
+    found = bound(
+        tmp_path, COMMON | {"problem_id": value("disk2"), "safeguard_profile": {"values": PROFILES}}
+    )
+
+    points = [point.hyperparams for point in found.plan.studies[0].points]
+    assert [(one["min_active_dims"], one["max_prune_per_epoch"], one["recon_tol"]) for one in points] == [
+        (0, None, None),
+        (10, 10, 0.05),
+    ]
+
+
+def test_a_search_leaves_out_what_has_no_effect_and_takes_problems_apart(tmp_path):
+    parameters = COMMON | {
+        "problem_id": values("disk2", "disk3"),
+        "pruning_strategy": value("plummet"),
+        "plummet_threshold": {"distribution": "log_uniform_values", "min": 0.003, "max": 0.3},
+        "alpha": {"min": 0.0, "max": 0.6},
+        "latent_dim": {"min": 4, "max": 32},
+        "use_spectral_norm": values(True, False),
+    }
+    hyperband = {"early_terminate": {"type": "hyperband", "max_iter": 2500, "s": 2}}
+    found = bound(tmp_path, parameters, method="bayes", file=hyperband, count=50)
+
+    assert [study.max_trials for study in found.plan.studies] == [25, 25]
+    study = found.plan.studies[0]
+    assert study.space.dimensions == {
+        "latent_dim": Int(4, 32),
+        "plummet_threshold": Float(0.003, 0.3, log=True),
+        "use_spectral_norm": Categorical((True, False)),
+    }
+    assert (study.pruner, study.pruner_params["max_iter"]) == ("wandb_hyperband", 2500)
+    assert any("not searched: alpha" in note for note in found.notes)
+    assert study.point_of(
+        study.hyperparams({"latent_dim": 5, "plummet_threshold": 0.1, "use_spectral_norm": True})
+    )
+
+
+def test_objectives_are_the_tasks_unless_said_otherwise(tmp_path):
+    parameters = COMMON | {"problem_id": value("disk2")}
+
+    assert bound(tmp_path, parameters).plan.objectives == ("error", "active_dims")
+    assert bound(tmp_path, parameters, objectives=("val_rec",)).plan.objectives == ("error",)
+    other = bound(tmp_path, parameters, file={"metric": {"name": "val_nmse", "goal": "maximize"}}).plan
+    assert other.objectives == ("error",)
+    assert (other.objective.metric, other.objective.goal) == ("val_nmse", "maximize")
+
+
+def test_a_program_gets_its_parameters_as_they_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p.py").write_text("")
+    parameters = {"lr": values(0.1, 0.2), "net": {"parameters": {"depth": value(2)}}, "sizes": value([1, 2])}
+    found = bound(tmp_path, parameters, program="p.py", task=None, command=NO_HYPHENS)
+
+    study = found.plan.studies[0]
+    assert found.plan.task.name == "command"
+    assert [point.hyperparams for point in study.points] == [
+        {"lr": 0.1, "net.depth": 2, "sizes": "[1, 2]"},
+        {"lr": 0.2, "net.depth": 2, "sizes": "[1, 2]"},
+    ]
+    problem = found.plan.problems[0].problem
+    assert problem["command"] == ["${env}", "python", "p.py", "${args_no_hyphens}"]
+    assert (problem["nested"], problem["json"]) == ({"net": ["depth"]}, ["sizes"])
+    assert study.varied == ("lr",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "random"}, "random never ends; give --count N"),
+        ({"method": "bayes"}, "bayes never ends"),
+        ({"task": "lvea"}, "no task 'lvea'; did you mean 'lvae'"),
+        ({"task": "llc"}, "has several methods"),
+        ({"file": {"metric": {"name": "val_recc"}}}, "has no 'val_recc'; did you mean 'val_rec'"),
+        ({"task": None}, "no file 'engiopt"),
+        ({"task": None, "program": None}, r"\$\.program: is missing"),
+        ({"parameters": {"problem_id": value("disk2"), "lrr": value(1)}}, "did you mean 'lr'"),
+        ({"parameters": {"problem_id": {"min": 1, "max": 2}}, "method": "bayes", "count": 3}, "give values"),
+    ],
+)
+def test_mistakes_have_their_place(tmp_path, changes, message):
+    parameters = changes.pop("parameters", COMMON | {"problem_id": value("disk2")})
+
+    with pytest.raises(SpecError, match=message):
+        bound(tmp_path, parameters, **changes)

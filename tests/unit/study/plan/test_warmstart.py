@@ -1,0 +1,106 @@
+"""Stop rules, and what a search learns from elsewhere."""
+
+import pytest
+from parsl_optuna.core.errors import SpecError
+from parsl_optuna.core.spec import WarmStart
+from parsl_optuna.report import tables as aggregate
+from parsl_optuna.store.artifacts import ArtifactStore
+from parsl_optuna.study.plan.warmstart import read_points
+
+from tests.toyrun import drive, rows, toy_plan
+
+GUESSES = {"guess": [{"x": x, "k": 1, "kind": "plain"} for x in (0.5, 0.1, 1.0, 1.1, 1.2, 1.3, 0.0)]}
+
+
+def test_a_target_ends_a_study_and_a_second_run_asks_for_nothing(tmp_path):
+    plan = toy_plan(enqueue=GUESSES, max_trials=7, batch_size=1, target=0.1)
+
+    trials = drive(plan, tmp_path).studies[0]
+
+    assert len(trials.ended) == 2
+    assert "reached its target" in trials.stopped
+    assert drive(plan, tmp_path).n_started == 0
+
+
+def test_patience_ends_a_study_and_a_second_run_asks_for_nothing(tmp_path):
+    plan = toy_plan(enqueue=GUESSES, max_trials=7, batch_size=1, patience=3)
+
+    trials = drive(plan, tmp_path).studies[0]
+
+    assert len(trials.ended) == 5
+    assert "no improvement in its last 3" in trials.stopped
+    assert drive(plan, tmp_path).n_started == 0
+
+
+def test_the_hours_of_a_run_end_it_and_the_next_run_goes_on(tmp_path):
+    problem = {"truth": 1.0, "sleep_sec": 0.1}
+    plan = toy_plan(problem, batch_size=1, max_trials=20, max_hours=0.5 / 3600)
+
+    first = drive(plan, tmp_path)
+    second = drive(plan, tmp_path)
+
+    assert 0 < len(first.studies[0].ended) < 20
+    assert "hours of the run are over" in first.studies[0].stopped
+    assert not first.interrupted
+    assert len(second.studies[0].ended) > len(first.studies[0].ended)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_terminator_ends_a_study(tmp_path):
+    plan = toy_plan(max_trials=60, batch_size=1, terminator=True)
+
+    trials = drive(plan, tmp_path).studies[0]
+
+    assert 20 <= len(trials.ended) < 60
+    assert "terminator" in trials.stopped
+
+
+@pytest.fixture
+def tables(tmp_path):
+    """A finished study as parquet, and its points as CSV."""
+    plan = toy_plan(max_trials=8)
+    drive(plan, tmp_path / "old")
+    rows = aggregate.table(aggregate.collect(ArtifactStore(tmp_path / "old"), plan.task.name), plan.task)
+    aggregate.write(rows, tmp_path / "t.parquet")
+    frame = rows.to_pandas()
+    points = frame["hyperparams"].apply(dict).apply(__import__("pandas").Series)
+    points.assign(loss=frame["objective"]).to_csv(tmp_path / "t.csv", index=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("name", "objective"), [("t.parquet", "objective"), ("t.csv", "loss")])
+def test_a_table_teaches_the_search_and_adds_no_row(tables, name, objective):
+    taught = toy_plan(warm_start=[{"table": str(tables / name), "objective": objective}], batch_size=1)
+    plain = toy_plan(batch_size=1)
+
+    new, old = drive(taught, tables / "new"), drive(plain, tables / "plain")
+
+    assert len(taught.studies[0].learned) == 8
+    assert len(new.studies[0].ended) == 6
+    assert rows(new) != rows(old)  # 8 known points: TPE models from the first trial on
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        (WarmStart("none.parquet"), "no such file"),
+        (WarmStart("t.parquet", "objektive"), "did you mean 'objective'"),
+        (WarmStart(__file__), "neither CSV nor parquet"),
+    ],
+)
+def test_bad_tables_are_one_line(tables, monkeypatch, entry, words):
+    monkeypatch.chdir(tables)
+    space = toy_plan().studies[0].space
+
+    with pytest.raises(SpecError) as caught:
+        list(read_points(entry, "guess", space, "f.yaml $.warm_start[0]"))
+
+    assert words in str(caught.value)
+    assert "f.yaml $.warm_start[0]" in str(caught.value)
+
+
+def test_a_table_without_one_point_of_the_space_is_told(tables):
+    space = toy_plan(search_space={"guess": {"x": {"low": 1.99, "high": 2.0}}}).studies[0].space
+
+    with pytest.raises(SpecError, match="no point of the search space"):
+        list(read_points(WarmStart(str(tables / "t.parquet")), "guess", space, "f $"))

@@ -1,0 +1,85 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from parsl_optuna.core.records import Asked
+from parsl_optuna.study.search.search import Search, pareto_front
+
+from tests.toyrun import toy_plan
+
+
+def make(**optuna):
+    return Search(toy_plan(**optuna).studies[0], 1)
+
+
+def test_asks_depend_on_what_was_told_and_not_on_the_process():
+    first, second = make(), make()
+    told = []
+    for number in range(6):
+        point = first.ask(number)
+        told.append((number, point, (abs(point["x"]),)))
+        first.tell(number, told[-1][2])
+    for number, point, values in told:
+        second.restore(number, point, values, Asked(number, "", "search"), ended=True)
+
+    assert first.ask(6) == second.ask(6)
+
+
+def test_another_attempt_is_another_point():
+    search = make()
+
+    assert search.ask(0, 0) != search.ask(0, 1)
+
+
+def test_points_lie_in_the_space():
+    plan = toy_plan().studies[0]
+    search = Search(plan, 1)
+    for number in range(20):
+        point = search.ask(number)
+        assert plan.space.contains(point)
+        search.tell(number, (point["x"] ** 2,))
+
+
+def test_a_partial_guess_is_completed():
+    point = make().suggest(0, {"k": 3})
+
+    assert point["k"] == 3
+    assert set(point) == {"x", "k", "kind"}
+
+
+def test_a_failed_trial_is_failed_and_not_infinity():
+    search = make()
+    search.ask(0)
+
+    search.tell(0, None)
+
+    assert [trial.state.name for trial in search._study.trials] == ["FAIL"]
+
+
+def test_tpe_beats_random_on_a_bowl():
+    def best(sampler, seed):
+        search = make(sampler=sampler, seed=seed, n_startup_trials=5)
+        values = []
+        for number in range(40):
+            point = search.ask(number)
+            values.append(point["x"] ** 2 + (point["k"] - 4) ** 2 + (point["kind"] == "plain"))
+            search.tell(number, (values[-1],))
+        return min(values)
+
+    wins = sum(best("tpe", seed) < best("random", seed) for seed in range(8))
+    assert wins >= 6  # a coin would do so one time in seven
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=12))
+def test_the_front_is_what_nothing_dominates(values):
+    front = pareto_front(values)
+
+    assert front
+    for index, mine in enumerate(values):
+        dominated = any(o[0] <= mine[0] and o[1] <= mine[1] and o != mine for o in values)
+        assert (index in front) == (not dominated)
+
+
+@pytest.mark.parametrize("values", [[(1.0,)], [(2.0,), (1.0,), (1.0,)]])
+def test_the_front_of_one_objective_is_its_minimum(values):
+    assert [values[i] for i in pareto_front(values)] == [v for v in values if v == min(values)]

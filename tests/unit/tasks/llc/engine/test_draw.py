@@ -1,0 +1,57 @@
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from parsl_optuna.core.clock import Deadline
+from parsl_optuna.kernels.types import Info, Kernel
+from parsl_optuna.store.checkpoint import Checkpoint
+from parsl_optuna.tasks.llc.engine import draw as draws
+from parsl_optuna.tasks.llc.engine.runs import Run
+from parsl_optuna.tasks.llc.engine.stages import Stages
+
+CHAINS = 8
+COLD = [10.0] * CHAINS
+
+
+def relaxing(start, rate):
+    """Chains that relax to a mean of 10 with unit width."""
+    noise = math.sqrt(1.0 - math.exp(-2.0 * rate))
+
+    def step(state, generator):
+        kick = torch.randn(CHAINS, generator=generator, dtype=torch.float64)
+        new = 10.0 + math.exp(-rate) * (state - 10.0) + noise * kick
+        ones = torch.ones(CHAINS)
+        return new, Info(ones, 0.0 * ones, ones < 0.0, 1)
+
+    kernel, state = Kernel(lambda position, _: position, step), torch.tensor(start, dtype=torch.float64)
+    return Run(kernel, state, 1, lambda before, after: {"excess": after}, {}, {})
+
+
+def drawn(run, generator, steps, wanted=1e-9):
+    ticks = iter(range(10**6))
+    stages = Stages(Checkpoint(), generator, SimpleNamespace(work=0.0))
+    return draws.draw(run, stages, wanted, Deadline(steps, now=lambda: float(next(ticks))))
+
+
+def test_burn_in_that_the_end_of_the_budget_leaves_is_dropped(generator):
+    """One hot chain makes errors so large that the halves of the run seem to agree."""
+    trace = drawn(relaxing([300.0, *COLD[1:]], rate=0.01), generator, steps=2000)
+
+    assert trace.truncated
+    assert float(trace.values["excess"].mean()) == pytest.approx(10.0, abs=1.0)
+
+
+def test_chains_in_equilibrium_keep_their_draws(generator):
+    trace = drawn(relaxing(COLD, rate=1.0), generator, steps=2000)
+
+    assert trace.truncated
+    assert trace.n_draws > 1000
+
+
+def test_draws_end_at_the_error_wanted(generator):
+    trace = drawn(relaxing(COLD, rate=1.0), generator, steps=100_000, wanted=0.002)
+
+    excess = trace.values["excess"]
+    assert not trace.truncated
+    assert float(excess.std()) / math.sqrt(excess.numel()) == pytest.approx(0.02, rel=0.5)

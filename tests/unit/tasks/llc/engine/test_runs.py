@@ -1,0 +1,40 @@
+import pytest
+import torch
+from parsl_optuna.core.clock import Deadline
+from parsl_optuna.kernels import chain
+from parsl_optuna.kernels.metric import isotropic
+from parsl_optuna.store.checkpoint import Checkpoint
+from parsl_optuna.tasks.llc.answer.control_variates import Held
+from parsl_optuna.tasks.llc.engine.runs import Goal, by_sgld
+from parsl_optuna.tasks.llc.engine.stages import Stages
+from parsl_optuna.tasks.llc.engine.warmup import Arrived
+
+from tests.scenarios import noisy_regression, regression
+
+
+def sgld(estimand, generator, relative_error):
+    metric = isotropic(estimand.centre, estimand.gamma**-0.5)
+    nothing = Held(estimand.centre, torch.zeros_like(estimand.centre))
+    arrived = Arrived(metric, nothing, estimand.starts(400, generator), 0)
+    stages = Stages(Checkpoint(), generator, estimand)
+    return by_sgld(estimand, arrived, stages, Goal(relative_error, Deadline()))
+
+
+def test_minibatches_add_to_the_llc_what_is_predicted(tmp_path, generator):
+    estimand = noisy_regression(tmp_path)
+    run = sgld(estimand, generator, relative_error=0.3)
+
+    _, trace = chain.run(run.kernel, run.state, generator, chain.Schedule(3000, 10), run.observe, Deadline())
+
+    added = float(trace.values["excess"][30:].mean()) / regression(estimand) - 1.0
+    assert 0.05 < run.heat <= 0.15
+    assert added == pytest.approx(run.heat, rel=0.3)
+
+
+def test_a_smaller_error_takes_larger_minibatches(tmp_path, generator):
+    estimand = noisy_regression(tmp_path)
+
+    batches = [sgld(estimand, generator, error).settings["batch"] for error in (0.6, 0.1, 0.01)]
+
+    assert batches == sorted(set(batches))
+    assert batches[-1] == estimand.n

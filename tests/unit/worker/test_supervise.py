@@ -1,0 +1,265 @@
+"""Real child processes that misbehave."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import asdict
+
+import psutil
+import pytest
+from parsl_optuna.core.errors import NodeReclaimed, NotStarted, StoreError, WorkerLost
+from parsl_optuna.core.records import State
+from parsl_optuna.core.resources import LimitsSpec
+from parsl_optuna.worker import supervise
+from parsl_optuna.worker.supervise import ChildDied, Ticket, verdict
+
+from tests.unit.worker.test_execute import stored
+from tests.waiting import wait_for
+
+LIMITS = asdict(LimitsSpec(grace_sec=0.5))
+
+
+@pytest.fixture(autouse=True)
+def no_child_left():
+    """Every test starts with a fresh child."""
+    yield
+    for child in supervise._children.values():
+        child.close()
+    supervise._children.clear()
+
+
+def run(store, manifest, **limits):
+    (answer,) = run_all(store, [manifest], **limits)
+    if isinstance(answer, WorkerLost):
+        raise answer
+    return answer
+
+
+def run_all(store, manifests, **limits):
+    tickets = [Ticket(m.pid, m.method, m.trial_id, m.budget_sec) for m in manifests]
+    return supervise.run_all(str(store.paths.root), tickets, {}, LIMITS | limits)
+
+
+def with_budget(tmp_path, trouble, seconds=0.2):
+    from dataclasses import replace  # noqa: PLC0415
+
+    from tests.unit.worker.test_execute import ASKED  # noqa: PLC0415
+
+    store, manifest = stored(tmp_path, trouble=trouble)
+    short = replace(manifest, budget_sec=seconds)
+    store.put_manifest(short, ASKED)
+    return store, short
+
+
+def test_trials_run_one_after_another_in_one_child(tmp_path):
+    store, first = stored(tmp_path)
+    _, second = stored(tmp_path, x=0.7)
+
+    assert run(store, first)["state"] == "ok"
+    (child,) = supervise._children.values()
+    assert run(store, second)["state"] == "ok"
+    assert list(supervise._children.values()) == [child]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "state", "words"),
+    [
+        ("segfault", "failed", "SIGSEGV"),
+        ("exit", "failed", "exit code 3"),
+        ("orphan", "failed", "exit code 3"),
+        ("all", "failed", "x is too large"),
+        ("nan", "invalid", "nan"),
+        ("hang", "timeout", "after its budget"),
+    ],
+)
+def test_what_a_trial_does_to_itself_is_its_outcome_and_the_next_one_runs(tmp_path, trouble, state, words):
+    store, manifest = with_budget(tmp_path / "a", trouble)
+    outcome = run(store, manifest)
+
+    assert (outcome["state"], words in outcome["reason"]) == (state, True)
+    assert store.outcome(manifest).state == state
+    good_store, good = stored(tmp_path / "b")
+    assert run(good_store, good)["state"] == "ok"
+
+
+def test_what_a_trial_started_ends_with_it(tmp_path):
+    store, manifest = stored(tmp_path, trouble="orphan")
+    before = set(psutil.pids())
+
+    run(store, manifest)
+
+    wait_for(lambda: not any(is_running(pid) and pid not in before for pid in sleepers()))
+
+
+def sleepers():
+    return [one.pid for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == ["sleep", "30"]]
+
+
+def test_a_crash_leaves_its_trace(tmp_path):
+    store, manifest = stored(tmp_path, trouble="segfault")
+
+    assert "toy.py" in run(store, manifest)["traceback"]
+
+
+def test_memory_beyond_the_limit_is_out_of_memory(tmp_path):
+    store, manifest = stored(tmp_path, trouble="eat")
+
+    assert run(store, manifest, memory_gb=1.0)["state"] == "out_of_memory"
+
+
+def test_a_flood_of_output_is_swallowed(tmp_path):
+    store, manifest = stored(tmp_path, trouble="flood")
+
+    assert run(store, manifest)["state"] == "ok"
+    (child,) = supervise._children.values()
+    assert len(child.output) <= 8192
+
+
+def test_a_kill_from_outside_is_lost_and_commits_nothing(tmp_path):
+    store, manifest = stored(tmp_path, trouble="sigkill")
+
+    with pytest.raises(WorkerLost, match="killed from outside"):
+        run(store, manifest)
+
+    assert store.outcome(manifest) is None
+
+
+def test_a_store_that_fails_is_not_the_trial_s_fault(tmp_path):
+    store, manifest = stored(tmp_path)
+    store.paths.metrics(manifest.pid, manifest.method, manifest.trial_id).mkdir()
+
+    with pytest.raises(StoreError):
+        run(store, manifest)
+
+
+@contextlib.contextmanager
+def reclaimed(log):
+    """Take the node back from a trial that writes to *log*, in its sixth step."""
+
+    def reclaim():
+        wait_for(lambda: log.exists() and "step 5" in log.read_text())
+        (child,) = supervise._children.values()
+        os.kill(child._process.pid, signal.SIGTERM)
+
+    thread = threading.Thread(target=reclaim)
+    thread.start()
+    yield
+    thread.join()
+
+
+def test_a_node_that_is_wanted_back_costs_no_step(tmp_path):
+    log = tmp_path / "log"
+    store, manifest = stored(tmp_path / "a", trouble="steps", log=str(log))
+
+    with reclaimed(log), pytest.raises(NodeReclaimed):
+        run(store, manifest)
+    outcome = run(store, manifest)
+
+    steps = [line for line in log.read_text().splitlines() if line.startswith("step")]
+    assert steps == [f"step {i}" for i in range(40)]
+    assert outcome["runtime_sec"] > 40 * 0.05
+    folder = store.paths.metrics(manifest.pid, manifest.method, manifest.trial_id).parent
+    assert {path.name for path in folder.iterdir()} == {"manifest.json", "metrics.json"}
+
+
+def test_a_crash_in_a_bundle_is_the_outcome_of_the_one_that_crashed(tmp_path):
+    store, first = stored(tmp_path)
+    _, crashing = stored(tmp_path, trouble="segfault")
+    _, last = stored(tmp_path, x=0.7)
+
+    answers = run_all(store, [first, crashing, last])
+
+    assert [answer["state"] for answer in answers] == ["ok", "failed", "ok"]
+    assert [answer["trial_id"] for answer in answers] == [m.trial_id for m in (first, crashing, last)]
+
+
+def test_a_trial_that_hangs_in_a_bundle_is_the_one_that_is_killed(tmp_path):
+    store, first = with_budget(tmp_path, "none")
+    _, hanging = with_budget(tmp_path, "hang")
+    _, last = stored(tmp_path, x=0.7)
+
+    answers = run_all(store, [first, hanging, last])
+
+    assert [answer["state"] for answer in answers] == ["ok", "timeout", "ok"]
+
+
+def test_nothing_starts_once_the_driver_is_leaving(tmp_path):
+    store, manifest = stored(tmp_path)
+    leaving = tmp_path / "leaving"
+    leaving.touch()
+    ticket = Ticket(manifest.pid, manifest.method, manifest.trial_id, manifest.budget_sec)
+
+    (answer,) = supervise.run_all(str(store.paths.root), [ticket], {}, LIMITS, str(leaving))
+
+    assert type(answer) is NotStarted
+    assert store.outcome(manifest) is None
+
+
+def test_a_kill_in_a_bundle_loses_one(tmp_path):
+    store, killed = stored(tmp_path, trouble="sigkill")
+    _, last = stored(tmp_path, x=0.7)
+
+    lost, fine = run_all(store, [killed, last])
+
+    assert type(lost) is WorkerLost
+    assert fine["state"] == "ok"
+
+
+def test_nothing_of_a_bundle_starts_on_a_node_that_is_wanted_back(tmp_path):
+    log = tmp_path / "log"
+    store, long = stored(tmp_path / "a", trouble="steps", log=str(log))
+    _, later = stored(tmp_path / "a", x=0.7)
+
+    with reclaimed(log):
+        answers = run_all(store, [long, later])
+
+    assert [type(answer) for answer in answers] == [NodeReclaimed, NodeReclaimed]
+    assert store.outcome(later) is None
+
+
+def test_a_child_ends_with_its_parent(tmp_path):
+    store, manifest = stored(tmp_path, trouble="hang")
+    where = (str(store.paths.root), manifest.pid, manifest.method, manifest.trial_id)
+    root, *names = where
+    code = "from parsl_optuna.worker.supervise import Ticket, run_all\n"
+    code += f"run_all({root!r}, [Ticket(*{names!r}, 60.0)], {{}}, {LIMITS!r})"
+    parent = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    child = wait_for(lambda: children_of(parent.pid))
+
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+
+    wait_for(lambda: not any(is_running(pid) for pid in child))
+
+
+def children_of(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as stream:  # noqa: PTH123
+        return [int(word) for word in stream.read().split()]
+
+
+def is_running(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as stream:  # noqa: PTH123
+            return stream.read().split()[2] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("status", "peak", "overran", "state"),
+    [
+        (3, 0, None, State.FAILED),
+        (0, 0, None, State.LOST),
+        (-signal.SIGSEGV, 0, None, State.FAILED),
+        (-signal.SIGABRT, 0, None, State.FAILED),
+        (-signal.SIGKILL, 0, None, State.LOST),
+        (-signal.SIGTERM, 0, None, State.LOST),
+        (-signal.SIGKILL, 2**30, None, State.OUT_OF_MEMORY),
+        (-signal.SIGKILL, 0, 5.0, State.TIMEOUT),
+    ],
+)
+def test_a_death_is_told_by_its_cause(status, peak, overran, state):
+    assert verdict(ChildDied(status, peak, overran), 1.0, 1.0)[0] is state

@@ -1,0 +1,1 @@
+"""The public calls for notebooks and scripts."""

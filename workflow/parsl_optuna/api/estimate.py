@@ -1,0 +1,116 @@
+"""The local learning coefficient of a trained model, in one call."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from parsl_optuna.core.clock import Deadline
+from parsl_optuna.core.errors import SpecError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An LLC, and what to know before trusting it.
+
+    Attributes:
+        llc: t E[L - L0].
+        se: Its Monte Carlo standard error.
+        status: ``ok``, or what is wrong: ``not_converged``, ``not_minimum``, ``localiser_dominated``,
+            ``diverged``.
+        reason: The number that shows it; None when *status* is ``ok``.
+        seconds: Wall time.
+        metrics: Everything that was measured.
+        excess: t (L - L0) of every draw, ``(draws, chains)``.
+        controlled: The same with control variates; its mean is *llc*.
+        distance: ``|w - w*|`` of every draw, ``(draws, chains)``.
+    """
+
+    llc: float
+    se: float
+    status: str
+    reason: str | None
+    seconds: float
+    metrics: Mapping[str, Any]
+    excess: np.ndarray[Any, Any]
+    controlled: np.ndarray[Any, Any]
+    distance: np.ndarray[Any, Any]
+
+    def __str__(self) -> str:
+        text = f"LLC {self.llc:.4g} ± {self.se:.2g} ({self.status}"
+        return text + (f": {self.reason})" if self.reason else ")")
+
+    def plot(self, path: str | Path) -> None:
+        """Draw the loss trace, the running estimate and the distance from the centre, as a PNG."""
+        from parsl_optuna.report.plots import estimate_picture  # noqa: PLC0415
+        from parsl_optuna.store.atomic import write_bytes  # noqa: PLC0415
+
+        picture = estimate_picture(self.excess, self.controlled, self.distance, self.llc, self.se)
+        write_bytes(Path(path), picture)
+
+
+def estimate_llc(
+    model: nn.Module,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    data: tuple[Tensor, Tensor],
+    *,
+    n_beta: float | None = None,
+    gamma: float = 1.0,
+    kernel: Literal["langevin", "hmc", "sgld"] = "langevin",
+    relative_error: float = 0.005,
+    budget_sec: float = 60.0,
+    polish: bool = False,
+    precision: Literal["float64", "float32"] = "float64",
+    seed: int = 0,
+) -> Estimate:
+    """Estimate the local learning coefficient at the weights of *model* (Lau et al. 2023, arXiv:2308.12108).
+
+    Step size, burn-in and number of draws are found; see `parsl_optuna.tasks.llc.engine.auto`. The
+    model is copied, not changed.
+
+    Args:
+        model: A trained model.
+        loss: ``(outputs, y) -> mean loss``, such as ``torch.nn.CrossEntropyLoss()``.
+        data: Inputs ``(n, ...)`` and targets ``(n, ...)``.
+        n_beta: t, the factor on the loss; n / ln n by default.
+        gamma: Precision of the localiser gamma/2 |w - w*|^2.
+        kernel: ``langevin`` takes most from a gradient; ``hmc`` has no error of discretisation; ``sgld``
+            uses minibatches.
+        relative_error: Stop once the standard error is this share of the LLC.
+        budget_sec: Or when so many seconds have passed.
+        polish: Move the weights to a stationary point first; a negative LLC shows that they are not at one.
+        precision: Of the sampler; the centre is always examined in float64.
+        seed: Of all randomness.
+
+    Raises:
+        SpecError: Data, loss or a number that cannot be.
+    """
+    for name, value in {"gamma": gamma, "relative_error": relative_error, "budget_sec": budget_sec}.items():
+        if not value > 0 or math.isnan(value):
+            raise SpecError(f"{name} {value} must be above 0")
+    if n_beta is not None and not n_beta > 0:
+        raise SpecError(f"n_beta {n_beta} must be above 0")
+    from parsl_optuna.tasks.llc.api import Settings, run  # noqa: PLC0415
+
+    deadline = Deadline(budget_sec)
+    settings = Settings(n_beta, gamma, kernel, relative_error, polish, precision, seed)
+    metrics, excess, controlled, distance = run(model, loss, data, settings, deadline)
+    return Estimate(
+        metrics["llc_hat"],
+        metrics["se_hat"],
+        metrics["status"],
+        metrics["status_reason"],
+        deadline.used_sec,
+        metrics,
+        excess,
+        controlled,
+        distance,
+    )

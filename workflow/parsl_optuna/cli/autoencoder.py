@@ -1,0 +1,162 @@
+"""``parsl-autoencoder``: search over the hidden layers of an autoencoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+
+from parsl_optuna import __version__
+from parsl_optuna.cli import session
+from parsl_optuna.cli.run import exit_code
+from parsl_optuna.core.errors import SpecError
+from parsl_optuna.core.ids import derive_seed
+from parsl_optuna.core.objective import ERROR, Objective
+from parsl_optuna.core.resources import LimitsSpec
+from parsl_optuna.core.space import Categorical, Space
+from parsl_optuna.core.spec import FolderSpec
+from parsl_optuna.store.artifacts import ArtifactStore
+from parsl_optuna.store.layout import Results
+from parsl_optuna.study.plan.resolve import bind_problem
+from parsl_optuna.study.plan.tuning import Point, RunPlan, StudyPlan
+from parsl_optuna.tasks.autoencoder import TASK
+from parsl_optuna.tasks.autoencoder.params import architectures
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_PARAMS = ("latent_dim", "epochs", "batch_size", "initial_lr", "eta_min", "weight_decay", "dropout", "loss",
+           "input_norm", "patience", "seed", "start_from", "device")  # fmt: skip
+_SEED_OPTIONS: dict[str, dict[str, Any]] = {
+    "latent_dim": {"type": int, "default": 3, "help": "Width of the code."},
+    "hidden_dims_search": {"default": "16,32,64,128", "help": "Widths to try, with commas."},
+    "max_layers": {"type": int, "default": 3, "help": "Hidden layers at most."},
+    "epochs": {"type": int, "default": 20, "help": "Epochs per configuration."},
+    "batch_size": {"type": int, "default": 32, "help": "Rows per step."},
+    "initial_lr": {"type": float, "default": 1e-3, "help": "Learning rate at the start."},
+    "eta_min": {"type": float, "default": 1e-6, "help": "Learning rate at the end."},
+    "data_path": {"default": None, "help": "CSV with the 24 COPUS columns.  [default: made-up periods]"},
+    "device": {"default": "auto", "type": click.Choice(["auto", "cuda", "cpu"]), "help": "Where to train."},
+    "output_dir": {"default": "output", "help": "Where results are written."},
+    "save_models": {"is_flag": True, "help": "Keep the best model's weights there."},
+    "search": {"type": click.Choice(["grid", "tpe"]), "default": "grid", "help": "All, or by Optuna."},
+    "max_trials": {"type": int, "default": 50, "help": "Of the search by Optuna."},
+    "batch_trials": {"type": int, "default": 32, "help": "Configurations in flight."},
+    "split": {"type": click.Choice(["holdout", "validation", "folds"]), "default": "holdout",
+              "help": "What selects: the test rows, as ever; validation rows; or folds."},
+    "folds": {"type": int, "default": 5, "help": "Of --split folds."},
+    "loss": {"type": click.Choice(["sparse", "masked"]), "default": "sparse", "help": "Of training."},
+    "input_norm": {"type": click.Choice(["layer", "none", "standardize"]), "default": "layer",
+                   "help": "Of the input."},
+    "dropout": {"type": float, "default": 0.1, "help": "Share."},
+    "weight_decay": {"type": float, "default": 1e-4, "help": "Of AdamW."},
+    "patience": {"type": int, "default": None, "help": "Stop early after so many epochs without progress."},
+    "prune": {"is_flag": True, "help": "Give configurations up that are below the median."},
+    "start_from": {"default": None, "help": "Trial whose weights larger configurations start from."},
+    "ensemble": {"type": int, "default": 1, "help": "Also average the best so many."},
+    "seed": {"type": int, "default": 0, "help": "Of weights and order."},
+    "budget": {"type": float, "default": 3600.0, "help": "Seconds per configuration."},
+    "artifacts_dir": {"default": "artifacts", "help": "Where trials are kept."},
+}  # fmt: skip
+
+
+def _options(function: F) -> F:
+    """Add every option under its name with underscores and with hyphens."""
+    for name, about in reversed(_SEED_OPTIONS.items()):
+        names = [f"--{name}", f"--{name.replace('_', '-')}"] if "_" in name else [f"--{name}"]
+        function = click.option(*names, name, show_default=about.get("default") is not None, **about)(
+            function
+        )
+    return function
+
+
+@click.command("parsl-autoencoder", context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="parsl-autoencoder")
+@_options
+@click.option("--inline", is_flag=True, help="Run in this process, one by one.")
+@click.option("--parsl-config", type=str, help="Python file that defines 'config'.  [default: local workers]")
+def command(inline: bool, parsl_config: str | None, **given: Any) -> int:
+    """Try hidden-layer architectures at a fixed width of the code, in parallel, and tell the best.
+
+    Running the same command again repeats nothing.
+    """
+    plan = _plan(given)
+    study = plan.studies[0]
+    click.echo(f"{study.max_trials} configurations")
+    results = Results(Path(given["output_dir"]), f"hyperparam_trials_latent{given['latent_dim']}")
+    spec = FolderSpec(given, given["artifacts_dir"], given["output_dir"], parsl_config)
+    local = not inline and parsl_config is None
+    result = session.carry_out(
+        spec,
+        plan,
+        results,
+        local=local,
+        inline=inline,
+        report=lambda result: _report(result, results, given),
+    )
+    return exit_code(result)
+
+
+def _plan(given: dict[str, Any]) -> RunPlan:
+    raw = {name: given[name] for name in ("data_path", "split", "folds")}
+    problem = bind_problem(TASK, {k: v for k, v in raw.items() if v is not None}, "--data_path")
+    dims = _widths(given["hidden_dims_search"])
+    if given["max_layers"] < 1:
+        raise SpecError(f"--max_layers: {given['max_layers']} must be at least 1")
+    texts = ["-".join(map(str, one)) for one in architectures(dims, given["max_layers"])]
+    params = {name: given[name] for name in _PARAMS}
+    complete = [
+        TASK.complete(problem.problem, "autoencoder", params | {"hidden_dims": text}, "options")
+        for text in texts
+    ]
+    study = StudyPlan(
+        problem.pid,
+        given["data_path"] or "made-up class periods",
+        "autoencoder",
+        complete[0],
+        Space(),
+        given["budget"],
+        len(texts),
+        given["batch_trials"],
+        derive_seed("study", given["seed"], problem.pid, "autoencoder"),
+        pruner="median" if given["prune"] else None,
+        points=tuple(Point(one, 0) for one in complete),
+    )
+    if given["search"] == "tpe":
+        space = Space({"hidden_dims": Categorical(tuple(texts))})
+        count = min(given["max_trials"], len(texts))
+        study = replace(study, space=space, max_trials=count, sampler="tpe", points=None)
+    objective = Objective("metric", metric="selection_loss")
+    return RunPlan(TASK, (problem,), (study,), objective, (ERROR, "model_params"), LimitsSpec())
+
+
+def _widths(text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise SpecError(
+            f"--hidden_dims_search: '{text}' must be widths above 0 with commas, such as 16,32,64"
+        )
+    return [int(part) for part in parts]
+
+
+def _report(result: Any, results: Results, given: dict[str, Any]) -> None:
+    from parsl_optuna.report import architectures as told  # noqa: PLC0415
+    from parsl_optuna.report import tables as aggregate  # noqa: PLC0415
+    from parsl_optuna.report.plots import convergence  # noqa: PLC0415
+
+    study = result.studies[0]
+    store = ArtifactStore(Path(given["artifacts_dir"]))
+    tested = told.tested(study, store)
+    for trial_id, reason in told.failures(study):
+        session.warn(f"{trial_id}: {reason}")
+    if not tested:
+        return
+    paths = told.write(tested, Path(given["output_dir"]), given)
+    convergence(aggregate.read(results.table).to_pandas(), results.picture)
+    paths.append(("Convergence", results.picture))
+    console = Console()
+    for line in told.summary(tested, given, paths):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)

@@ -1,0 +1,189 @@
+"""``parsl-optuna estimate``: the LLC of a problem, with nothing to tune."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from parsl_optuna.cli import options
+from parsl_optuna.core.clock import utc_now
+from parsl_optuna.core.errors import SpecError, nearest
+from parsl_optuna.core.load import assign, read_yaml
+from parsl_optuna.core.records import Asked, Manifest
+from parsl_optuna.report.live import duration
+from parsl_optuna.store.artifacts import ArtifactStore
+from parsl_optuna.store.atomic import write_bytes
+from parsl_optuna.store.layout import Results
+from parsl_optuna.store.progress import reports
+from parsl_optuna.study.plan.resolve import ProblemPlan, bind_problem
+from parsl_optuna.tasks.base import Task, resolve_task
+
+_METHOD = "auto"
+
+
+@click.command("estimate")
+@click.option(
+    "--problem",
+    "source",
+    required=True,
+    metavar="FILE|PRESET",
+    help="YAML file with one problem or a list 'problems', or the name of a model preset.",
+)
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set a key of the problem, e.g. overrides.data.n_data=1000.",
+)
+@click.option(
+    "--kernel", default="langevin", show_default=True, help="langevin, hmc (exact) or sgld (minibatches)."
+)
+@click.option("--error", "relative_error", default=0.005, show_default=True, help="Standard error over LLC.")
+@click.option("--budget", default=60.0, show_default=True, help="Seconds per problem.")
+@click.option("--seed", default=0, show_default=True, help="Replicate number.")
+@options.artifacts_dir
+@options.results_dir
+@options.as_json
+def command(
+    source: str,
+    assignments: tuple[str, ...],
+    kernel: str,
+    relative_error: float,
+    budget: float,
+    seed: int,
+    artifacts_dir: str | None,
+    results_dir: str | None,
+    as_json: bool,
+) -> int:
+    """Estimate the local learning coefficient; step size, burn-in and length are found.
+
+    Runs in this process until the standard error is small enough or the budget is used up. The same
+    command again reads what is there. Leaves with 1 unless every status is ok.
+    """
+    from parsl_optuna.worker import execute as worker  # noqa: PLC0415
+
+    if not budget > 0:
+        raise SpecError(f"--budget {budget} must be above 0")
+    task = resolve_task("llc")
+    store, results = (
+        ArtifactStore(Path(artifacts_dir or "artifacts")),
+        Results(Path(results_dir or "results")),
+    )
+    store.check_writable()
+    asked = {"kernel": kernel, "relative_error": relative_error}
+    problems = [bind_problem(task, raw, where) for raw, where in _problems(source, assignments)]
+    params = task.complete({}, _METHOD, asked, "estimate")
+    outcomes = []
+    for problem in problems:
+        manifest = Manifest(task.name, task.version, "trial", problem.pid, _METHOD, params, seed, budget)
+        _announce(store, task, problem, manifest)
+        names = (manifest.pid, _METHOD, manifest.trial_id)
+        with _progress(store.paths.progress(*names), problem.label):
+            outcome = worker.execute(str(store.paths.root), *names, {})
+        picture = results.root / f"estimate_{manifest.trial_id}.png"
+        drawn = _draw(store.paths.files(*names) / "trace.npz", outcome, picture)
+        outcomes.append(outcome | {"problem": problem.label, "picture": str(picture) if drawn else None})
+        if not as_json:
+            _tell(outcomes[-1])
+    if as_json:
+        click.echo(json.dumps(outcomes, indent=2))
+    return 0 if all(outcome.get("status") == "ok" for outcome in outcomes) else 1
+
+
+def _problems(source: str, assignments: tuple[str, ...]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield problems as written, each with its place."""
+    from parsl_optuna.tasks.llc.problem.spec import preset_names  # noqa: PLC0415
+
+    if source in preset_names("model"):
+        found: list[tuple[Any, str]] = [({"model": source}, f"--problem {source}")]
+    elif Path(source).is_file():
+        data = read_yaml(Path(source))
+        listed = data.get("problems", [data])
+        if not isinstance(listed, list) or not listed:
+            raise SpecError(f"{source} $.problems: must be a list of at least one problem")
+        found = [(raw, f"{source} $.problems[{index}]") for index, raw in enumerate(listed)]
+    else:
+        hint = nearest(source, preset_names("model"))
+        raise SpecError(f"--problem {source}: neither a file nor a preset; {hint}")
+    for raw, where in found:
+        if not isinstance(raw, Mapping):
+            raise SpecError(f"{where}: must be a mapping, got {raw!r}")
+        problem = dict(raw)
+        for text in assignments:
+            assign(problem, text)
+        yield problem, where
+
+
+def _announce(store: ArtifactStore, task: Task, problem: ProblemPlan, manifest: Manifest) -> None:
+    store.put_problem(task.name, task.version, problem.problem, problem.label)
+    store.put_manifest(manifest, Asked(None, utc_now(), "fixed"))
+
+
+@contextmanager
+def _progress(path: Path, label: str) -> Iterator[None]:
+    """Show the running estimate on a terminal."""
+    console, ended = Console(stderr=True), threading.Event()
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(f"{label}: preparing and warming up") as status:
+
+        def follow() -> None:
+            while not ended.wait(0.5):
+                told = reports(path) if path.exists() else []
+                if told:
+                    now = told[-1].metrics
+                    status.update(f"{label}: LLC {now['llc_hat']:.4g} after {now['draws']} draws per chain")
+
+        thread = threading.Thread(target=follow, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+
+def _draw(trace: Path, outcome: Mapping[str, Any], picture: Path) -> bool:
+    """Draw the picture of an estimate; return whether there was something to draw."""
+    if not trace.exists() or outcome.get("llc_hat") is None:
+        return False
+    import numpy as np  # noqa: PLC0415
+
+    from parsl_optuna.report.plots import estimate_picture  # noqa: PLC0415
+
+    with np.load(trace, allow_pickle=False) as arrays:
+        excess, controlled, distance = (arrays[name] for name in ("excess", "controlled", "distance"))
+    drawn = estimate_picture(excess, controlled, distance, outcome["llc_hat"], outcome["se_hat"] or 0.0)
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(picture, drawn)
+    return True
+
+
+def _tell(outcome: Mapping[str, Any]) -> None:
+    name = outcome["problem"]
+    if outcome.get("llc_hat") is None:
+        click.echo(f"{name}: {outcome['state']}: {outcome['reason']}")
+        return
+    error = "" if outcome["se_hat"] is None else f" ± {outcome['se_hat']:.2g}"
+    click.echo(f"{name}: LLC {outcome['llc_hat']:.5g}{error} in {duration(outcome['runtime_sec'])}")
+    reason = outcome.get("status_reason")
+    click.echo(f"  status   {outcome['status']}" + (f": {reason}" if reason else ""))
+    seen = outcome["diagnostics"]
+    click.echo(
+        f"  checks   R-hat {seen['rhat']:.3f} · ESS {seen['ess']:.0f} · "
+        f"virial/dim {seen['virial_ratio']:.3f} · variance/mean {seen['variance_over_mean']:.2f}"
+    )
+    if seen["control_gain"] > 1.0:
+        click.echo(f"  controls worth {seen['control_gain']:.3g} times as many draws")
+    click.echo(f"  trial    {outcome['pid']} {outcome['trial_id']}")
+    if outcome["picture"]:
+        click.echo(f"  picture  {outcome['picture']}")

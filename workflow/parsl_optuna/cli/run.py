@@ -1,0 +1,97 @@
+"""``parsl-optuna run``: tune every (problem, method) of a configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from parsl_optuna.cli import options, session
+from parsl_optuna.store.atomic import write_bytes, write_json
+from parsl_optuna.store.layout import Results
+from parsl_optuna.study.plan.tuning import load_run, plan_run
+
+
+@click.command("run")
+@options.config
+@options.assignments
+@options.backend
+@options.budgets
+@options.artifacts_dir
+@options.results_dir
+def command(
+    config: Path,
+    assignments: tuple[str, ...],
+    local: bool,
+    parsl_config: str | None,
+    inline: bool,
+    artifacts_dir: str | None,
+    results_dir: str | None,
+    **budgets: Any,
+) -> int:
+    """Tune every (problem, method) of a configuration.
+
+    Values on the command line win over the file's. Running the same command again goes on where the
+    last one stopped, and repeats nothing.
+    """
+    spec = options.with_budgets(load_run(config, assignments), **budgets)
+    spec = options.with_folders(spec, artifacts_dir, results_dir, parsl_config)
+    plan = plan_run(spec, str(config))
+    results = Results(Path(spec.results_dir))
+    result = session.carry_out(
+        spec,
+        plan,
+        results,
+        local=local,
+        inline=inline,
+        report=lambda result: report(plan, result, results),
+    )
+    return exit_code(result)
+
+
+def exit_code(result: Any) -> int:
+    """Return 130 for an interrupted run, 1 when a study has nothing to show, else 0."""
+    if result.interrupted:
+        return 130
+    return 1 if result.failures or any(not t.successes for t in result.studies) else 0
+
+
+def report(plan: Any, result: Any, results: Results) -> None:
+    """Write the best points and pictures of a run, and print what people want to know."""
+    from parsl_optuna.report import tables as aggregate  # noqa: PLC0415
+    from parsl_optuna.report.best import best_points, best_tables  # noqa: PLC0415
+
+    points = best_points(result)
+    write_json(results.best, {"studies": points})
+    rows = aggregate.read(results.table).to_pandas()
+    if result.n_started or not results.picture.exists():
+        from parsl_optuna.report.plots import convergence  # noqa: PLC0415
+
+        convergence(rows, results.picture)
+        for trials in (one for one in result.studies if one.search is not None):
+            path = results.study(plan.task.name, trials.study.pid, trials.study.method)
+            write_bytes(path, trials.search.pickled())
+    console = Console()
+    for table in best_tables(points):
+        console.print(table)
+    for problem in plan.problems:
+        trusted = result.references.get(problem.pid)
+        if problem.pid in result.failures:
+            session.warn(f"{problem.label} ({problem.pid}): {result.failures[problem.pid]}")
+        elif trusted is not None and not trusted.is_trusted:
+            reason = f"{trusted.status}: {trusted.status_reason}"
+            session.warn(f"{problem.label} ({problem.pid}): its reference is not to be trusted, {reason}")
+    for trials in result.studies:
+        if trials.stopped or not trials.successes:
+            reason = trials.stopped or f"no trial succeeded, the last one: {_last_reason(trials)}"
+            session.warn(f"{trials.study.label}, {trials.study.method}: {reason}")
+    console.print(f"{len(rows)} trials, {result.n_started} references and trials run by this command")
+    console.print(f"table    {results.table}", soft_wrap=True)
+    console.print(f"picture  {results.picture}", soft_wrap=True)
+
+
+def _last_reason(trials: Any) -> str:
+    reasons = [entry.outcome.reason for entry in trials.ended.values() if entry.outcome.reason]
+    return reasons[-1] if reasons else "there was none"

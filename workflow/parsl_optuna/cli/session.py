@@ -1,0 +1,168 @@
+"""One run from plan to files, for the commands that run something."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+
+from parsl_optuna.core.errors import SpecError
+from parsl_optuna.core.load import dump_yaml
+from parsl_optuna.execution.backend import Executor
+from parsl_optuna.report.live import Progress
+from parsl_optuna.store.artifacts import ArtifactStore
+from parsl_optuna.store.atomic import write_bytes
+from parsl_optuna.store.layout import Results
+from parsl_optuna.store.lease import Lease
+
+if TYPE_CHECKING:
+    from parsl_optuna.core.spec import FixedSpec, FolderSpec, RunSpec, SweepSpec
+    from parsl_optuna.study.driver import Driver, RunResult
+    from parsl_optuna.study.plan.tuning import RunPlan
+
+    AnySpec = RunSpec | FixedSpec | SweepSpec | FolderSpec
+
+
+def choose_executor(spec: AnySpec, longest_sec: float, *, local: bool, inline: bool) -> Executor:
+    """Return the backend that the options ask for; nothing is started yet.
+
+    Args:
+        spec: The configuration; its ``parsl_config`` counts unless an option says otherwise.
+        longest_sec: How long a trial may take, all in all.
+        local: Whether ``--local`` is given.
+        inline: Whether ``--inline`` is given.
+
+    Raises:
+        SpecError: None or several are asked for, or the Parsl file is no good.
+    """
+    if local + inline + (spec.parsl_config is not None and not (local or inline)) != 1:
+        raise SpecError("where should trials run? give one of --local, --parsl-config FILE, --inline")
+    if inline:
+        from parsl_optuna.execution.inline import InlineExecutor  # noqa: PLC0415
+
+        return InlineExecutor()
+    from parsl_optuna.execution import apps  # noqa: PLC0415
+
+    run_dir = Path(spec.results_dir).resolve() / "runinfo"
+    if local:
+        return apps.ParslExecutor(lambda: apps.local_config(run_dir))
+    path, cluster = Path(str(spec.parsl_config)), spec.cluster
+    if cluster.trial_sec is None and longest_sec < cluster.walltime_sec:
+        cluster = replace(cluster, trial_sec=longest_sec)
+    apps.file_config(path, cluster)  # a mistake in it is told before anything is written
+    return apps.ParslExecutor(lambda: apps.file_config(path, cluster))
+
+
+def longest_sec(plan: RunPlan) -> float:
+    """Return how long a reference or trial of *plan* may take, its grace included."""
+    budgets = [study.budget_sec for study in plan.studies]
+    budgets += [problem.reference.budget_sec for problem in plan.problems if problem.reference]
+    return max(budgets) + plan.limits.grace_sec
+
+
+def _nothing_more(result: RunResult) -> None:
+    """Report nothing."""
+
+
+def carry_out(
+    spec: AnySpec,
+    plan: RunPlan,
+    results: Results,
+    *,
+    local: bool,
+    inline: bool,
+    report: Callable[[RunResult], None] = _nothing_more,
+) -> RunResult:
+    """Run a plan where the options say and write its table, as the only driver of these results.
+
+    Args:
+        spec: The configuration, written beside the results.
+        plan: What it comes to.
+        results: Where the results go.
+        local: Whether ``--local`` is given.
+        inline: Whether ``--inline`` is given.
+        report: What else to write while the results are held.
+    """
+    store = ArtifactStore(Path(spec.artifacts_dir))
+    executor = choose_executor(spec, longest_sec(plan), local=local, inline=inline)
+    store.check_writable()
+    with Lease(results.lease):
+        write_config(asdict(spec), results)
+        result = run_plan(plan, store, executor)
+        save(plan, result, results)
+        report(result)
+        store.keep_indexes()
+    return result
+
+
+def run_plan(plan: RunPlan, store: ArtifactStore, executor: Executor) -> RunResult:
+    """Drive a plan to its end, with progress on stderr.
+
+    The first Ctrl-C lets what runs finish, the second one leaves at once.
+    """
+    from parsl_optuna.study.driver import Driver  # noqa: PLC0415  Optuna is not needed for --help
+
+    with Progress(Console(stderr=True)) as progress:
+        driver = Driver(plan, store, executor, progress.show)
+        restore = _on_interrupt(driver)
+        try:
+            return driver.run()
+        finally:
+            restore()
+            executor.close()
+
+
+def save(plan: RunPlan, result: RunResult, results: Results) -> None:
+    """Write the table of all ended trials."""
+    from parsl_optuna.report import tables as aggregate  # noqa: PLC0415
+
+    entries = [
+        aggregate.Entry(
+            e.manifest,
+            e.asked,
+            e.outcome,
+            e.objectives,
+            trials.trusted.get(e.manifest.pid),
+            trials.study.label_at(e.manifest.pid),
+        )
+        for trials in result.studies
+        for e in trials.runs.values()
+    ]
+    aggregate.write(aggregate.table(entries, plan.task), results.table)
+
+
+def write_config(data: Mapping[str, Any], results: Results) -> None:
+    """Write the resolved configuration beside the results."""
+    write_bytes(results.config, dump_yaml(data).encode())
+
+
+def warn(text: str) -> None:
+    """Print a warning on stderr."""
+    click.echo(f"warning: {text}", err=True)
+
+
+def _on_interrupt(driver: Driver) -> Callable[[], None]:
+    """Drain on the first Ctrl-C, leave on the second and on SIGTERM; return a function that undoes this."""
+
+    def drain(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        driver.stop()
+        click.echo("stopping: what runs is finished; Ctrl-C again leaves at once", err=True)
+
+    former = {
+        signal.SIGINT: signal.signal(signal.SIGINT, drain),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, signal.default_int_handler),
+    }
+
+    def restore() -> None:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+    return restore

@@ -1,0 +1,36 @@
+"""``parsl-optuna show``: everything stored under an id."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from parsl_optuna.cli import options
+from parsl_optuna.core.errors import SpecError
+from parsl_optuna.store.artifacts import ArtifactStore
+from parsl_optuna.store.atomic import read_json
+
+
+@click.command("show")
+@click.argument("identifier", metavar="ID")
+@options.artifacts_dir
+def command(identifier: str, artifacts_dir: str | None) -> None:
+    """Print everything known of a problem (p_…) or trial (r_…), as JSON."""
+    store = ArtifactStore(Path(artifacts_dir or "artifacts"))
+    click.echo(json.dumps(_find(store, identifier), indent=2, ensure_ascii=False))
+
+
+def _find(store: ArtifactStore, identifier: str) -> dict[str, Any]:
+    if identifier.startswith("p_"):
+        problem = store.problem(identifier)
+        if problem is not None:
+            return problem | {"reference": read_json(store.paths.reference(identifier))}
+    for path in sorted(store.paths.runs.glob(f"*/*/{identifier}/manifest.json")):
+        manifest = read_json(path)
+        return {"manifest": manifest, "metrics": read_json(path.with_name("metrics.json"))}
+    raise SpecError(
+        f"'{identifier}': no such problem or trial in {store.paths.root}; see parsl-optuna status"
+    )

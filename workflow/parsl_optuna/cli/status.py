@@ -1,0 +1,56 @@
+"""``parsl-optuna status``: counts from the artifacts, without Optuna, Parsl or torch."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from parsl_optuna.cli import options
+from parsl_optuna.core.errors import CorruptArtifact
+from parsl_optuna.store.artifacts import ArtifactStore
+from parsl_optuna.store.atomic import read_json
+
+
+@click.command("status")
+@options.artifacts_dir
+@options.as_json
+def command(artifacts_dir: str | None, as_json: bool) -> None:
+    """Count references and trials in the artifacts, by problem, method and state."""
+    store = ArtifactStore(Path(artifacts_dir or "artifacts"))
+    lines = [line for pid in store.problem_ids() for line in _problem(store, pid)]
+    if as_json:
+        click.echo(json.dumps(lines, indent=2))
+        return
+    if not lines:
+        click.echo(f"{store.paths.root}: no problems yet")
+    for line in lines:
+        states = ", ".join(f"{count} {state}" for state, count in sorted(line["states"].items()))
+        click.echo(f"{line['pid']}  {line['problem']:32}  {line['method']:6}  {states}")
+
+
+def _problem(store: ArtifactStore, pid: str) -> list[dict]:
+    problem = store.problem(pid)
+    if problem is None:
+        return []
+    reference = read_json(store.paths.reference(pid))
+    word = "no reference" if reference is None else f"reference {reference.get('status')}"
+    lines = [{"pid": pid, "problem": problem["label"], "method": "", "states": {word: 1}}]
+    for method in store.methods(pid):
+        counts: Counter[str] = Counter()
+        for folder in sorted(store.paths.trials(pid, method).iterdir()):
+            counts[_state(folder)] += 1
+        lines.append({"pid": pid, "problem": problem["label"], "method": method, "states": dict(counts)})
+    return lines
+
+
+def _state(folder: Path) -> str:
+    if not (folder / "manifest.json").exists():
+        return "empty"
+    try:
+        metrics = read_json(folder / "metrics.json")
+    except CorruptArtifact:
+        return "corrupt"
+    return "unfinished" if metrics is None else str(metrics.get("state"))

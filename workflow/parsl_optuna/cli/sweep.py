@@ -1,0 +1,136 @@
+"""``parsl-optuna sweep``: run a W&B sweep file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from parsl_optuna.cli import options, session
+from parsl_optuna.cli.run import exit_code, report
+from parsl_optuna.core.errors import WorkflowError
+from parsl_optuna.core.load import assign, structure
+from parsl_optuna.core.resources import ClusterSpec
+from parsl_optuna.core.spec import SweepSpec
+from parsl_optuna.report.live import duration
+from parsl_optuna.store.artifacts import ArtifactStore
+from parsl_optuna.store.layout import Results
+from parsl_optuna.study.plan.sweep.file import read_sweep, sources
+from parsl_optuna.study.plan.sweep.plan import SweepPlan, plan_sweep
+
+_TABLE = "sweep_runs"
+
+
+@click.command("sweep")
+@click.argument("file", type=click.Path(path_type=Path))
+@options.backend
+@click.option("--task", help="Task that the program stands for.  [default: run the program itself]")
+@click.option("--count", type=int, help="Runs at most.  [default: run_cap of the file]")
+@click.option("--batch-size", type=int, help="Runs in flight per problem.  [default: 32]")
+@click.option("--budget", type=float, help="Seconds per run.  [default: 36000]")
+@click.option("--seed", type=int, help="Of random points and searches.  [default: 42]")
+@click.option("--sampler", help="Optuna's sampler for method bayes.  [default: tpe]")
+@click.option("--objectives", help="Metrics to minimise besides the sweep's own, comma-separated.")
+@click.option("--no-fold", is_flag=True, help="Run points that differ in parameters without effect only.")
+@click.option("--dry-run", is_flag=True, help="Say what would run; start nothing, write nothing.")
+@options.assignments
+@options.artifacts_dir
+@options.results_dir
+def command(
+    file: Path,
+    assignments: tuple[str, ...],
+    local: bool,
+    parsl_config: str | None,
+    inline: bool,
+    no_fold: bool,
+    dry_run: bool,
+    artifacts_dir: str | None,
+    results_dir: str | None,
+    objectives: str | None,
+    **given: Any,
+) -> int | None:
+    """Run a W&B sweep file: grid, random or bayes, of any program or of a task of this package.
+
+    The program needs no account: what it gives to wandb.log is read on the spot. Running the same
+    command again goes on where the last one stopped.
+    """
+    spec = _spec(file, assignments, {**given, "objectives": objectives, "fold": not no_fold})
+    spec = options.with_folders(spec, artifacts_dir, results_dir or f"results/{file.stem}", parsl_config)
+    best = {folder: _best(Path(folder)) for folder in sources(file)}
+    sweep = read_sweep(file, {folder: values for folder, values in best.items() if values})
+    bound = plan_sweep(sweep, spec, f"{file} $")
+    for line in _head(bound):
+        click.echo(line)
+    if dry_run:
+        for line in _forecast(bound, ArtifactStore(Path(spec.artifacts_dir))):
+            click.echo(line)
+        return None
+    results = Results(Path(spec.results_dir), _TABLE)
+    return exit_code(
+        session.carry_out(
+            spec,
+            bound.plan,
+            results,
+            local=local,
+            inline=inline,
+            report=lambda result: report(bound.plan, result, results),
+        )
+    )
+
+
+def _spec(file: Path, assignments: tuple[str, ...], given: Mapping[str, Any]) -> SweepSpec:
+    """Return the options as a record; ``--set`` reaches its keys, those of ``cluster`` alone too."""
+    data: dict[str, Any] = {"file": str(file)}
+    names = {"budget": "budget_sec"}
+    data |= {names.get(name, name): value for name, value in given.items() if value is not None}
+    if given.get("objectives"):
+        data["objectives"] = [name.strip() for name in given["objectives"].split(",")]
+    cluster = {entry.name for entry in fields(ClusterSpec)}
+    for text in assignments:
+        assign(data, f"cluster.{text}" if text.partition("=")[0] in cluster else text)
+    spec = structure(SweepSpec, data, "--set $")
+    return replace(spec, file=str(file))
+
+
+def _best(folder: Path) -> Mapping[str, Any] | None:
+    """Return the hyperparameters of the best run in a results folder; None without one."""
+    from parsl_optuna.report import tables as aggregate  # noqa: PLC0415
+
+    try:
+        rows = aggregate.read(Results(folder, _TABLE).table).to_pandas()
+    except WorkflowError:
+        return None
+    good = rows[(rows["state"] == "ok") & rows["objective"].notna()]
+    if good.empty:
+        return None
+    best = good.sort_values(["objective", "trial_id"]).iloc[0]
+    return json.loads(best["hyperparams_json"])
+
+
+def _head(bound: SweepPlan) -> list[str]:
+    lines = list(bound.notes)
+    if bound.n_written is not None:
+        folded = f", {bound.n_points} after folding away parameters without effect (--no-fold keeps them)"
+        lines.insert(0, f"{bound.n_written} points{folded if bound.n_points != bound.n_written else ''}")
+    return lines
+
+
+def _forecast(bound: SweepPlan, store: ArtifactStore) -> list[str]:
+    """Say what would run and what it would cost, by the runs that there are."""
+    from parsl_optuna.study.forecast import forecast  # noqa: PLC0415
+
+    entries = forecast(bound.plan, store)
+    lines = [entry.text() for entry in entries]
+    cached, missing = sum(entry.cached for entry in entries), sum(entry.missing for entry in entries)
+    limit = duration(sum(entry.missing * entry.budget_sec for entry in entries))
+    lines.append(f"{cached} there already, {missing} to run, at most {limit} of worker time")
+    if cached and missing:
+        mean = sum((entry.mean_sec or 0.0) * entry.cached for entry in entries) / cached
+        lines.append(
+            f"about {duration(missing * mean)} of worker time, as the {cached} took {mean:.3g} s each"
+        )
+    return lines

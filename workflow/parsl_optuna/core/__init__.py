@@ -1,0 +1,1 @@
+"""Records, identity, configuration and errors: what every other room shares."""

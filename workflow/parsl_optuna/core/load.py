@@ -1,0 +1,273 @@
+"""YAML and plain mappings into typed records; the only place that imports yaml or cattrs.
+
+Unknown keys are errors with the nearest valid name, and all errors are told at once, each with its path.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import cattrs
+import yaml
+from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
+from cattrs.gen import make_dict_structure_fn
+
+from parsl_optuna.core.errors import SpecError, nearest
+
+T = TypeVar("T")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2 scalars: ``1e-3`` is a number; ``no``, ``on`` and dates are strings."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.rsplit(":", 1)[-1] in ("null", "merge")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+    ),
+    list("-+0123456789."),
+)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what either version of YAML would not read as a string."""
+
+
+_Dumper.yaml_implicit_resolvers = {
+    first: _Loader.yaml_implicit_resolvers.get(first, [])
+    + yaml.SafeDumper.yaml_implicit_resolvers.get(first, [])
+    for first in {*_Loader.yaml_implicit_resolvers, *yaml.SafeDumper.yaml_implicit_resolvers}
+}
+_UNICODE_BREAKS = "\x85\u2028\u2029"
+
+
+def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    loader.flatten_mapping(node)
+    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+    repeated = sorted({str(key) for key in keys if keys.count(key) > 1})
+    if repeated:
+        place = node.start_mark
+        raise SpecError(f"line {place.line + 1}: key '{repeated[0]}' appears twice; keep one")
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
+_Loader.add_constructor(
+    "tag:yaml.org,2002:int",
+    lambda _, node: int(cast("yaml.ScalarNode", node).value),  # YAML 1.2: 010 is ten
+)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file whose top level is a mapping.
+
+    Raises:
+        SpecError: Missing, unreadable or malformed file, or another top level.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SpecError(f"{path}: no such file; give the path of a YAML file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path}: cannot be read: {error}") from error
+    try:
+        data = yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise SpecError(f"{path}: line {line}: not valid YAML: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise SpecError(f"{path}: not valid YAML: {error}") from error
+    except SpecError as error:
+        raise SpecError(f"{path}: {error}") from error
+    if data is None:
+        data = {}
+    if not isinstance(data, dict):
+        raise SpecError(f"{path}: the top level is a {type(data).__name__}; it must be a mapping")
+    return data
+
+
+def assign(data: dict[str, Any], text: str) -> None:
+    """Carry out ``key.key=value`` on plain *data*; the value is YAML.
+
+    Raises:
+        SpecError: No such form, or a key leads through something that is no mapping.
+    """
+    path, equals, value = text.partition("=")
+    *parents, last = path.split(".")
+    if not equals or not last or not all(parents):
+        raise SpecError(f"--set {text}: must be KEY=VALUE, with dots for keys inside keys")
+    try:
+        parsed = yaml.load(value, Loader=_Loader)  # noqa: S506  a SafeLoader
+    except yaml.YAMLError as error:
+        raise SpecError(f"--set {text}: the value is not valid YAML") from error
+    for name in parents:
+        data = data.setdefault(name, {})
+        if not isinstance(data, dict):
+            raise SpecError(f"--set {text}: '{name}' holds no keys")
+    data[last] = parsed
+
+
+def dump_yaml(data: Mapping[str, Any]) -> str:
+    """Write a plain mapping as YAML that `read_yaml` gives back unchanged."""
+    text = yaml.dump(dict(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    if any(mark in text for mark in _UNICODE_BREAKS):  # written as they are, these would be folded
+        text = yaml.dump(dict(data), Dumper=_Dumper, sort_keys=False, allow_unicode=False)
+    return text
+
+
+def structure(cls: type[T], data: object, where: str) -> T:
+    """Turn plain *data* into the dataclass *cls*.
+
+    Args:
+        cls: A dataclass whose fields are the allowed keys.
+        data: Plain mappings, lists and scalars.
+        where: File and key of *data*, for messages.
+
+    Raises:
+        SpecError: One line per mistake, each with its path below *where*.
+    """
+    if not isinstance(data, Mapping):
+        raise SpecError(f"{where}: must be a mapping, got {_said(data)}")
+    try:
+        return _CONVERTER.structure(data, cls)
+    except (ClassValidationError, IterableValidationError) as error:
+        lines = [f"{where}{path}: {text}" for path, text in _flatten(error, "")]
+        raise SpecError("\n".join(dict.fromkeys(lines))) from error
+    except (SpecError, KeyError, TypeError, ValueError) as error:
+        raise SpecError(f"{where}: {error}") from error
+
+
+def unstructure(record: Any) -> Any:
+    """Turn a record into plain mappings, lists and scalars, with every default spelled out."""
+    return _CONVERTER.unstructure(record)
+
+
+def _flatten(error: BaseException, path: str) -> list[tuple[str, str]]:
+    """List (path, message) for every leaf of a cattrs exception group."""
+    if isinstance(error, ClassValidationError):
+        notes, rest = error.group_exceptions()
+        found = [leaf for sub, note in notes for leaf in _flatten(sub, f"{path}.{note.name}")]
+        return found + [leaf for sub in rest for leaf in _flatten(sub, path)]
+    if isinstance(error, IterableValidationError):
+        notes, rest = error.group_exceptions()
+        found = [leaf for sub, note in notes for leaf in _flatten(sub, f"{path}[{note.index}]")]
+        return found + [leaf for sub in rest for leaf in _flatten(sub, path)]
+    if isinstance(error, ForbiddenExtraKeysError):
+        known = [field.name for field in dataclasses.fields(error.cl)]
+        return [
+            (f"{path}.{name}", f"unknown key; {nearest(name, known)}")
+            for name in sorted(error.extra_fields, key=str)
+        ]
+    if isinstance(error, KeyError):
+        return [(path, "is missing; it has no default")]
+    return [(path, str(error))]
+
+
+def _said(value: object) -> str:
+    return f"{value!r} ({type(value).__name__})"
+
+
+def _strict_float(value: object, _: type) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise SpecError(f"must be a number, got {_said(value)}")
+    return float(value)
+
+
+def _strict_int(value: object, _: type) -> int:
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not whole:
+        raise SpecError(f"must be a whole number, got {_said(value)}")
+    return int(cast("float", value))
+
+
+def _strict(kind: type, name: str) -> Any:
+    def hook(value: object, _: type) -> Any:
+        if not isinstance(value, kind):
+            raise SpecError(f"must be {name}, got {_said(value)}")
+        return value
+
+    return hook
+
+
+def _build_converter() -> cattrs.Converter:
+    converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True)
+    converter.register_structure_hook(float, _strict_float)
+    converter.register_structure_hook(int, _strict_int)
+    converter.register_structure_hook(bool, _strict(bool, "true or false"))
+    converter.register_structure_hook(str, _strict(str, "a string"))
+    converter.register_structure_hook_factory(dataclasses.is_dataclass, _record(converter))
+    converter.register_structure_hook_func(_is_optional, _optional(converter))
+    converter.register_structure_hook_func(_is_sequence, _sequence(converter))
+    converter.register_structure_hook_func(_is_literal, _literal)
+    return converter
+
+
+def _record(converter: cattrs.Converter) -> Any:
+    """Refuse anything but a mapping before cattrs looks for keys in it."""
+
+    def factory(cls: type) -> Any:
+        structure_fields = make_dict_structure_fn(cls, converter, _cattrs_forbid_extra_keys=True)
+
+        def hook(value: Any, _: type) -> Any:
+            if not isinstance(value, Mapping):
+                raise SpecError(f"must be a mapping, got {_said(value)}")
+            return structure_fields(value, cls)
+
+        return hook
+
+    return factory
+
+
+def _is_optional(cls: Any) -> bool:
+    args = getattr(cls, "__args__", ())
+    return len(args) == 2 and type(None) in args and "Union" in type(cls).__name__
+
+
+def _optional(converter: cattrs.Converter) -> Any:
+    def hook(value: object, cls: Any) -> Any:
+        (inner,) = [arg for arg in cls.__args__ if arg is not type(None)]
+        return None if value is None else converter.structure(value, inner)
+
+    return hook
+
+
+def _is_sequence(cls: Any) -> bool:
+    return getattr(cls, "__origin__", None) is tuple and cls.__args__[1:] == (Ellipsis,)
+
+
+def _sequence(converter: cattrs.Converter) -> Any:
+    """Accept only lists, so that a string is never taken for a list of its letters."""
+
+    def hook(value: object, cls: Any) -> Any:
+        if not isinstance(value, (list, tuple)):
+            raise SpecError(f"must be a list, got {_said(value)}")
+        return tuple(converter.structure(value, list[cls.__args__[0]]))
+
+    return hook
+
+
+def _is_literal(cls: Any) -> bool:
+    return "Literal" in str(getattr(cls, "__origin__", ""))
+
+
+def _literal(value: object, cls: Any) -> Any:
+    for choice in cls.__args__:
+        if value == choice and type(value) is type(choice):
+            return choice
+    raise SpecError(f"unknown value {_said(value)}; {nearest(str(value), map(str, cls.__args__))}")
+
+
+_CONVERTER = _build_converter()

@@ -1,0 +1,110 @@
+"""What runs may take: the limits of a trial, and what to ask a scheduler for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from parsl_optuna.core.errors import SpecError
+
+
+@dataclass(frozen=True)
+class LimitsSpec:
+    """The block ``limits``: what a trial may take besides its budget.
+
+    Attributes:
+        grace_sec: A trial that is so much over its budget is killed; its state is ``timeout``.
+        memory_gb: Memory of a trial in GiB; beyond, its state is ``out_of_memory``. Null: no limit.
+        prepare_sec: Time for preparing a problem.
+        checkpoint_sec: A trial that can save its progress does so this often.
+        keep_checkpoint_mb: The last checkpoint of an ended trial is kept, for a longer one to go on from, if
+            it is at most this large and its task allows that.
+    """
+
+    grace_sec: float = 30.0
+    memory_gb: float | None = None
+    prepare_sec: float = 86400.0
+    checkpoint_sec: float = 60.0
+    keep_checkpoint_mb: float = 16.0
+
+    def __post_init__(self) -> None:
+        if not self.keep_checkpoint_mb >= 0:
+            raise SpecError(f"keep_checkpoint_mb {self.keep_checkpoint_mb} must be at least 0")
+        for name in ("grace_sec", "prepare_sec", "checkpoint_sec"):
+            above_zero(name, getattr(self, name))
+        if self.memory_gb is not None:
+            above_zero("memory_gb", self.memory_gb)
+
+
+@dataclass(frozen=True)
+class ClusterSpec:
+    """The block ``cluster``: what to ask a scheduler for. A block is one job of one or more nodes.
+
+    Attributes:
+        partition: Partition or queue.
+        account: Account that is charged.
+        qos: Quality of service (SLURM).
+        walltime: Of a block, ``HH:MM:SS``.
+        nodes: Per block.
+        cores: Per node; null takes whole nodes.
+        memory_gb: Per node.
+        gpus: Per node; every worker sees one of its own.
+        workers: Per node; null is one per GPU, or else one per core.
+        max_blocks: At most so many at a time.
+        idle_sec: A block without work is given back after this time.
+        trial_sec: A block starts no trial later than this before its walltime ends; null is the
+            longest budget with its grace.
+        worker_init: Shell lines before the workers start, for modules and environments.
+        options: More lines for the head of the submit script, ``#SBATCH …`` or ``#PBS …``.
+        address: Of this machine as the nodes reach it; null tries all.
+        poll_sec: How often the scheduler is asked about blocks.
+        heartbeat_sec: Workers that are silent for six times this time are lost.
+    """
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    walltime: str = "01:00:00"
+    nodes: int = 1
+    cores: int | None = None
+    memory_gb: int | None = None
+    gpus: int = 0
+    workers: int | None = None
+    max_blocks: int = 1
+    idle_sec: float = 120.0
+    trial_sec: float | None = None
+    worker_init: str = ""
+    options: tuple[str, ...] = ()
+    address: str | None = None
+    poll_sec: float = 30.0
+    heartbeat_sec: int = 10
+
+    def __post_init__(self) -> None:
+        for name in ("nodes", "max_blocks", "idle_sec", "poll_sec", "heartbeat_sec"):
+            above_zero(name, getattr(self, name))
+        parts = self.walltime.split(":")
+        if len(parts) != 3 or not all(part.isdigit() for part in parts) or not self.walltime_sec:
+            raise SpecError(f"walltime '{self.walltime}' must be HH:MM:SS, in quotes")
+        if self.trial_sec is not None and self.trial_sec >= self.walltime_sec:
+            raise SpecError(f"trial_sec {self.trial_sec} must be below walltime {self.walltime}")
+
+    @property
+    def walltime_sec(self) -> int:
+        """The walltime in seconds."""
+        hours, minutes, seconds = (int(part) for part in self.walltime.split(":"))
+        return 3600 * hours + 60 * minutes + seconds
+
+    @property
+    def workers_per_node(self) -> int | None:
+        """How many workers to start on a node; None leaves it to the cores found there."""
+        return self.workers or self.gpus or self.cores
+
+    @property
+    def drain_sec(self) -> int | None:
+        """Age at which a block starts nothing more; None without a *trial_sec*."""
+        return None if self.trial_sec is None else max(int(self.walltime_sec - self.trial_sec), 1)
+
+
+def above_zero(name: str, value: float) -> None:
+    """Raise `SpecError` unless *value* is."""
+    if not value > 0:
+        raise SpecError(f"{name} {value} must be above 0")

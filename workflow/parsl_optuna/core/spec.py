@@ -1,0 +1,300 @@
+"""What a user asks for: the keys of a configuration file, typed, with their defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from parsl_optuna.core.errors import SpecError, nearest
+from parsl_optuna.core.objective import ERROR
+from parsl_optuna.core.resources import ClusterSpec, LimitsSpec, above_zero
+
+SAMPLERS = (
+    "tpe", "random", "grid", "gp", "cmaes", "nsgaii", "nsgaiii", "qmc", "brute_force", "partial_fixed"
+)  # fmt: skip
+"""Optuna's samplers by the names that a configuration may use."""
+
+PRUNERS = (
+    "median", "percentile", "hyperband", "successive_halving", "wilcoxon", "threshold", "patient",
+    "wandb_hyperband",
+)  # fmt: skip
+"""Pruners by the names that a configuration may use."""
+
+
+@dataclass(frozen=True)
+class OptunaSpec:
+    """The block ``optuna`` of a tuning run.
+
+    Attributes:
+        max_trials: Trials per (problem, method).
+        batch_size: Trials in flight per (problem, method).
+        hmc_budget_sec: Time for a reference.
+        method_budget_sec: Time for a trial.
+        seed: All proposals derive from it, the problem, the method and the trial's number.
+        sampler: A name of `SAMPLERS`, or a mapping of ``name`` and the sampler's own parameters.
+        pruner: A name of `PRUNERS`, or a mapping of ``name`` and the pruner's own parameters; null
+            lets every trial run to its end.
+        n_startup_trials: Random trials before TPE starts to model.
+        objective: A name (``abs``, ``huber``, ``standardised``, ``metric``) or its mapping.
+        objectives: ``error`` and metrics; more than one gives a Pareto front.
+        confirm: Fresh seeds on which the best point is run again at the end.
+        replicates: Seeds per point; its objective is their mean or median.
+        aggregate: ``mean`` or ``median``.
+        across: A point is run on every problem and judged by the ``mean``, the ``worst`` or the mean ``rank``
+            there; null tunes every problem by itself.
+        stop_after_failures: A study whose first so many trials all fail is stopped.
+        target: A study stops when its first objective is at most this.
+        patience: A study stops after so many trials without an improvement.
+        terminator: Whether Optuna's terminator may stop a study.
+        max_hours: The run asks for nothing more after this time.
+    """
+
+    max_trials: int = 200
+    batch_size: int = 32
+    hmc_budget_sec: float = 36000.0
+    method_budget_sec: float = 6000.0
+    seed: int = 42
+    sampler: Any = "tpe"
+    pruner: Any = None
+    n_startup_trials: int = 10
+    objective: Any = "abs"
+    objectives: tuple[str, ...] = (ERROR,)
+    confirm: int = 2
+    replicates: int = 1
+    aggregate: Literal["mean", "median"] = "mean"
+    across: Literal["mean", "worst", "rank"] | None = None
+    stop_after_failures: int = 10
+    target: float | None = None
+    patience: int | None = None
+    terminator: bool = False
+    max_hours: float | None = None
+
+    @property
+    def sampler_name(self) -> str:
+        """The sampler's name."""
+        return self.sampler["name"] if isinstance(self.sampler, dict) else self.sampler
+
+    @property
+    def sampler_params(self) -> dict[str, Any]:
+        """The sampler's own parameters."""
+        params = dict(self.sampler) if isinstance(self.sampler, dict) else {}
+        params.pop("name", None)
+        return params
+
+    @property
+    def pruner_name(self) -> str | None:
+        """The pruner's name; None without one."""
+        return self.pruner["name"] if isinstance(self.pruner, dict) else self.pruner
+
+    @property
+    def pruner_params(self) -> dict[str, Any]:
+        """The pruner's own parameters."""
+        params = dict(self.pruner) if isinstance(self.pruner, dict) else {}
+        params.pop("name", None)
+        return params
+
+    def __post_init__(self) -> None:
+        _named("sampler", self.sampler, SAMPLERS, "{name: tpe, multivariate: true}")
+        if self.pruner is not None:
+            _named("pruner", self.pruner, PRUNERS, "{name: median, n_startup_trials: 5}")
+        for name in ("patience", "max_hours"):
+            if getattr(self, name) is not None:
+                above_zero(name, getattr(self, name))
+        if self.across is not None and self.pruner is not None:
+            raise SpecError("across does not go with a pruner: values of different problems do not compare")
+        if self.terminator and len(self.objectives) > 1:
+            raise SpecError("terminator goes with one objective only")
+        for name in ("max_trials", "batch_size", "hmc_budget_sec", "method_budget_sec", "replicates"):
+            above_zero(name, getattr(self, name))
+        for name in ("n_startup_trials", "confirm", "stop_after_failures"):
+            if getattr(self, name) < 0:
+                raise SpecError(f"{name} {getattr(self, name)} must be at least 0")
+        if not self.objectives or len(set(self.objectives)) < len(self.objectives):
+            raise SpecError(f"objectives {list(self.objectives)} must be one or more different names")
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """One entry of ``warm_start``: a table of points that other studies have tried.
+
+    Attributes:
+        table: A parquet that `aggregate` wrote, or a CSV with a column per parameter.
+        objective: Column with what is minimised.
+        method: Take them for this method only; null takes a row for the method that its column
+            ``method`` names, or for all.
+    """
+
+    table: str
+    objective: str = "objective"
+    method: str | None = None
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """A tuning configuration, ``parsl-optuna --config``.
+
+    Attributes:
+        problems: One mapping per problem, in the task's schema.
+        methods: Methods to tune; may be left out for a task that has one only.
+        task: The task; ``llc``, a name in ``workflow/parsl_optuna/tasks``, or ``module:NAME``.
+        optuna: Trials, budgets, search.
+        search_space: ``method -> parameter -> dimension or fixed value``, over the task's default.
+        enqueue: ``method -> first guesses``, each a mapping of some or all parameters.
+        warm_start: Tables of points that the search learns from and does not run.
+        reference: Hyperparameters of the reference that differ from its preset.
+        limits: Grace, memory, checkpoints.
+        cluster: What to ask a scheduler for.
+        artifacts_dir: Where trials and references are kept.
+        results_dir: Where tables are written.
+        parsl_config: Python file that defines the Parsl configuration.
+    """
+
+    problems: tuple[dict[str, Any], ...]
+    methods: tuple[str, ...] = ()
+    task: str = "llc"
+    optuna: OptunaSpec = field(default_factory=OptunaSpec)
+    search_space: dict[str, dict[str, Any]] = field(default_factory=dict)
+    enqueue: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    warm_start: tuple[WarmStart, ...] = ()
+    reference: dict[str, Any] = field(default_factory=dict)
+    limits: LimitsSpec = field(default_factory=LimitsSpec)
+    cluster: ClusterSpec = field(default_factory=ClusterSpec)
+    artifacts_dir: str = "artifacts"
+    results_dir: str = "results"
+    parsl_config: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.problems:
+            raise SpecError("problems is empty; name at least one")
+        _distinct("methods", self.methods)
+
+
+@dataclass(frozen=True)
+class SamplerSpec:
+    """One sampler of a fixed-hyperparameter run.
+
+    Attributes:
+        name: The method.
+        overrides: Hyperparameters that differ from its preset.
+        seeds: Replicates.
+        best_from: Results folder of a tuning run; its best point of this problem and method is
+            used, *overrides* on top.
+    """
+
+    name: str
+    overrides: dict[str, Any] = field(default_factory=dict)
+    seeds: tuple[int, ...] = (0,)
+    best_from: str | None = None
+
+
+@dataclass(frozen=True)
+class FixedSpec:
+    """A production configuration, ``parsl-llc --config``: every problem with every sampler.
+
+    Attributes:
+        problems: One mapping per problem, in the task's schema.
+        samplers: Methods with their hyperparameters.
+        task: The task.
+        budget_sec: Time per run.
+        batch_size: Runs in flight per (problem, sampler).
+        limits: Grace, memory, checkpoints.
+        cluster: What to ask a scheduler for.
+        artifacts_dir: Where runs are kept.
+        results_dir: Where the table is written.
+        parsl_config: Python file that defines the Parsl configuration.
+    """
+
+    problems: tuple[dict[str, Any], ...]
+    samplers: tuple[SamplerSpec, ...]
+    task: str = "llc"
+    budget_sec: float = 36000.0
+    batch_size: int = 32
+    limits: LimitsSpec = field(default_factory=LimitsSpec)
+    cluster: ClusterSpec = field(default_factory=ClusterSpec)
+    artifacts_dir: str = "artifacts"
+    results_dir: str = "results"
+    parsl_config: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.problems or not self.samplers:
+            raise SpecError("problems and samplers must name at least one each")
+        above_zero("budget_sec", self.budget_sec)
+        above_zero("batch_size", self.batch_size)
+
+
+@dataclass(frozen=True)
+class SweepSpec:
+    """How to run a W&B sweep file, ``parsl-optuna sweep``.
+
+    Attributes:
+        file: The sweep file.
+        task: Task that the program stands for; null runs the program itself.
+        count: At most so many runs; null takes the file's ``run_cap``.
+        batch_size: Runs in flight per problem.
+        budget_sec: Time per run.
+        seed: Of random points and searches.
+        sampler: Of a bayes sweep, a name of `SAMPLERS`.
+        objectives: Metrics to minimise, the leading one is the sweep's own; null takes the task's.
+        fold: Whether parameters without effect are folded away.
+        max_hours: Nothing more is started after this time.
+        limits: Grace, memory, checkpoints.
+        cluster: What to ask a scheduler for.
+        artifacts_dir: Where runs are kept.
+        results_dir: Where the table is written.
+        parsl_config: Python file that defines the Parsl configuration.
+    """
+
+    file: str
+    task: str | None = None
+    count: int | None = None
+    batch_size: int = 32
+    budget_sec: float = 36000.0
+    seed: int = 42
+    sampler: str = "tpe"
+    objectives: tuple[str, ...] | None = None
+    fold: bool = True
+    max_hours: float | None = None
+    limits: LimitsSpec = field(default_factory=LimitsSpec)
+    cluster: ClusterSpec = field(default_factory=ClusterSpec)
+    artifacts_dir: str = "artifacts"
+    results_dir: str = "results"
+    parsl_config: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("count", "batch_size", "budget_sec", "max_hours"):
+            if getattr(self, name) is not None:
+                above_zero(name, getattr(self, name))
+        _named("sampler", self.sampler, SAMPLERS, "tpe")
+
+
+@dataclass(frozen=True)
+class FolderSpec:
+    """Where a run with a command of its own keeps things.
+
+    Attributes:
+        options: What the command was given, to be written beside the results.
+        artifacts_dir: Where trials are kept.
+        results_dir: Where tables are written.
+        parsl_config: Python file that defines the Parsl configuration.
+        cluster: What to ask a scheduler for.
+    """
+
+    options: dict[str, Any]
+    artifacts_dir: str = "artifacts"
+    results_dir: str = "results"
+    parsl_config: str | None = None
+    cluster: ClusterSpec = field(default_factory=ClusterSpec)
+
+
+def _named(key: str, value: Any, known: tuple[str, ...], example: str) -> None:
+    """Check a name, or a mapping with a name."""
+    if isinstance(value, dict) and "name" not in value:
+        raise SpecError(f"{key}: name is missing; e.g. {example}")
+    name = value["name"] if isinstance(value, dict) else value
+    if name not in known:
+        raise SpecError(f"{key}: unknown name '{name}'; {nearest(str(name), known)}")
+
+
+def _distinct(name: str, values: tuple[str, ...]) -> None:
+    if len(set(values)) < len(values):
+        raise SpecError(f"{name} {list(values)} names one twice")

@@ -1,0 +1,41 @@
+"""What a run computes on: the device, one core of the machine, and memory that stays."""
+
+from __future__ import annotations
+
+import ctypes
+
+import torch
+
+from parsl_optuna.core.errors import TaskError
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
+_LARGE_BLOCK, _KEPT = 2**25, 2**28
+
+
+def device_of(name: str) -> torch.device:
+    """Return a device by name: ``cpu``, ``cuda``, or ``auto``, a GPU where the worker has one.
+
+    Raises:
+        TaskError: A GPU is asked for where there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise TaskError("device cuda: this worker has no GPU that torch can use; take auto or cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def one_core() -> None:
+    """Compute on one core from here on, as workers do: they run beside one another."""
+    torch.set_num_threads(1)
+    keep_memory()
+
+
+def keep_memory() -> None:
+    """Let this process keep up to 256 MiB that it has freed, where its allocator is glibc's.
+
+    It would give every block of more than 128 KiB back at once, and take it again a moment later: a page
+    fault per 4 KiB, which is half of the time of a step of many chains.
+    """
+    tune = getattr(ctypes.CDLL(None), "mallopt", None)
+    if tune is not None:
+        tune(_MMAP_THRESHOLD, _LARGE_BLOCK)
+        tune(_TRIM_THRESHOLD, _KEPT)

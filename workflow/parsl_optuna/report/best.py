@@ -1,0 +1,105 @@
+"""The best points of a run: as data for ``best.json`` and as a table for people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from parsl_optuna.study.driver import RunResult
+    from parsl_optuna.study.pooling import Ended
+    from parsl_optuna.study.search.points import Trials
+
+
+def best_points(result: RunResult) -> list[dict[str, Any]]:
+    """Return one entry per study with a success, as plain data.
+
+    ``confirmed`` is the mean of the leading objective over fresh seeds: the selected value is the
+    least of many noisy ones and flatters the point, the confirmed one does not.
+    """
+    return [_point(trials) for trials in result.studies if trials.best() is not None]
+
+
+def best_tables(points: Sequence[Mapping[str, Any]]) -> list[Table]:
+    """Return one table per problem with one row per method, then one per Pareto front."""
+    tables: dict[str, Table] = {}
+    for point in points:
+        if point["pid"] not in tables:
+            title = f"Best for {point['problem']} ({point['pid']})"
+            tables[point["pid"]] = Table(title=title, title_justify="left", box=SIMPLE, pad_edge=False)
+            for name in ("method", "selected", "fresh seeds", "trial"):
+                tables[point["pid"]].add_column(name, no_wrap=True)
+            tables[point["pid"]].add_column("hyperparameters", overflow="fold", min_width=24)
+        tables[point["pid"]].add_row(
+            point["method"],
+            _number(point["objective"]),
+            _confirmed(point),
+            point["trial_id"],
+            "  ".join(f"{name}={_short(value)}" for name, value in point["varied"].items()),
+        )
+    return [*tables.values(), *(_front_table(point) for point in points if point["front"])]
+
+
+def _front_table(point: Mapping[str, Any]) -> Table:
+    title = f"Pareto front of {point['method']} for {point['problem']} ({point['pid']})"
+    table = Table(title=title, title_justify="left", box=SIMPLE, pad_edge=False)
+    names = list(point["objectives"])
+    for name in (point.get("leading", names[0]), *names[1:], "trial"):
+        table.add_column(name, no_wrap=True)
+    for member in point["front"]:
+        table.add_row(*(_number(member["objectives"][name]) for name in names), member["trial_id"])
+    return table
+
+
+def _point(trials: Trials) -> dict[str, Any]:
+    best = trials.best()
+    assert best is not None
+    again = trials.confirmations()
+    return {
+        "pid": trials.study.pid,
+        "pids": [site.pid for site in trials.study.sites],
+        "problem": trials.study.label,
+        "method": trials.study.method,
+        "trial_id": best.manifest.trial_id,
+        "objective": next(iter(best.objectives.values())),
+        "objectives": dict(best.objectives),
+        "leading": trials.leading,
+        "spread": best.spread,
+        "confirmed": fmean(again) if again else None,
+        "confirmed_se": _standard_error(again),
+        "confirmed_on": len(again),
+        "hyperparams": dict(best.manifest.hyperparams),
+        "varied": {name: best.manifest.hyperparams[name] for name in trials.study.varied},
+        "front": [_member(entry) for entry in trials.front()] if len(best.objectives) > 1 else [],
+    }
+
+
+def _member(entry: Ended) -> dict[str, Any]:
+    return {"trial_id": entry.manifest.trial_id, "objectives": dict(entry.objectives)}
+
+
+def _standard_error(values: list[float]) -> float | None:
+    if len(values) < 2:
+        return None
+    mean = fmean(values)
+    spread = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    return math.sqrt(spread / len(values))
+
+
+def _confirmed(point: Mapping[str, Any]) -> str:
+    if point["confirmed"] is None:
+        return "-"
+    return f"{_number(point['confirmed'])} (n={point['confirmed_on']})"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,98 @@
+"""Progress on the terminal: a live table, or plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from parsl_optuna.study.driver import Snapshot
+
+_LINE_EVERY_SEC = 10.0
+
+
+class Progress:
+    """Shows snapshots on stderr while a run lasts.
+
+    Args:
+        console: Where to write.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live: Live | None = None
+        self._last_line = 0.0
+        self._last_text = ""
+
+    def __enter__(self) -> Progress:
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, refresh_per_second=4, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Show a snapshot: at once on a terminal, every ten seconds elsewhere."""
+        if self._live is not None:
+            self._live.update(_table(snapshot))
+            return
+        text = headline(snapshot)
+        is_due = time.monotonic() - self._last_line >= _LINE_EVERY_SEC
+        if is_due and text != self._last_text:
+            self._last_line, self._last_text = time.monotonic(), text
+            self._console.print(text, highlight=False, soft_wrap=True)
+
+
+def headline(snapshot: Snapshot) -> str:
+    """Return one line on the whole run."""
+    ended = sum(study.ended for study in snapshot.studies)
+    total = sum(study.max_trials for study in snapshot.studies)
+    running = sum(study.running for study in snapshot.studies)
+    failed = sum(study.failed for study in snapshot.studies)
+    bests = [study.best for study in snapshot.studies if study.best is not None]
+    parts = []
+    if snapshot.references:
+        parts.append(f"references {snapshot.references_done}/{snapshot.references}")
+    parts.append(f"trials {ended}/{total} ({running} running, {failed} failed)")
+    if bests:
+        parts.append(f"best {min(bests):.4g}")
+    parts.append(f"{duration(snapshot.elapsed_sec)} elapsed")
+    if snapshot.left_sec is not None:
+        parts.append(f"about {duration(snapshot.left_sec)} left")
+    return " · ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as ``1 h 02 min``, ``3 min 04 s`` or ``5 s``."""
+    whole = max(0, round(seconds))
+    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def _table(snapshot: Snapshot) -> Table:
+    table = Table(title=headline(snapshot), title_justify="left", box=None, pad_edge=False)
+    for name in ("problem", "method", "done", "running", "failed", "best", ""):
+        table.add_column(name, justify="left" if name in ("problem", "method", "") else "right")
+    for study in snapshot.studies:
+        table.add_row(
+            study.label,
+            study.method,
+            f"{study.ended}/{study.max_trials}",
+            str(study.running),
+            str(study.failed),
+            "-" if study.best is None else f"{study.best:.4g}",
+            study.note or "",
+        )
+    return table

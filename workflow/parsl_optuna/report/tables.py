@@ -1,0 +1,224 @@
+"""Trials as one table: the schema is declared here once, and a table can be made from artifacts alone."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from parsl_optuna.core.errors import CorruptArtifact, SpecError
+from parsl_optuna.core.objective import evaluate_asked, finite, signed_error
+from parsl_optuna.core.records import Asked, Manifest, Outcome, Trusted
+from parsl_optuna.store.artifacts import ArtifactStore
+from parsl_optuna.store.atomic import write_bytes
+from parsl_optuna.tasks.base import Task, resolve_task
+
+SCHEMA_VERSION = "1"
+_VERSION_KEY = b"parsl_optuna_schema"
+_OBJECTIVES_KEY = b"parsl_optuna_objectives"
+_TYPES = {"float": pa.float64(), "int": pa.int64(), "str": pa.string(), "bool": pa.bool_()}
+_TIME = pa.timestamp("ms", tz="UTC")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row to be: a trial, its outcome, its objectives and its reference."""
+
+    manifest: Manifest
+    asked: Asked
+    outcome: Outcome
+    objectives: Mapping[str, float | None]
+    trusted: Trusted | None
+    label: str
+
+
+def table(entries: Iterable[Entry], task: Task) -> pa.Table:
+    """Return one typed row per entry, ordered by problem, method, trial number and id.
+
+    ``hyperparams``, ``diagnostics`` and, where there are any, ``metrics`` that the task did not
+    declare are structs over all keys that occur; the rest is fixed.
+    ``hyperparams_json`` holds the trial's own keys alone, with exact types.
+    """
+    ordered = sorted(entries, key=_order)
+    rows = [_row(entry, task) for entry in ordered]
+    fields = _fields(task)
+    names = next((list(entry.objectives) for entry in ordered if entry.objectives), ["error"])
+    extra = [name for name in names[1:] if name not in dict(fields)]
+    fields += [(name, pa.float64()) for name in extra]
+    columns = {name: pa.array([row.get(name) for row in rows], kind) for name, kind in fields}
+    for name in ("hyperparams", "diagnostics"):
+        columns[name] = _struct([row[name] for row in rows])
+    if any(row["metrics"] for row in rows):
+        columns["metrics"] = _struct([row["metrics"] for row in rows])
+    metadata = {_VERSION_KEY: SCHEMA_VERSION.encode(), _OBJECTIVES_KEY: json.dumps(names).encode()}
+    return pa.table(columns).replace_schema_metadata(metadata)
+
+
+def write(rows: pa.Table, path: Path) -> None:
+    """Write a table as parquet in one step."""
+    stream = io.BytesIO()
+    pq.write_table(rows, stream)
+    write_bytes(path, stream.getvalue())
+
+
+def read(path: Path) -> pa.Table:
+    """Read a table that `write` wrote.
+
+    Raises:
+        SpecError: No such file, or another schema version.
+        CorruptArtifact: Not a parquet file.
+    """
+    if not path.is_file():
+        raise SpecError(f"{path}: no such table; run parsl-optuna first, or give --results-dir")
+    try:
+        rows = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise CorruptArtifact(f"{path}: not a parquet file; run the command again to rebuild it") from error
+    version = (rows.schema.metadata or {}).get(_VERSION_KEY, b"none").decode()
+    if version != SCHEMA_VERSION:
+        raise SpecError(
+            f"{path}: has schema version {version}, this program reads {SCHEMA_VERSION}; "
+            "rebuild it with: parsl-optuna collect"
+        )
+    return rows
+
+
+def objectives_of(rows: pa.Table) -> list[str]:
+    """Return the names of the objectives that a table was made with, the leading one first."""
+    return json.loads((rows.schema.metadata or {}).get(_OBJECTIVES_KEY, b'["error"]'))
+
+
+def collect(store: ArtifactStore, task_name: str) -> list[Entry]:
+    """Read every ended trial of a task from the artifacts alone; confirmations are left out.
+
+    Objectives are computed as they were asked for when the trial ran.
+    """
+    task = resolve_task(task_name)
+    entries = []
+    for pid in store.problem_ids():
+        problem = store.problem(pid)
+        if problem is None or problem["task"] != task_name:
+            continue
+        trusted = _trusted(store, task, pid)
+        for method in store.methods(pid):
+            for manifest, asked in store.manifests(pid, method):
+                outcome = store.outcome(manifest)
+                if outcome is not None and manifest.role == "trial" and asked.by != "confirm":
+                    objectives = _objectives(task, outcome, trusted)
+                    entries.append(Entry(manifest, asked, outcome, objectives, trusted, problem["label"]))
+    return entries
+
+
+def _objectives(task: Task, outcome: Outcome, trusted: Trusted | None) -> Mapping[str, float | None]:
+    """Return the objectives of a trial; those of one that ended before its reference were not known then."""
+    if not outcome.judged_by:
+        return outcome.objectives
+    values = {**outcome.metrics, "runtime_sec": outcome.runtime_sec}
+    return evaluate_asked(outcome.judged_by, values, task.comparison, trusted)
+
+
+def _trusted(store: ArtifactStore, task: Task, pid: str) -> Trusted | None:
+    names = task.comparison
+    if names is None:
+        return None
+    return store.reference(pid, names.reference, names.reference_se)
+
+
+def _fields(task: Task) -> list[tuple[str, pa.DataType]]:
+    """Return the fixed columns; the seed contract's come first."""
+    comparison = task.comparison
+    reference = [comparison.reference, comparison.reference_se] if comparison else []
+    names = {"pid": "str", "method": "str", "trial_id": "str", "trial_number": "int", "state": "str"}
+    names |= {"reason": "str", "objective": "float", "error": "float"}
+    names |= dict(task.columns) | dict.fromkeys(reference, "float")
+    names |= {"reference_status": "str", "reference_id": "str", "runtime_sec": "float"}
+    names |= {"budget_sec": "float", "prepare_sec": "float", "seed": "int", "asked_by": "str"}
+    fields = [(name, _TYPES[kind]) for name, kind in names.items()]
+    fields += [("started", _TIME), ("ended", _TIME)]
+    return fields + [
+        (name, pa.string()) for name in ("host", "git_commit", "problem", "task", "hyperparams_json")
+    ]
+
+
+def _row(entry: Entry, task: Task) -> dict[str, Any]:
+    manifest, outcome, trusted = entry.manifest, entry.outcome, entry.trusted
+    comparison = task.comparison
+    error = signed_error(outcome.metrics, comparison, trusted)
+    row: dict[str, Any] = {
+        "pid": manifest.pid,
+        "method": manifest.method,
+        "trial_id": manifest.trial_id,
+        "trial_number": entry.asked.number,
+        "state": outcome.state.value,
+        "reason": outcome.reason,
+        "objective": next(iter(entry.objectives.values()), None),
+        "error": None if error is None else abs(error),
+        "reference_status": trusted.status if trusted else None,
+        "reference_id": trusted.trial_id if trusted else None,
+        "runtime_sec": outcome.runtime_sec,
+        "budget_sec": manifest.budget_sec,
+        "prepare_sec": outcome.prepare_sec,
+        "seed": manifest.seed,
+        "asked_by": entry.asked.by,
+        "started": datetime.fromisoformat(outcome.started),
+        "ended": datetime.fromisoformat(outcome.ended),
+        "host": outcome.host,
+        "git_commit": outcome.git_commit,
+        "problem": entry.label,
+        "task": manifest.task,
+        "hyperparams_json": json.dumps(dict(manifest.hyperparams), sort_keys=True),
+        "hyperparams": dict(manifest.hyperparams),
+        "diagnostics": _scalars(outcome.metrics.get("diagnostics", {})),
+    }
+    declared = {*task.columns, *row}
+    row["metrics"] = _scalars({name: v for name, v in outcome.metrics.items() if name not in declared})
+    row |= {name: _typed(outcome.metrics.get(name), kind) for name, kind in task.columns.items()}
+    row |= {name: finite(value) for name, value in entry.objectives.items() if name not in row}
+    if comparison is not None and trusted is not None:
+        row |= {comparison.reference: trusted.value, comparison.reference_se: trusted.se}
+    return row
+
+
+def _typed(value: Any, kind: str) -> Any:
+    if value is None:
+        return None
+    if kind == "float":
+        return finite(value)
+    return {"int": int, "str": str, "bool": bool}[kind](value)
+
+
+def _scalars(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if not isinstance(value, (dict, list))}
+
+
+def _struct(rows: list[dict[str, Any]]) -> pa.Array:
+    """Return a struct column over all keys that occur, each of the narrowest common type."""
+    names = sorted({name for row in rows for name in row})
+    if not names:
+        return pa.nulls(len(rows))
+    children = [_column([row.get(name) for row in rows]) for name in names]
+    return pa.StructArray.from_arrays(children, names=names)
+
+
+def _column(values: list[Any]) -> pa.Array:
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {bool}:
+        return pa.array(values, pa.bool_())
+    if kinds <= {int}:
+        return pa.array(values, pa.int64())
+    if kinds <= {int, float}:
+        return pa.array([None if value is None else float(value) for value in values], pa.float64())
+    return pa.array([None if value is None else str(value) for value in values], pa.string())
+
+
+def _order(entry: Entry) -> tuple[str, str, float, str]:
+    number = entry.asked.number
+    position = float("inf") if number is None else float(number)
+    return entry.manifest.pid, entry.manifest.method, position, entry.manifest.trial_id

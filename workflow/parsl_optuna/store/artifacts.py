@@ -1,0 +1,326 @@
+"""The artifacts as a store: every hit is verified, every write is atomic, nothing is overwritten."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from parsl_optuna.core import ids
+from parsl_optuna.core.errors import CorruptArtifact, StoreError
+from parsl_optuna.core.records import Asked, Manifest, Outcome, Trusted
+from parsl_optuna.store.atomic import parsed, read_bytes, read_json, write_json
+from parsl_optuna.store.checkpoint import Checkpoint
+from parsl_optuna.store.index import Index
+from parsl_optuna.store.layout import Artifacts
+
+_SEAL = "prepared.json"
+
+
+class ArtifactStore:
+    """Manifests, outcomes, references and prepared problems below one folder.
+
+    Args:
+        root: The artifacts folder; made on the first write.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.paths = Artifacts(root)
+        self._indexes: dict[tuple[str, str], Index] = {}
+
+    def check_writable(self) -> None:
+        """Raise `StoreError` unless the folder can be made and written."""
+        try:
+            self.paths.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.paths.root):
+                pass
+        except OSError as error:
+            raise StoreError(
+                f"{self.paths.root}: cannot be written: {error.strerror}; choose another --artifacts-dir"
+            ) from error
+
+    # Problems.
+
+    def put_problem(self, task: str, version: int, problem: Mapping[str, Any], label: str) -> str:
+        """Store a resolved problem; return its id.
+
+        Raises:
+            CorruptArtifact: Another problem is stored under the same id.
+        """
+        pid = ids.problem_id(task, version, problem)
+        identity = {"task": task, "task_version": version, "problem": dict(problem)}
+        stored = self.problem(pid)
+        if stored is None:
+            data = {"pid": pid, "id_version": ids.ID_VERSION, **identity, "label": label}
+            write_json(self.paths.problem(pid), data, replace=False)
+        return pid
+
+    def problem(self, pid: str) -> dict[str, Any] | None:
+        """Return the stored problem ``{task, task_version, problem, label}``, verified.
+
+        Raises:
+            CorruptArtifact: The content does not hash to *pid*.
+        """
+        path = self.paths.problem(pid)
+        content = read_bytes(path)
+        if content is None:
+            return None
+        data = parsed(path, content)
+        try:
+            actual = _problem_id(content)
+        except KeyError as error:
+            raise CorruptArtifact(
+                f"{path}: key {error} is missing; delete it to have it made again"
+            ) from error
+        if actual != pid:
+            raise CorruptArtifact(
+                f"{path}: its content has the id {actual}, not {pid} (edited, or a collision)"
+            )
+        return data
+
+    def problem_ids(self) -> list[str]:
+        """List all problems, sorted."""
+        return _folders(self.paths.problems)
+
+    def prepared(self, pid: str) -> Path | None:
+        """Return the folder of the prepared problem with every file verified, or None.
+
+        Raises:
+            CorruptArtifact: A file is missing or differs from its checksum.
+        """
+        folder = self.paths.prepared(pid)
+        seal = read_json(folder / _SEAL)
+        if seal is None:
+            return None
+        for name, checksum in seal["files"].items():
+            path = folder / name
+            if not path.is_file() or _checksum(path) != checksum:
+                raise CorruptArtifact(f"{path}: missing or damaged; delete {folder} to have it made again")
+        return folder
+
+    def prepare(self, pid: str, build: Callable[[Path], None]) -> Path:
+        """Return the prepared problem, calling *build* on an empty folder if there is none yet.
+
+        The folder appears in one step. Of several builders at once the first one wins.
+        """
+        ready = self.prepared(pid)
+        if ready is not None:
+            return ready
+        target = self.paths.prepared(pid)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=".prepared-", dir=target.parent))
+        try:
+            build(draft)
+            files = {path.name: _checksum(path) for path in sorted(draft.iterdir())}
+            write_json(draft / _SEAL, {"files": files})
+            draft.chmod(0o755)
+            try:
+                draft.rename(target)
+            except OSError:  # the name is taken by another builder
+                if not target.is_dir():
+                    raise
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        ready = self.prepared(pid)
+        if ready is None:
+            raise StoreError(f"{target}: could not be prepared")
+        return ready
+
+    # References.
+
+    def put_reference(self, pid: str, data: Mapping[str, Any]) -> None:
+        """Publish a reference."""
+        write_json(self.paths.reference(pid), data)
+
+    def reference(self, pid: str, value: str, se: str) -> Trusted | None:
+        """Return the published reference, with its value under the keys *value* and *se*.
+
+        Raises:
+            CorruptArtifact: A key is missing.
+        """
+        path = self.paths.reference(pid)
+        data = read_json(path)
+        if data is None:
+            return None
+        try:
+            return Trusted(data[value], data[se], data["status"], data["status_reason"], data["trial_id"])
+        except KeyError as error:
+            raise CorruptArtifact(
+                f"{path}: key {error} is missing; delete it to have it made again"
+            ) from error
+
+    # Trials.
+
+    def put_manifest(self, manifest: Manifest, asked: Asked) -> Asked:
+        """Store a manifest before its launch, unless it is there; return how it was first asked.
+
+        A reference's budget is not part of its identity: a stored one takes the new budget.
+        It outlives a power failure with the trial's outcome; alone, the trial has yet to run.
+
+        Raises:
+            CorruptArtifact: Another manifest is stored under the same id.
+        """
+        trial_id = manifest.trial_id
+        path = self.paths.manifest(manifest.pid, manifest.method, trial_id)
+        data = {"trial_id": trial_id, **manifest.to_json(), "asked": asdict(asked)}
+        if write_json(path, data, replace=False, durable=False):
+            return asked
+        found = read_json(path, durable=False)
+        if found is None:
+            write_json(path, data)
+            return asked
+        stored, first = _manifest(path, found, trial_id)
+        if ids.canonical(stored.identity()) != ids.canonical(manifest.identity()):
+            raise CorruptArtifact(f"{path}: a collision: holds another trial of the id {trial_id}")
+        if stored.budget_sec != manifest.budget_sec:
+            write_json(path, data)
+        return first
+
+    def manifest(self, pid: str, method: str, trial_id: str) -> tuple[Manifest, Asked]:
+        """Return a stored manifest, verified.
+
+        Raises:
+            CorruptArtifact: Missing, malformed, or its content does not hash to *trial_id*.
+        """
+        path = self.paths.manifest(pid, method, trial_id)
+        data = read_json(path)
+        if data is None:
+            raise CorruptArtifact(f"{path}: is missing; delete the folder, or restore it")
+        return _manifest(path, data, trial_id)
+
+    def manifests(self, pid: str, method: str) -> Iterator[tuple[Manifest, Asked]]:
+        """Yield all stored manifests of a problem and method, by id.
+
+        A folder without a manifest, or with an empty one, is what a crash leaves, and is skipped. What was
+        read before is taken from the index, here and by `outcome` from then on.
+        """
+        folder = self.paths.trials(pid, method)
+        if (pid, method) not in self._indexes:
+            self._indexes[pid, method] = Index(self.paths.index(pid, method), folder)
+        index = self._indexes[pid, method]
+        for trial_id in _folders(folder):
+            path = self.paths.manifest(pid, method, trial_id)
+            data = index.get(path)
+            if data is not None:
+                yield Manifest.known(trial_id, data), Asked(**data["asked"])
+                continue
+            content = index.read(path)
+            if content:
+                data = parsed(path, content)
+                found = _manifest(path, data, trial_id)
+                index.add(path, data)
+                yield found
+
+    def keep_indexes(self) -> None:
+        """Keep what was read, so that it need not be read again; it can be deleted without loss."""
+        for index in self._indexes.values():
+            index.keep()
+
+    def methods(self, pid: str) -> list[str]:
+        """List the methods that have trials for a problem."""
+        return _folders(self.paths.runs / pid)
+
+    def outcome(self, manifest: Manifest) -> Outcome | None:
+        """Return what came of a trial, or None while nothing did.
+
+        Raises:
+            CorruptArtifact: Malformed, or the outcome of another trial.
+        """
+        path = self.paths.metrics(manifest.pid, manifest.method, manifest.trial_id)
+        index = self._indexes.get((manifest.pid, manifest.method))
+        if index is None:
+            data = read_json(path)
+            return None if data is None else _outcome(path, data, manifest.trial_id)
+        data = index.get(path)
+        if data is not None:
+            return Outcome.from_json(data)
+        content = index.read(path)
+        if content is None:
+            return None
+        data = parsed(path, content)
+        outcome = _outcome(path, data, manifest.trial_id)
+        index.add(path, data)
+        return outcome
+
+    def commit(self, manifest: Manifest, outcome: Outcome) -> Outcome:
+        """Store an outcome; the first one committed is the accepted one, and is returned."""
+        names = (manifest.pid, manifest.method, manifest.trial_id)
+        path, manifest_path = self.paths.metrics(*names), self.paths.manifest(*names)
+        if write_json(path, outcome.to_json(), replace=False, beside=manifest_path):
+            return outcome
+        accepted = self.outcome(manifest)
+        return outcome if accepted is None else accepted
+
+    def root_of(self, manifest: Manifest, asked: Asked) -> str:
+        """Return the trial that a chain of extensions began with, whose randomness all of them share."""
+        root = manifest.trial_id
+        while asked.extends is not None:
+            root = asked.extends
+            _, asked = self.manifest(manifest.pid, manifest.method, root)
+        return root
+
+    def has_checkpoint(self, manifest: Manifest) -> bool:
+        """Whether a trial left something to go on from."""
+        folder = self.paths.metrics(manifest.pid, manifest.method, manifest.trial_id).parent
+        return Checkpoint(folder).load() is not None
+
+    def retire(self, manifest: Manifest) -> None:
+        """Set an outcome aside, so that its trial runs again; the file is kept under another name."""
+        path = self.paths.metrics(manifest.pid, manifest.method, manifest.trial_id)
+        count = len(list(path.parent.glob("metrics.retired-*.json")))
+        self.paths.stop(manifest.pid, manifest.method, manifest.trial_id).unlink(missing_ok=True)
+        path.replace(path.with_name(f"metrics.retired-{count + 1}.json"))
+
+
+@lru_cache(maxsize=64)  # a worker reads the same problem with every trial
+def _problem_id(content: bytes) -> str:
+    data = json.loads(content)
+    return ids.problem_id(data["task"], data["task_version"], data["problem"])
+
+
+def _manifest(path: Path, data: Mapping[str, Any], trial_id: str) -> tuple[Manifest, Asked]:
+    try:
+        manifest = Manifest(**{entry.name: data[entry.name] for entry in fields(Manifest)})
+        asked = Asked(**data["asked"])
+        actual = manifest.trial_id
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptArtifact(
+            f"{path}: not a manifest ({error}); restore it, or delete its folder"
+        ) from error
+    if actual != trial_id:
+        raise CorruptArtifact(
+            f"{path}: its content has the id {actual}, not {trial_id} (edited, or a collision)"
+        )
+    return manifest, asked
+
+
+def _outcome(path: Path, data: Mapping[str, Any], trial_id: str) -> Outcome:
+    try:
+        outcome = Outcome.from_json(data)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptArtifact(
+            f"{path}: not an outcome ({error}); restore it, or delete it to run the trial again"
+        ) from error
+    if outcome.trial_id != trial_id:
+        raise CorruptArtifact(f"{path}: belongs to the trial {outcome.trial_id}; delete it to run this one")
+    return outcome
+
+
+def _folders(parent: Path) -> list[str]:
+    try:
+        with os.scandir(parent) as entries:
+            return sorted(one.name for one in entries if not one.name.startswith(".") and one.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

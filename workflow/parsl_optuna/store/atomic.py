@@ -1,0 +1,163 @@
+"""Files that are whole or not there: write to a temporary name, fsync, rename or link."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from parsl_optuna.core.errors import CorruptArtifact, StoreError
+
+
+def write_bytes(
+    path: Path, content: bytes, *, replace: bool = True, durable: bool = True, beside: Path | None = None
+) -> bool:
+    """Write a file in one step, creating its folder.
+
+    Args:
+        path: Where.
+        content: What.
+        replace: Whether an existing file is replaced. Without, the first writer wins, also
+            among processes on several hosts.
+        durable: Whether it must outlive a power failure from now on. Without, such a failure can
+            leave the file empty or away.
+        beside: A file in the same folder, not written durably, that is to be so from now on.
+
+    Returns:
+        Whether this call's content is now the file's.
+
+    Raises:
+        StoreError: The folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    try:
+        try:
+            with _opened(temporary) as stream:
+                stream.write(content)
+                if durable:
+                    stream.flush()
+                    os.fsync(stream.fileno())
+            if not _place(temporary, path, replace):
+                return False
+            if beside is not None:
+                _sync(beside)  # now, so that one pass through the disk's journal serves both names
+            if durable:
+                _sync(path.parent)
+            return True
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"{path}: cannot be written: {error.strerror}; check the folder and the disk"
+        ) from error
+
+
+_dumps = json.JSONEncoder(allow_nan=False, ensure_ascii=False).encode
+"""With an indent Python's encoder is ten times slower."""
+
+
+def write_json(
+    path: Path,
+    data: Mapping[str, Any],
+    *,
+    replace: bool = True,
+    durable: bool = True,
+    beside: Path | None = None,
+) -> bool:
+    """Write strict JSON in one step, a line per key; numbers that are not finite become null."""
+    lines = [f"  {_dumps(str(key))}: {_dumps(strict(value))}" for key, value in data.items()]
+    text = "{\n" + ",\n".join(lines) + "\n}\n"
+    return write_bytes(path, text.encode(), replace=replace, durable=durable, beside=beside)
+
+
+def read_json(path: Path, *, durable: bool = True) -> dict[str, Any] | None:
+    """Read a JSON object; None when there is no such file.
+
+    Args:
+        path: Where.
+        durable: Whether it was written so. If not, an empty file is what a power failure left, and counts
+            as none.
+
+    Raises:
+        CorruptArtifact: Not valid JSON, or not an object.
+        StoreError: The file cannot be read.
+    """
+    content = read_bytes(path)
+    if content is None or (not content and not durable):
+        return None
+    return parsed(path, content)
+
+
+def read_bytes(path: Path) -> bytes | None:
+    """Read a file; None when there is no such file.
+
+    Raises:
+        StoreError: It cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def parsed(path: Path, content: bytes) -> dict[str, Any]:
+    """Return the JSON object that a file holds.
+
+    Raises:
+        CorruptArtifact: Not valid JSON, or not an object.
+    """
+    try:
+        data = json.loads(content)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CorruptArtifact(
+            f"{path}: not valid JSON ({error}); restore it, or delete it to have it made again"
+        ) from error
+    if not isinstance(data, dict):
+        raise CorruptArtifact(f"{path}: holds a {type(data).__name__} where an object belongs")
+    return data
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Open a new file for writing, in a new folder where there is none."""
+    try:
+        return path.open("xb")
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("xb")
+
+
+def _place(temporary: Path, path: Path, replace: bool) -> bool:
+    if replace:
+        temporary.replace(path)
+    else:
+        try:
+            os.link(temporary, path)  # unlike rename, fails when the name is taken
+        except FileExistsError:
+            return False
+    return True
+
+
+def _sync(path: Path) -> None:
+    """Make a file, or the names in a folder, outlive a power failure."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def strict(value: Any) -> Any:
+    """Return plain data with None for every number that is not finite."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): strict(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [strict(entry) for entry in value]
+    return value

@@ -1,0 +1,128 @@
+"""Every path of the artifacts and the results; the only place where they are joined."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+from parsl_optuna.core.errors import SpecError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """Paths below the artifacts folder."""
+
+    root: Path
+
+    @cached_property
+    def problems(self) -> Path:
+        """Folder of all problems."""
+        return self.root / "problems"
+
+    @cached_property
+    def runs(self) -> Path:
+        """Folder of all trials."""
+        return self.root / "runs"
+
+    def problem(self, pid: str) -> Path:
+        """Resolved spec of a problem."""
+        return self.problems / _checked(pid) / "problem.json"
+
+    def reference(self, pid: str) -> Path:
+        """Trusted answer of a problem."""
+        return self.problems / _checked(pid) / "ref.json"
+
+    def prepared(self, pid: str) -> Path:
+        """Folder of what the task prepared for a problem."""
+        return self.problems / _checked(pid) / "prepared"
+
+    def trials(self, pid: str, method: str) -> Path:
+        """Folder of the trials of a problem and method."""
+        return _below(self.runs, pid, method)
+
+    def index(self, pid: str, method: str) -> Path:
+        """What was read of the trials of a problem and method."""
+        return _below(self.root, "index", pid) / f"{_checked(method)}.json"
+
+    def leaving(self, driver: str) -> Path:
+        """The word of a driver that nothing more of its queue is to start."""
+        return _below(self.root, "leaving", driver)
+
+    def manifest(self, pid: str, method: str, trial_id: str) -> Path:
+        """What a trial is."""
+        return _below(self.runs, pid, method, trial_id, "manifest.json")
+
+    def metrics(self, pid: str, method: str, trial_id: str) -> Path:
+        """What came of a trial."""
+        return _below(self.runs, pid, method, trial_id, "metrics.json")
+
+    def progress(self, pid: str, method: str, trial_id: str) -> Path:
+        """What a trial reports while it runs."""
+        return _below(self.runs, pid, method, trial_id, "progress.jsonl")
+
+    def files(self, pid: str, method: str, trial_id: str) -> Path:
+        """Folder for what else a trial leaves."""
+        return _below(self.runs, pid, method, trial_id, "files")
+
+    def stop(self, pid: str, method: str, trial_id: str) -> Path:
+        """The request that a trial be pruned."""
+        return _below(self.runs, pid, method, trial_id, "stop.json")
+
+
+@dataclass(frozen=True)
+class Results:
+    """Paths below the results folder.
+
+    Attributes:
+        root: The folder.
+        name: Of the table, ``optuna_trials`` or ``llc_runs``.
+    """
+
+    root: Path
+    name: str = "optuna_trials"
+
+    @property
+    def table(self) -> Path:
+        """One row per trial."""
+        return self.root / f"{self.name}.parquet"
+
+    @property
+    def picture(self) -> Path:
+        """Convergence of every study."""
+        return self.root / f"{self.name}.png"
+
+    @property
+    def best(self) -> Path:
+        """Best point of every study, with its confirmation."""
+        return self.root / "best.json"
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.root / f"{self.name}_config.yaml"
+
+    @property
+    def lease(self) -> Path:
+        """Who is writing here."""
+        return self.root / "driver.lock"
+
+    def study(self, task: str, pid: str, method: str) -> Path:
+        """A pickled study for notebooks; never read by this package."""
+        folder = f"optuna_{_checked(task.replace(':', '.'))}"  # a task may be named module:NAME
+        return self.root / "studies" / folder / f"{_checked(pid)}:{_checked(method)}.pkl"
+
+
+@lru_cache(maxsize=4096)  # asked for several times with every trial
+def _below(folder: Path, *names: str) -> Path:
+    return folder.joinpath(*map(_checked, names))
+
+
+def _checked(name: str) -> str:
+    """Refuse a name that could leave its folder."""
+    if not _NAME.fullmatch(name):
+        raise SpecError(f"'{name}' is no name: use letters, digits, '_', '-' and '.'")
+    return name

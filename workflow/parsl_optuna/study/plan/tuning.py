@@ -1,0 +1,366 @@
+"""From a typed configuration to bound studies. Pure: no file is written, no worker started."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from parsl_optuna.core.errors import Mistakes, SpecError, nearest
+from parsl_optuna.core.ids import derive_seed, group_id
+from parsl_optuna.core.load import assign, read_yaml, structure
+from parsl_optuna.core.objective import ERROR, Objective
+from parsl_optuna.core.records import Manifest
+from parsl_optuna.core.resources import ClusterSpec, LimitsSpec
+from parsl_optuna.core.space import Scalar, Space
+from parsl_optuna.core.spec import RunSpec
+from parsl_optuna.study.plan.merge import merge_space
+from parsl_optuna.study.plan.resolve import ProblemPlan, bind_problem, bind_task, distinct_problems
+from parsl_optuna.study.plan.warmstart import read_points
+from parsl_optuna.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Point:
+    """A fixed trial of a study: complete hyperparameters and a replicate number."""
+
+    hyperparams: Mapping[str, Scalar]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Site:
+    """A problem that a study runs on.
+
+    Attributes:
+        pid: Its id.
+        label: Its label.
+        base: Complete hyperparameters there.
+    """
+
+    pid: str
+    label: str
+    base: Mapping[str, Scalar]
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """One (problem, method): a search, or a list of fixed points.
+
+    Attributes:
+        pid: The problem's id; of several problems ``g_`` and a hash of theirs.
+        label: The problem's label.
+        method: The method.
+        base: Complete hyperparameters; those of *space* replace some of them.
+        space: What varies.
+        budget_sec: Time per trial.
+        max_trials: Trials in all.
+        batch_size: Trials in flight.
+        seed: Of all proposals.
+        sampler: Of the search.
+        sampler_params: Its own parameters.
+        pruner: Gives hopeless trials up; None lets all run to their end.
+        pruner_params: Its own parameters.
+        n_startup_trials: Random trials first.
+        enqueue: First guesses, complete or partial.
+        confirm: Fresh seeds for the best point.
+        stop_after_failures: Stop when the first so many all fail; 0 never does.
+        target: Stop when the first objective is at most this.
+        patience: Stop after so many trials without an improvement.
+        terminator: Whether Optuna's terminator may stop it.
+        replicates: Seeds per point.
+        aggregate: ``mean`` or ``median`` of them.
+        learned: Points and first objectives that the search knows from elsewhere.
+        points: Fixed trials instead of a search.
+        across: How values of several problems become one: ``mean``, ``worst`` or ``rank``.
+        sites: The problems; left out, it is the one.
+    """
+
+    pid: str
+    label: str
+    method: str
+    base: Mapping[str, Scalar]
+    space: Space
+    budget_sec: float
+    max_trials: int
+    batch_size: int
+    seed: int = 0
+    sampler: str = "random"
+    sampler_params: Mapping[str, Any] = field(default_factory=dict)
+    pruner: str | None = None
+    pruner_params: Mapping[str, Any] = field(default_factory=dict)
+    n_startup_trials: int = 10
+    enqueue: tuple[Mapping[str, Scalar], ...] = ()
+    confirm: int = 0
+    stop_after_failures: int = 0
+    target: float | None = None
+    patience: int | None = None
+    terminator: bool = False
+    replicates: int = 1
+    aggregate: str = "mean"
+    learned: tuple[tuple[Mapping[str, Scalar], float], ...] = ()
+    points: tuple[Point, ...] | None = None
+    across: str | None = None
+    sites: tuple[Site, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.sites:
+            object.__setattr__(self, "sites", (Site(self.pid, self.label, self.base),))
+
+    @property
+    def n_runs(self) -> int:
+        """Runs per point."""
+        return self.replicates * len(self.sites)
+
+    def label_at(self, pid: str) -> str:
+        """Return the label of one of its problems."""
+        return next(site.label for site in self.sites if site.pid == pid)
+
+    @cached_property
+    def varied(self) -> tuple[str, ...]:
+        """Names of what varies, in the space or among the points."""
+        if self.points is None:
+            return tuple(self.space.dimensions)
+        first = self.points[0].hyperparams if self.points else {}
+        return tuple(
+            name for name in first if any(point.hyperparams.get(name) != first[name] for point in self.points)
+        )
+
+    def hyperparams(self, point: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        """Complete a point of the space."""
+        return {**self.base, **point}
+
+    def point_of(
+        self, hyperparams: Mapping[str, Scalar], site: Site | None = None, but: str | None = None
+    ) -> dict[str, Scalar] | None:
+        """Return the point of the space that complete *hyperparams* are at a site, or None.
+
+        Args:
+            hyperparams: Of a trial.
+            site: Where; None is the first one.
+            but: A parameter outside the space that may differ.
+        """
+        base = self.base if site is None else site.base
+        if set(hyperparams) != set(base):
+            return None
+        point = {name: hyperparams[name] for name in self.space.dimensions}
+        rest = {name: value for name, value in hyperparams.items() if name not in point and name != but}
+        same = all(base[name] == value for name, value in rest.items())
+        return point if same and Space(self.space.dimensions).contains(point) else None
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """Everything a driver needs.
+
+    Attributes:
+        task: The task.
+        problems: In the order of the configuration.
+        studies: Problem by problem, method by method.
+        objective: What ``error`` means.
+        objectives: Names, the first one leads.
+        limits: What a trial may take besides its budget.
+        max_hours: After so long nothing more is asked.
+    """
+
+    task: Task
+    problems: tuple[ProblemPlan, ...]
+    studies: tuple[StudyPlan, ...]
+    objective: Objective = field(default_factory=Objective)
+    objectives: tuple[str, ...] = (ERROR,)
+    limits: LimitsSpec = field(default_factory=LimitsSpec)
+    max_hours: float | None = None
+
+    def manifest(
+        self, study: StudyPlan, hyperparams: Mapping[str, Scalar], seed: int, site: Site | None = None
+    ) -> Manifest:
+        """Return the manifest of a trial of *study*, at its first site or another one."""
+        return Manifest(
+            self.task.name,
+            self.task.version,
+            "trial",
+            (site or study.sites[0]).pid,
+            study.method,
+            hyperparams,
+            seed,
+            study.budget_sec,
+        )
+
+
+def load_run(path: Path, assignments: Sequence[str] = ()) -> RunSpec:
+    """Read a tuning configuration, *assignments* (``KEY=VALUE``) laid over it.
+
+    Raises:
+        SpecError: All mistakes of shape at once.
+    """
+    return structure(RunSpec, assigned(path, assignments), f"{path} $")
+
+
+def assigned(path: Path, assignments: Sequence[str]) -> dict[str, Any]:
+    """Read a file and lay assignments over it; a key of the block ``cluster`` may stand alone."""
+    data = read_yaml(path)
+    cluster = {entry.name for entry in fields(ClusterSpec)}
+    for text in assignments:
+        assign(data, f"cluster.{text}" if text.partition("=")[0] in cluster else text)
+    return data
+
+
+def plan_run(spec: RunSpec, where: str) -> RunPlan:
+    """Bind a tuning configuration.
+
+    Args:
+        spec: The configuration.
+        where: Its file, for messages.
+
+    Raises:
+        SpecError: All mistakes, one per line.
+    """
+    task = bind_task(spec.task, where)
+    mistakes = Mistakes()
+    if not spec.methods and len(task.methods) == 1:
+        spec = replace(spec, methods=task.methods)
+    if not spec.methods:
+        mistakes.add(f"{where} $.methods is empty; name one or more of: {', '.join(task.methods)}")
+    for index, method in enumerate(spec.methods):
+        if method not in task.methods:
+            mistakes.add(f"{where} $.methods[{index}]: no method '{method}'; {nearest(method, task.methods)}")
+    for block, keys in (("search_space", spec.search_space), ("enqueue", spec.enqueue)):
+        for method in keys:
+            if method not in spec.methods:
+                mistakes.add(
+                    f"{where} $.{block}.{method}: is not one of methods; {nearest(method, spec.methods)}"
+                )
+    objective = Objective()
+    with mistakes:
+        objective = _objective(task, spec.optuna.objective, f"{where} $.optuna.objective")
+    problems = []
+    for index, raw in enumerate(spec.problems):
+        with mistakes:
+            problem = bind_problem(task, raw, f"{where} $.problems[{index}]")
+            manifest = _reference(task, problem, spec, f"{where} $.reference")
+            problems.append(ProblemPlan(problem.pid, problem.label, problem.problem, manifest))
+    mistakes.raise_any()
+    studies: list[StudyPlan] = []
+    for problem in distinct_problems(problems, where, mistakes):
+        for method in spec.methods:
+            with mistakes:
+                studies.append(_study(task, spec, problem, method, where))
+    mistakes.raise_any()
+    if spec.optuna.across is not None:
+        studies = _across(studies, spec, where)
+    return RunPlan(
+        task,
+        tuple(problems),
+        tuple(studies),
+        objective,
+        spec.optuna.objectives,
+        spec.limits,
+        spec.optuna.max_hours,
+    )
+
+
+def _across(studies: Sequence[StudyPlan], spec: RunSpec, where: str) -> list[StudyPlan]:
+    """Return one study per method over all problems."""
+    if len(spec.problems) < 2:
+        raise SpecError(f"{where} $.optuna.across: needs two problems or more")
+    found, mistakes = [], Mistakes()
+    for method in spec.methods:
+        first, *others = (study for study in studies if study.method == method)
+        for one in others:
+            for name in {**first.space.dimensions, **one.space.dimensions}:
+                if first.space.dimensions.get(name) != one.space.dimensions.get(name):
+                    mistakes.add(
+                        f"{where} $.search_space.{method}.{name}: differs between {first.label} and "
+                        f"{one.label}; with across, give it for all"
+                    )
+        sites = tuple(Site(one.pid, one.label, one.base) for one in (first, *others))
+        pid = group_id([site.pid for site in sites])
+        label = f"{spec.optuna.across} of {len(sites)} problems"
+        seed = derive_seed("study", spec.optuna.seed, pid, method)
+        found.append(replace(first, pid=pid, label=label, seed=seed, across=spec.optuna.across, sites=sites))
+    mistakes.raise_any()
+    return found
+
+
+def _reference(task: Task, problem: ProblemPlan, spec: RunSpec, where: str) -> Manifest | None:
+    if task.reference is None:
+        if spec.reference:
+            raise SpecError(f"{where}: task '{task.name}' has no reference; remove it")
+        return None
+    method, budget_sec = task.reference.method, spec.optuna.hmc_budget_sec
+    params = task.complete(problem.problem, method, {**task.reference.params, **spec.reference}, where)
+    return Manifest(task.name, task.version, "reference", problem.pid, method, params, 0, budget_sec)
+
+
+def _objective(task: Task, raw: Any, where: str) -> Objective:
+    objective = structure(Objective, {"type": raw} if isinstance(raw, str) else raw, where)
+    if objective.type != "metric" and task.reference is None:
+        objective = Objective("metric", metric=task.metric, goal=objective.goal)
+    if objective.type == "metric" and objective.metric is None:
+        objective = Objective("metric", metric=task.metric, goal=objective.goal)
+    return objective
+
+
+def _study(task: Task, spec: RunSpec, problem: ProblemPlan, method: str, where: str) -> StudyPlan:
+    optuna = spec.optuna
+    place = f"{where} $.search_space.{method}"
+    complete = partial(task.complete, problem.problem, method)
+    changes = spec.search_space.get(method, {})
+    defaults = complete({}, place)
+    if task.open_params:
+        defaults = dict.fromkeys(changes) | defaults
+    space = merge_space(task.space(problem.problem, method), changes, defaults, place)
+    # What varies is checked too: each dimension's first value stands for it.
+    sample = {name: dimension.first for name, dimension in space.dimensions.items()}
+    base = complete({**sample, **space.fixed}, place)
+    guesses = []
+    for index, guess in enumerate(spec.enqueue.get(method, [])):
+        spot = f"{where} $.enqueue.{method}[{index}]"
+        guesses.append(_guess(complete, space, guess, spot))
+    return StudyPlan(
+        problem.pid,
+        problem.label,
+        method,
+        base,
+        Space(space.dimensions),
+        optuna.method_budget_sec,
+        optuna.max_trials,
+        optuna.batch_size,
+        derive_seed("study", optuna.seed, problem.pid, method),
+        optuna.sampler_name,
+        optuna.sampler_params,
+        optuna.pruner_name,
+        optuna.pruner_params,
+        optuna.n_startup_trials,
+        tuple(guesses),
+        optuna.confirm,
+        optuna.stop_after_failures,
+        optuna.target,
+        optuna.patience,
+        optuna.terminator,
+        optuna.replicates,
+        optuna.aggregate,
+        tuple(
+            found
+            for index, entry in enumerate(spec.warm_start)
+            for found in read_points(entry, method, space, f"{where} $.warm_start[{index}]")
+        ),
+    )
+
+
+def _guess(
+    completed: Callable[[Mapping[str, Any], str], Mapping[str, Scalar]],
+    space: Space,
+    guess: Mapping[str, Any],
+    where: str,
+) -> Mapping[str, Scalar]:
+    complete = completed(guess, where)
+    for name in guess:
+        dimension = space.dimensions.get(name)
+        if dimension is None:
+            raise SpecError(f"{where}.{name}: does not vary in this study; {nearest(name, space.dimensions)}")
+        if not dimension.contains(complete[name]):
+            raise SpecError(f"{where}.{name}: {guess[name]} is outside the search space; widen it there")
+    return {name: complete[name] for name in guess}

@@ -1,0 +1,1 @@
+"""What a study tries next; the only door to Optuna."""

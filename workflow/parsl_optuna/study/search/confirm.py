@@ -1,0 +1,41 @@
+"""Runs of a study's best point on fresh seeds: they tell what luck adds to the best value of a search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from parsl_optuna.core.records import Manifest
+from parsl_optuna.core.space import Scalar
+from parsl_optuna.study.plan.tuning import StudyPlan
+from parsl_optuna.study.pooling import Ended, pooled
+from parsl_optuna.study.stored import Slot, slot_of, slots
+
+
+def point_of(study: StudyPlan, manifest: Manifest) -> dict[str, Scalar]:
+    """Return the point that a run belongs to."""
+    return {name: manifest.hyperparams[name] for name in study.space.dimensions}
+
+
+def runs_of(study: StudyPlan, best: Ended, confirmed: Iterable[Ended]) -> list[Ended]:
+    """Return those runs on fresh seeds that are of the best point."""
+    point = point_of(study, best.manifest)
+    return [entry for entry in confirmed if point_of(study, entry.manifest) == point]
+
+
+def values(study: StudyPlan, runs: Iterable[Ended]) -> list[float]:
+    """Return the first objective on every fresh seed on which a point ran everywhere."""
+    by_seed: dict[int, list[Ended]] = {}
+    for entry in runs:
+        by_seed.setdefault(entry.manifest.seed, []).append(entry)
+    aggregate = "worst" if study.across == "worst" else "mean"
+    whole = [pooled(entries, aggregate) for entries in by_seed.values() if len(entries) == len(study.sites)]
+    return [run.values[0] for run in whole if run.values is not None]
+
+
+def left(study: StudyPlan, begun: Iterable[Manifest]) -> list[Slot]:
+    """Return the fresh seeds, and where, on which a point is still to be run."""
+    if not study.confirm:
+        return []
+    done = {slot_of(study, manifest) for manifest in begun}
+    fresh = range(study.replicates, study.replicates + study.confirm)
+    return [slot for slot in slots(study, fresh) if slot not in done]

@@ -1,0 +1,254 @@
+"""An Optuna study in memory that is a fold over trials, and can be asked.
+
+The study is rebuilt from the artifacts at every start. The sampler is made anew for every ask from
+(study seed, trial number, attempt), so a proposal depends on what was told and not on what was asked
+in an earlier life.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import random
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import RandomSampler
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+
+from parsl_optuna.core.errors import SpecError
+from parsl_optuna.core.ids import derive_seed
+from parsl_optuna.core.records import Asked
+from parsl_optuna.core.space import Dimension, Float, Int, Scalar
+from parsl_optuna.study.plan.tuning import StudyPlan
+from parsl_optuna.study.search.samplers import STATEFUL, make_sampler
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+_MOST_POINTS = 200_000
+
+Values = Sequence[float] | None
+"""Objective values of an ended trial; None for a failed one."""
+
+
+class Search:
+    """An Optuna study that minimises, driven by trial numbers of our own.
+
+    Args:
+        plan: Space, seed and sampler.
+        n_objectives: Number of values per trial.
+    """
+
+    def __init__(self, plan: StudyPlan, n_objectives: int) -> None:
+        self._plan = plan
+        self._distributions = {
+            name: _distribution(dimension) for name, dimension in plan.space.dimensions.items()
+        }
+        self._study_seed = derive_seed("sampler", plan.seed)
+        self._numbers: dict[int, int] = {}
+        self._seen: set[str] = set()
+        if plan.sampler == "grid":
+            self._grid = plan.space.points()
+        elif plan.sampler == "cmaes" and n_objectives > 1:
+            raise SpecError("$.optuna.sampler: 'cmaes' knows one objective only; take nsgaii or tpe")
+        else:
+            self._sampler(0, 0)  # tells mistakes before anything runs
+        self._n_objectives = n_objectives
+        self._late: list[Callable[[], None]] = []
+        self._made: optuna.Study | None = None
+
+    @property
+    def _study(self) -> optuna.Study:
+        """The study, made when it is needed: one that has ended is never asked."""
+        if self._made is None:
+            self._made = optuna.create_study(
+                study_name=f"{self._plan.pid}:{self._plan.method}",
+                directions=[StudyDirection.MINIMIZE] * self._n_objectives,
+            )
+            for restore in self._late:
+                restore()
+        return self._made
+
+    def learn(self, point: Mapping[str, Scalar], value: float) -> None:
+        """Add what another study found."""
+        self._late.append(lambda: self._learn(point, value))
+
+    def _learn(self, point: Mapping[str, Scalar], value: float) -> None:
+        self._add(point, [value], TrialState.COMPLETE)
+
+    def restore(
+        self,
+        number: int,
+        point: Mapping[str, Scalar],
+        values: Values,
+        asked: Asked,
+        *,
+        ended: bool,
+        pruned_at: float | None = None,
+    ) -> None:
+        """Add a trial of an earlier life: ended as `tell` takes it, or still running.
+
+        To be called before anything is asked.
+        """
+        self._late.append(
+            lambda: self._restore(number, point, values, asked, ended=ended, pruned_at=pruned_at)
+        )
+
+    def _restore(
+        self,
+        number: int,
+        point: Mapping[str, Scalar],
+        values: Values,
+        asked: Asked,
+        *,
+        ended: bool,
+        pruned_at: float | None,
+    ) -> None:
+        attributes = {}
+        if self._plan.sampler in STATEFUL and asked.by == "search":
+            again = self._ask_again(number, asked.attempt)
+            if again == point:
+                if ended:
+                    self.tell(number, values, pruned_at)
+                return
+            # With several trials in flight the order of events was another one: keep what was run.
+            attributes = self._study.get_trials(deepcopy=False)[self._numbers[number]].system_attrs
+            self.tell(number, None)
+        state = TrialState.RUNNING
+        if ended:
+            state = TrialState.COMPLETE if values is not None else TrialState.FAIL
+        if pruned_at is not None:
+            state, values = TrialState.PRUNED, [pruned_at]
+        self._numbers[number] = self._add(point, values, state, attributes)
+
+    def _ask_again(self, number: int, attempts: int) -> dict[str, Scalar]:
+        """Ask as in the earlier life, refusals included, so that the sampler notes what it noted then."""
+        for attempt in range(attempts):
+            self.ask(number, attempt)
+            self.tell(number, None)
+        return self.ask(number, attempts)
+
+    def ask(self, number: int, attempt: int = 0, *, at_random: bool = False) -> dict[str, Scalar]:
+        """Propose a point for trial *number*; a later *attempt* proposes another one."""
+        if self._plan.sampler == "grid":
+            point = next((one for one in self._grid if _key(one) not in self._seen), None)
+            if point is not None:
+                self._study.enqueue_trial(dict(point))
+            at_random = True
+        if at_random:
+            self._study.sampler = RandomSampler(self._seed(number, attempt) % 2**32)
+        else:
+            self._study.sampler = self._sampler(number, attempt)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            trial = self._study.ask(self._distributions)
+        self._numbers[number] = trial.number
+        self._seen.add(_key(trial.params))
+        return dict(trial.params)
+
+    def leftover(self, number: int) -> dict[str, Scalar] | None:
+        """Propose, for trial *number*, one of the points of a small finite space that are left; or None."""
+        if self._plan.space.size() > _MOST_POINTS:
+            return None
+        left = [point for point in self._plan.space.points() if _key(point) not in self._seen]
+        if not left:
+            return None
+        return self.suggest(number, random.Random(self._seed(number, 0)).choice(left))
+
+    def suggest(self, number: int, guess: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        """Return a first guess as trial *number*, completed by the sampler where it is partial."""
+        self._study.enqueue_trial(dict(guess))
+        return self.ask(number)
+
+    def tell(self, number: int, values: Values, pruned_at: float | None = None) -> None:
+        """End trial *number* with its objective values; None tells a failure.
+
+        A trial that was given up at a value is told as pruned there, which samplers learn from.
+        """
+        study = self._study  # what is still to be restored has its number only then
+        trial = self._numbers[number]
+        if pruned_at is not None:
+            # Optuna takes the value of a pruned trial from its reports.
+            handle = optuna.trial.Trial(study, study.get_trials(deepcopy=False)[trial]._trial_id)
+            handle.report(pruned_at, 0)
+            study.tell(trial, state=TrialState.PRUNED)
+        elif values is None:
+            study.tell(trial, state=TrialState.FAIL)
+        else:
+            study.tell(trial, list(values))
+
+    def pickled(self) -> bytes:
+        """Return the study as bytes for notebooks."""
+        return pickle.dumps(self._study)
+
+    def should_terminate(self) -> bool:
+        """Whether Optuna's terminator sees nothing left to gain."""
+        # They need torch and scipy, which the other samplers and rules do not.
+        from optuna.terminator import EMMREvaluator, MedianErrorEvaluator, Terminator  # noqa: PLC0415
+
+        improvement = EMMREvaluator()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            terminator = Terminator(improvement, MedianErrorEvaluator(improvement))
+            return terminator.should_terminate(self._study)
+
+    def _add(
+        self,
+        point: Mapping[str, Scalar],
+        values: Values,
+        state: TrialState,
+        attributes: dict[str, Any] | None = None,
+    ) -> int:
+        """Add a trial that was not asked here; return its number in the study."""
+        trial = optuna.trial.create_trial(
+            state=state,
+            values=list(values) if values is not None else None,
+            params=dict(point),
+            distributions=self._distributions,
+            system_attrs=attributes,
+        )
+        self._study.add_trial(trial)
+        self._seen.add(_key(point))
+        return len(self._study.get_trials(deepcopy=False)) - 1
+
+    def _sampler(self, number: int, attempt: int) -> optuna.samplers.BaseSampler:
+        plan = self._plan
+        seeds = (self._study_seed, self._seed(number, attempt))
+        return make_sampler(plan.sampler, plan.sampler_params, seeds, plan.n_startup_trials)
+
+    def _seed(self, number: int, attempt: int) -> int:
+        return derive_seed("ask", self._plan.seed, number, attempt)
+
+
+def pareto_front(values: Sequence[Sequence[float]]) -> list[int]:
+    """Return the indices that no other entry is at least as good as in all and better in one."""
+    front = []
+    for index, mine in enumerate(values):
+        beaten = any(
+            all(a <= b for a, b in zip(other, mine, strict=True)) and tuple(other) != tuple(mine)
+            for other in values
+        )
+        if not beaten:
+            front.append(index)
+    return front
+
+
+def _key(point: Mapping[str, Scalar]) -> str:
+    return json.dumps(dict(point), sort_keys=True)
+
+
+def _distribution(dimension: Dimension) -> BaseDistribution:
+    if isinstance(dimension, Float):
+        return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+    if isinstance(dimension, Int):
+        return IntDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step)
+    return CategoricalDistribution(dimension.choices)

@@ -1,0 +1,111 @@
+"""Any program as a task: it gets the hyperparameters on its command line, and tells metrics as it likes.
+
+As lines of JSON on stdout, by ``wandb.log``, or in a file of JSON lines; the last value of a metric is its
+result. The program never passes through a shell, unless asked.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from parsl_optuna.core.errors import SpecError
+from parsl_optuna.core.load import structure
+from parsl_optuna.core.space import Space
+from parsl_optuna.tasks import source
+from parsl_optuna.tasks.base import Task
+from parsl_optuna.tasks.command.macros import check
+
+
+@dataclass(frozen=True)
+class Written:
+    """A problem as written.
+
+    Attributes:
+        command: Words, or one text; ``${args}`` and the other macros of W&B are filled in. To a text
+            without such a macro ``${args}`` is added.
+        env: More environment variables.
+        files: Files whose content belongs to the identity; those that the command names are added.
+        metrics_file: JSON lines that the program writes, in its working folder.
+        shell: Whether the text is for ``/bin/sh``.
+        nested: Parameters that are parts of one mapping: ``{optimizer: [lr, momentum]}`` for
+            ``optimizer.lr`` and ``optimizer.momentum``.
+        json: Parameters whose values are JSON texts.
+    """
+
+    command: Any
+    env: dict[str, str] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+    metrics_file: str | None = None
+    shell: bool = False
+    nested: dict[str, list[str]] = field(default_factory=dict)
+    json: tuple[str, ...] = ()
+
+
+def resolve(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Split the command and take the checksums of the files that it names."""
+    written = structure(Written, raw, where)
+    words = _words(written, where)
+    check(words, f"{where}.command")
+    files = {name: source.hashed(name, f"{where}.files")[1] for name in written.files}
+    for word in words:
+        path = source.find(word) if word and not word.startswith(("-", "/", "$")) else None
+        if path is not None:
+            files[word] = source.checksum(path)
+    return {
+        "command": words,
+        "env": written.env,
+        "files": files,
+        "metrics_file": written.metrics_file,
+        "shell": written.shell,
+        "nested": written.nested,
+        "json": list(written.json),
+    }
+
+
+def _words(written: Written, where: str) -> list[str]:
+    command = written.command
+    if isinstance(command, str):
+        if written.shell:
+            return [command]
+        try:
+            command = shlex.split(command)
+        except ValueError as error:
+            raise SpecError(f"{where}.command: {error}") from error
+        if not any("${args" in word for word in command):
+            command.append("${args}")
+    if (
+        not isinstance(command, list)
+        or not command
+        or not all(isinstance(one, (str, int, float)) for one in command)
+    ):
+        raise SpecError(f"{where}.command: must be a text or a list of words")
+    return [str(word) for word in command]
+
+
+def complete(
+    problem: Mapping[str, Any], method: str, params: Mapping[str, Any], where: str
+) -> dict[str, Any]:
+    """Return *params* as they are: what a program takes is for the user to know."""
+    del problem, method, where
+    return dict(params)
+
+
+def space(problem: Mapping[str, Any], method: str) -> Space:
+    """Return nothing: what varies is for the user to say."""
+    del problem, method
+    return Space()
+
+
+TASK = Task(
+    name="command",
+    version=1,
+    resolve=resolve,
+    methods=("command",),
+    complete=complete,
+    space=space,
+    run="parsl_optuna.tasks.command.run:run",
+    open_params=True,
+)

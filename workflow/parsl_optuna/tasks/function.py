@@ -1,0 +1,185 @@
+"""A user's own Python function as a task: its arguments are the hyperparameters, what it returns the metrics.
+
+The file is part of the problem's identity by its checksum: an edited function gives new trials. It is read,
+not imported, until a worker runs it, so that whatever it imports costs the driver nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+from parsl_optuna.core.errors import SpecError, TaskError, nearest
+from parsl_optuna.core.load import structure
+from parsl_optuna.core.space import Scalar, Space
+from parsl_optuna.tasks import source
+from parsl_optuna.tasks.base import Metrics, Task, Work
+
+_LENT = ("report", "checkpoint", "seed", "budget_sec")
+"""Arguments of these names are handed over by the engine, unless the search space has them."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A problem as written.
+
+    Attributes:
+        function: ``path/to/file.py:name``.
+        args: Constant arguments, any JSON values.
+    """
+
+    function: str
+    args: dict[str, Any] = field(default_factory=dict)
+
+
+def resolve(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Read the function's signature and the checksum of its file."""
+    written = structure(Written, raw, where)
+    name, _, function = written.function.rpartition(":")
+    if not name or not function:
+        raise SpecError(f"{where}.function: '{written.function}' must be FILE.py:NAME")
+    path, digest = source.hashed(name, f"{where}.function")
+    arguments, is_open = _signature(path, function, f"{where}.function")
+    unknown = [key for key in written.args if key not in arguments and not is_open]
+    if unknown:
+        raise SpecError(f"{where}.args.{unknown[0]}: no such argument; {nearest(unknown[0], arguments)}")
+    return {
+        "function": f"{source.relative(path)}:{function}",
+        "checksum": digest,
+        "arguments": arguments,
+        "open": is_open,
+        "args": written.args,
+    }
+
+
+def complete(
+    problem: Mapping[str, Any], method: str, params: Mapping[str, Any], where: str
+) -> dict[str, Any]:
+    """Fill in the defaults of the signature; arguments without one must come from the search space."""
+    del method
+    if not problem:
+        return dict(params)
+    arguments = {
+        name: default
+        for name, default in problem["arguments"].items()
+        if name not in problem["args"] and (name not in _LENT or name in params)
+    }
+    for name in params:
+        if name in problem["args"]:
+            raise SpecError(f"{where}.{name}: is a constant in args already; keep one")
+        if name not in arguments and not problem["open"]:
+            raise SpecError(f"{where}.{name}: no such argument; {nearest(name, arguments)}")
+    filled = {name: default["default"] for name, default in arguments.items() if "default" in default}
+    return filled | dict(params)
+
+
+def space(problem: Mapping[str, Any], method: str) -> Space:
+    """Return nothing: what varies is for the user to say."""
+    del problem, method
+    return Space()
+
+
+def run(work: Work) -> Metrics:
+    """Call the function; a number that it returns is the metric ``loss``."""
+    problem = work.problem
+    missing = [
+        name
+        for name, about in problem["arguments"].items()
+        if not about and name not in {*work.params, *problem["args"], *_LENT}
+    ]
+    if missing:
+        raise TaskError(f"argument '{missing[0]}' has no value; put it into the search space")
+    name, _, function = problem["function"].rpartition(":")
+    call = _loaded(str(source.unchanged(name, problem["checksum"])), problem["checksum"], function)
+    lent = {
+        "report": work.report,
+        "checkpoint": work.checkpoint,
+        "seed": work.seed,
+        "budget_sec": work.deadline.left_sec,
+    }
+    lent = {
+        key: value for key, value in lent.items() if key in problem["arguments"] and key not in work.params
+    }
+    return _metrics(call(**{**lent, **problem["args"], **work.params}))
+
+
+def _metrics(value: Any) -> Metrics:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(_plain(value), (int, float)):
+        return {"loss": float(value)}
+    raise TaskError(f"the function returned a {type(value).__name__}; return a number, or a dict of metrics")
+
+
+def _plain(value: Any) -> Any:
+    """Return numbers of numpy and torch as Python's."""
+    if isinstance(value, (bool, int, float, str, list, dict, type(None))):
+        return value
+    if hasattr(value, "item"):
+        return value.item()
+    return float(value) if isinstance(value, Real) else value
+
+
+@functools.lru_cache(maxsize=8)
+def _loaded(path: str, digest: str, function: str) -> Callable[..., Any]:
+    """Import a file by its path; *digest* keeps different versions apart."""
+    folder = str(Path(path).parent)
+    if folder not in sys.path:
+        sys.path.append(folder)  # it may import its neighbours
+    name = f"user_{digest}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return getattr(module, function)
+
+
+def _signature(path: Path, function: str, where: str) -> tuple[dict[str, dict[str, Scalar]], bool]:
+    """Return the arguments with their defaults, and whether any other name is taken too."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError) as error:
+        raise SpecError(f"{where}: {path} is no Python: {error}") from error
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    if function not in functions:
+        raise SpecError(f"{where}: {path} defines no function '{function}'; {nearest(function, functions)}")
+    given = functions[function].args
+    if given.posonlyargs or given.vararg:
+        raise SpecError(f"{where}: '{function}' takes positional arguments; name them all")
+    plain = [argument.arg for argument in given.args]
+    defaults: list[tuple[str, ast.expr | None]] = list(
+        zip(plain, [None] * (len(plain) - len(given.defaults)) + given.defaults, strict=True)
+    )
+    defaults += zip([argument.arg for argument in given.kwonlyargs], given.kw_defaults, strict=True)
+    return {name: _default(name, value) for name, value in defaults}, given.kwarg is not None
+
+
+def _default(name: str, value: ast.expr | None) -> dict[str, Scalar]:
+    if value is None or name in _LENT:
+        return {}
+    try:
+        default = ast.literal_eval(value)
+    except ValueError:
+        return {"computed": True}  # the function knows it
+    return {"default": default} if isinstance(default, (bool, int, float, str)) else {"computed": True}
+
+
+TASK = Task(
+    name="function",
+    version=1,
+    resolve=resolve,
+    methods=("function",),
+    complete=complete,
+    space=space,
+    run=run,
+    open_params=True,
+)

@@ -1,0 +1,1 @@
+"""From draws to an estimate, its error and its status."""

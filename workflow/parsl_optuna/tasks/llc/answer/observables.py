@@ -1,0 +1,58 @@
+"""What is recorded of chains: t (L - L0), and observables that tell whether to trust it or sharpen it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from parsl_optuna.kernels import hmc, langevin, reshuffled, sgld
+from parsl_optuna.kernels.metric import Metric
+from parsl_optuna.tasks.llc.answer.control_variates import Held
+from parsl_optuna.tasks.llc.problem.estimand import Estimand
+
+
+@dataclass(frozen=True)
+class Observer:
+    """Observes chains that move in the coordinates *metric*."""
+
+    estimand: Estimand
+    metric: Metric
+    held: Held
+
+    @property
+    def known(self) -> dict[str, float]:
+        """What some observables are on average."""
+        return {"virial": float(self.estimand.dim), "held": self.held.mean}
+
+    def all_data(self, before: Any, after: hmc.State | langevin.State) -> dict[str, Tensor]:
+        """Observe chains that know U on all data and its gradient."""
+        del before
+        return self._at(after.position, after.potential, after.gradient)
+
+    def parts(self, before: Any, after: reshuffled.State) -> dict[str, Tensor]:
+        """Observe chains that have just looked at all data."""
+        del before
+        return self._at(after.seen.position, after.seen.energy, after.seen.whole)
+
+    def batches(self, before: sgld.State, after: sgld.State) -> dict[str, Tensor]:
+        """Observe where chains were, with the gradient there of examples drawn independently of it."""
+        w = self.metric.position(before.position)
+        return {
+            "excess": self.estimand.excess(w),
+            "radius": self.estimand.radius(w),
+            "virial": (before.position * after.gradient).sum(-1),
+            "held": self.held.virial(w, self.metric.pushed(after.gradient)),
+        }
+
+    def _at(self, z: Tensor, energy: Tensor, gradient: Tensor) -> dict[str, Tensor]:
+        w = self.metric.position(z)
+        seen = observed(self.estimand, w, energy, (z * gradient).sum(-1))
+        return seen | {"held": self.held.virial(w, self.metric.pushed(gradient))}
+
+
+def observed(estimand: Estimand, w: Tensor, energy: Tensor, virial: Tensor) -> dict[str, Tensor]:
+    """Return excess, radius and virial ``(chains,)`` of chains at *w*, where U is *energy*."""
+    radius = estimand.radius(w)
+    return {"excess": estimand.excess_from(energy, radius), "radius": radius, "virial": virial}

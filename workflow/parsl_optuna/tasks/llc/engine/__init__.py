@@ -1,0 +1,1 @@
+"""Starts, warm-up and drawing: one loop for every sampler."""

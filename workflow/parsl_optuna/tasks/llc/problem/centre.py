@@ -1,0 +1,93 @@
+"""Finding w*: Adam on the full data, then a second-order polish down to a gradient tolerance."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from parsl_optuna.tasks.llc.problem.curvature import EXACT_LIMIT, hessian
+from parsl_optuna.tasks.llc.problem.losses import Loss
+from parsl_optuna.tasks.llc.problem.spec import Training
+
+_NEGLIGIBLE = 1e-12
+"""A predicted change of t L below this, in units of the LLC, is not worth a step."""
+
+
+def find_centre(loss: Loss, start: Tensor, training: Training, t: float = 1.0, gamma: float = 0.0) -> Tensor:
+    """Return a minimiser ``(dim,)`` of the loss near where Adam leads from *start* ``(dim,)``.
+
+    An overparametrised network may have none at a finite distance. The polish therefore also ends
+    where a Newton step would lower ``t L`` by less than 1e-12, and damps by ``gamma / t``: along
+    directions that the localiser rules anyway, it does not travel.
+
+    Args:
+        loss: The loss.
+        start: First weights.
+        training: Steps and tolerances.
+        t: n beta of the posterior around the centre.
+        gamma: Its localiser.
+    """
+    w = _adam(loss, start, training)
+    if loss.dim > EXACT_LIMIT:
+        return _lbfgs(loss, w, training)
+    return _newton(loss, w, training, t, gamma)
+
+
+def gradient_norm(loss: Loss, w: Tensor) -> float:
+    """Return the Euclidean norm of the gradient at *w* ``(dim,)``."""
+    return float(loss.value_and_grad(w.unsqueeze(0))[1].norm())
+
+
+def _adam(loss: Loss, start: Tensor, training: Training) -> Tensor:
+    w = start.clone().unsqueeze(0)
+    optimizer = torch.optim.Adam([w], lr=training.lr)
+    for _ in range(training.steps):
+        _, w.grad = loss.value_and_grad(w)
+        optimizer.step()
+    return w[0]
+
+
+def _newton(loss: Loss, start: Tensor, training: Training, t: float, gamma: float) -> Tensor:
+    """Damped Newton on |eigenvalues|, so that saddles repel; every step lowers the loss."""
+    floor = max(gamma / t, 1e-12)
+    w, damping = start, max(1e-3, floor)
+    value, gradient = (part[0] for part in loss.value_and_grad(w.unsqueeze(0)))
+    for _ in range(training.polish_steps):
+        if float(gradient.norm()) <= training.gradient_tolerance:
+            break
+        eigenvalues, basis = torch.linalg.eigh(hessian(loss, w))
+        components = basis.T @ gradient
+        decrement = 0.5 * t * float((components.square() / (eigenvalues.abs() + floor)).sum())
+        if decrement < _NEGLIGIBLE:
+            break
+        while damping < 1e12:
+            step = basis @ (components / (eigenvalues.abs() + damping))
+            candidate = w - step
+            new_value, new_gradient = (part[0] for part in loss.value_and_grad(candidate.unsqueeze(0)))
+            if bool(new_value <= value) and bool(torch.isfinite(new_value)):
+                break
+            damping *= 4.0
+        else:
+            break  # no step lowers the loss: a kink, or the limit of the arithmetic
+        w, value, gradient = candidate, new_value, new_gradient
+        damping = max(damping / 10.0, floor)
+    return w
+
+
+def _lbfgs(loss: Loss, start: Tensor, training: Training) -> Tensor:
+    w = start.clone().unsqueeze(0)
+    optimizer = torch.optim.LBFGS(
+        [w],
+        max_iter=10 * training.polish_steps,
+        history_size=50,
+        tolerance_grad=training.gradient_tolerance,
+        tolerance_change=0.0,
+        line_search_fn="strong_wolfe",
+    )
+
+    def closure() -> float:
+        value, w.grad = loss.value_and_grad(w)
+        return float(value)
+
+    optimizer.step(closure)
+    return w[0]

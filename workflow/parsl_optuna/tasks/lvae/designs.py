@@ -1,0 +1,154 @@
+"""Sets of designs whose intrinsic dimension is known, and those that are solved or loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parsl_optuna.core.errors import TaskError
+from parsl_optuna.tasks.lvae import simp
+
+Array = NDArray[np.float64]
+
+_EDGE = 2.0
+"""Width of soft edges in pixels: sharp ones would make a manifold rough at every scale."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of design.
+
+    Attributes:
+        make: ``(parameters (n, dim) in [0, 1], side) -> (n, side, side)`` or ``(n, length)``.
+        dim: Number of parameters.
+    """
+
+    make: Callable[[Array, int], Array]
+    dim: int
+
+
+def _soft(distance: Array) -> Array:
+    """Return 1 inside (negative distance, in pixels), 0 outside."""
+    return 1.0 / (1.0 + np.exp(4.0 * distance / _EDGE))
+
+
+def _axes(side: int) -> tuple[Array, Array]:
+    axis = (np.arange(side) + 0.5) / side
+    x, y = np.meshgrid(axis, axis, indexing="xy")
+    return x, y
+
+
+def _disk(p: Array, side: int) -> Array:
+    """Centre, radius, aspect, angle, as many as there are."""
+    x, y = _axes(side)
+    full = np.hstack([p, np.full((len(p), 5 - p.shape[1]), 0.5)])
+    cx, cy = (0.3 + 0.4 * full[:, i, None, None] for i in (0, 1))
+    radius = 0.12 + 0.14 * full[:, 2, None, None]
+    aspect = (
+        np.exp(0.5 * (full[:, 3, None, None] - 0.5)) if p.shape[1] < 5 else 1.2 + 0.6 * full[:, 3, None, None]
+    )
+    angle = (full[:, 4, None, None] - 0.5) * np.pi / 2
+    u = (x - cx) * np.cos(angle) + (y - cy) * np.sin(angle)
+    v = -(x - cx) * np.sin(angle) + (y - cy) * np.cos(angle)
+    return _soft((np.hypot(u / aspect, v * aspect) - radius) * side)
+
+
+def _bars(p: Array, side: int) -> Array:
+    """Two bars from the left to the right edge, by the heights of their ends."""
+    x, y = _axes(side)
+    found = np.zeros((len(p), side, side))
+    for i, low in ((0, 0.1), (2, 0.55)):
+        left, right = (low + 0.35 * p[:, j, None, None] for j in (i, i + 1))
+        found = np.maximum(found, _soft((np.abs(y - left - (right - left) * x) - 0.06) * side))
+    return found
+
+
+def _frame(p: Array, side: int) -> Array:
+    """A hollow superellipse, by its two half-axes and its thickness."""
+    x, y = _axes(side)
+    a, b = (0.22 + 0.2 * p[:, i, None, None] for i in (0, 1))
+    thickness = 0.06 + 0.08 * p[:, 2, None, None]
+    level = (np.abs((x - 0.5) / a) ** 4 + np.abs((y - 0.5) / b) ** 4) ** 0.25
+    return _soft((np.abs(level - 1.0) * np.minimum(a, b) - thickness / 2) * side)
+
+
+def _linear(p: Array, side: int) -> Array:
+    """Smooth fields, orthogonal, with falling amplitudes: the case in which PCA is the answer."""
+    x, y = _axes(side)
+    waves = [np.cos(np.pi * i * x) * np.cos(np.pi * j * y) for i, j in ((1, 0), (0, 1), (1, 1), (2, 0))]
+    fields = np.stack([wave / np.linalg.norm(wave) * side for wave in waves])
+    return np.einsum("nd,dij->nij", (p - 0.5) * 0.8 ** np.arange(4), fields)
+
+
+def _curve(p: Array, side: int) -> Array:
+    del side
+    x = p[:, :1] - 0.5
+    return np.hstack([x, 10 * (x - 0.4) * x * (x + 0.35)])
+
+
+def _space_curve(p: Array, side: int) -> Array:
+    del side
+    x = p[:, :1] - 0.5
+    return np.hstack([x, x + 5 * x**3, x**2])
+
+
+def _sheet(p: Array, side: int) -> Array:
+    del side
+    x, y = p[:, :1] - 0.5, p[:, 1:]
+    return np.hstack([x, y, 10 * (x - 0.3) * x * (x + 0.3)])
+
+
+FAMILIES = {
+    "linear": Family(_linear, 4),
+    "disk2": Family(_disk, 2),
+    "disk3": Family(_disk, 3),
+    "disk5": Family(_disk, 5),
+    "bars": Family(_bars, 4),
+    "frame": Family(_frame, 3),
+    "curve": Family(_curve, 1),
+    "space_curve": Family(_space_curve, 1),
+    "sheet": Family(_sheet, 2),
+    "beams2d": Family(simp.beams, 3),
+    "heatconduction2d": Family(simp.heat_sinks, 2),
+}
+"""What can be made here."""
+
+
+def make(problem: Mapping[str, Any], folder: Path) -> None:
+    """Write ``designs.npy``: ``(n, 1, side, side)`` or ``(n, length)``, float32."""
+    if problem["file"] is not None:
+        designs = _resized(_loaded(Path(problem["file"]["path"])), problem["resolution"])
+    else:
+        family = FAMILIES[problem["problem_id"]]
+        stream = np.random.default_rng(problem["data_seed"])
+        designs = family.make(stream.random((problem["n_designs"], family.dim)), problem["resolution"])
+    if designs.ndim == 3:
+        designs = designs[:, None]
+    np.save(folder / "designs.npy", designs.astype(np.float32), allow_pickle=False)
+
+
+def _loaded(path: Path) -> Array:
+    """Read the column ``optimal_design`` of a published parquet file, rows of rows of numbers."""
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    try:
+        column = pq.read_table(path, columns=["optimal_design"])["optimal_design"].to_pylist()
+        designs = np.asarray(column, dtype=float)
+    except (OSError, KeyError, ValueError) as error:
+        raise TaskError(f"{path}: no designs in it: {error}") from error
+    if designs.ndim != 3:
+        raise TaskError(f"{path}: designs have {designs.ndim - 1} dimensions, not 2")
+    return designs
+
+
+def _resized(designs: Array, side: int) -> Array:
+    """Return designs of another size, averaged over bilinear samples."""
+    from scipy.ndimage import zoom  # noqa: PLC0415
+
+    factors = (1, side / designs.shape[1], side / designs.shape[2])
+    return np.asarray(zoom(designs, factors, order=1, grid_mode=True, mode="nearest")).clip(0.0, 1.0)

@@ -1,0 +1,186 @@
+"""Problems and hyperparameters of the least-volume autoencoder, by the names of the original program."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from parsl_optuna.core.errors import SpecError, nearest
+from parsl_optuna.core.load import structure, unstructure
+from parsl_optuna.core.space import Categorical, Float, Int, Scalar, Space
+
+Strategy = Literal[
+    "plummet",
+    "pca_cdf",
+    "lognorm",
+    "probabilistic",
+    "plummet_original",
+    "pca_cdf_original",
+    "lognorm_original",
+    "probabilistic_original",
+]
+
+OWN = {
+    "plummet": ("plummet_threshold",),
+    "pca_cdf": ("cdf_threshold",),
+    "lognorm": ("percentile", "alpha"),
+    "probabilistic": ("temperature",),
+}
+"""Which parameters belong to which strategy."""
+
+GUARDS = {
+    "none": (0, None, 0, 1, None),
+    "min_dims_only": (10, None, 0, 1, None),
+    "max_prune_only": (0, 20, 0, 1, None),
+    "cooldown_only": (0, None, 20, 1, None),
+    "consecutive_only": (0, None, 0, 5, None),
+    "recon_tol_only": (0, None, 0, 1, 0.05),
+    "all_conservative": (10, 10, 20, 5, 0.05),
+    "all_moderate": (5, 20, 10, 3, 0.10),
+}
+"""Safeguard profiles: min_active_dims, max_prune_per_epoch, cooldown_epochs, k_consecutive, recon_tol."""
+
+GUARD_NAMES = ("min_active_dims", "max_prune_per_epoch", "cooldown_epochs", "k_consecutive", "recon_tol")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A set of designs.
+
+    Attributes:
+        problem_id: A family of `designs`, or ``photonics2d`` with a *file*.
+        resolution: Side of the squares; a multiple of 4. Vectors have none.
+        n_designs: How many are made.
+        data_seed: Of the designs and of their split, 80 % train, 20 % validation.
+        file: Parquet file with a column ``optimal_design``, in place of making them.
+    """
+
+    problem_id: str
+    resolution: int = 16
+    n_designs: int = 1000
+    data_seed: int = 0
+    file: str | None = None
+
+
+@dataclass(frozen=True)
+class Params:
+    """Hyperparameters.
+
+    Attributes:
+        n_epochs: Passes over the designs.
+        batch_size: Designs per step.
+        lr: Of Adam.
+        latent_dim: Codes at the start.
+        width: Channels of the widest layer at full resolution; units of a layer for vectors.
+        w_v: Weight of the volume, in units of the designs' spread, against the mean squared error over
+            their variance; values of programs with other units do not carry over.
+        polynomial_schedule_n: Epochs in which the weight of the volume rises.
+        polynomial_schedule_p: Power of that rise.
+        eta: Added to stds in the volume.
+        use_spectral_norm: Whether the decoder is Lipschitz-bounded.
+        lipschitz: Its bound.
+        pruning_epoch: First epoch with pruning.
+        beta: Share of the past in the running statistics, per batch.
+        pruning_strategy: A rule of `strategies`.
+        plummet_threshold: Fraction of the std before the steepest drop.
+        cdf_threshold: Share of variance that is kept.
+        percentile: Of the log-normal law.
+        alpha: Share of the present in that law.
+        temperature: Of the random rule.
+        min_active_dims: See `pruning.Safeguards`, like the four below.
+        max_prune_per_epoch: Null is no limit.
+        cooldown_epochs: Epochs.
+        k_consecutive: Times in a row.
+        recon_tol: Null or .inf is no limit.
+        device: ``auto`` takes a GPU where the worker has one.
+        seed: Of weights, order and random rules; equal seeds share them across all other parameters.
+    """
+
+    n_epochs: int = 2500
+    batch_size: int = 128
+    lr: float = 1e-4
+    latent_dim: int = 250
+    width: int = 32
+    w_v: float = 3.0
+    polynomial_schedule_n: int = 100
+    polynomial_schedule_p: float = 2.0
+    eta: float = 1e-4
+    use_spectral_norm: bool = True
+    lipschitz: float = 1.0
+    pruning_epoch: int = 500
+    beta: float = 0.9
+    pruning_strategy: Strategy = "plummet"
+    plummet_threshold: float = 0.05
+    cdf_threshold: float = 0.99
+    percentile: float = 0.05
+    alpha: float = 0.2
+    temperature: float = 1.0
+    min_active_dims: int = 0
+    max_prune_per_epoch: int | None = None
+    cooldown_epochs: int = 0
+    k_consecutive: int = 1
+    recon_tol: float | None = None
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("n_epochs", "batch_size", "lr", "latent_dim", "width", "eta", "lipschitz", "temperature",
+                     "k_consecutive"):  # fmt: skip
+            if not getattr(self, name) > 0:
+                raise SpecError(f"{name} {getattr(self, name)} must be above 0")
+        for name in ("w_v", "polynomial_schedule_n", "pruning_epoch", "min_active_dims", "cooldown_epochs"):
+            if getattr(self, name) < 0:
+                raise SpecError(f"{name} {getattr(self, name)} must be at least 0")
+        for name in ("beta", "alpha"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise SpecError(f"{name} {getattr(self, name)} must be in [0, 1]")
+        for name in ("cdf_threshold", "percentile"):
+            if not 0 < getattr(self, name) < 1:
+                raise SpecError(f"{name} {getattr(self, name)} must be between 0 and 1")
+
+
+def complete(
+    problem: Mapping[str, Any], method: str, params: Mapping[str, Any], where: str
+) -> dict[str, Scalar]:
+    """Fill in defaults; ``safeguard_profile`` stands for the five safeguards."""
+    del problem, method
+    given = dict(params)
+    profile = given.pop("safeguard_profile", None)
+    if profile is not None:
+        if profile not in GUARDS:
+            raise SpecError(f"{where}.safeguard_profile: no '{profile}'; {nearest(str(profile), GUARDS)}")
+        given = dict(zip(GUARD_NAMES, GUARDS[profile], strict=True)) | given
+    if given.get("recon_tol") == math.inf:
+        given["recon_tol"] = None
+    return unstructure(structure(Params, given, where))
+
+
+def irrelevant(method: str, params: Mapping[str, Any]) -> frozenset[str]:
+    """Return the thresholds of the strategies that are not chosen, where one is."""
+    del method
+    strategy = str(params.get("pruning_strategy", Params.pruning_strategy)).removesuffix("_original")
+    return frozenset(name for other, names in OWN.items() if other != strategy for name in names)
+
+
+def space(problem: Mapping[str, Any], method: str) -> Space:
+    """Return the default search space."""
+    del problem, method
+    return Space(
+        {
+            "lr": Float(3e-4, 1e-2, log=True),
+            "w_v": Float(1e-3, 1e-1, log=True),
+            "plummet_threshold": Float(0.003, 0.3, log=True),
+            "pruning_epoch": Int(20, 200),
+            "use_spectral_norm": Categorical((True, False)),
+        }
+    )
+
+
+def resolved(problem: Problem, **more: Any) -> dict[str, Any]:
+    """Return a problem as plain data."""
+    return asdict(problem) | more
+
+
+PROBLEM_NAMES = tuple(entry.name for entry in fields(Problem))

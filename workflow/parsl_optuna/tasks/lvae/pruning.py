@@ -1,0 +1,170 @@
+"""Dynamic pruning: a strategy behind safeguards, with a log of what was pruned and what was held back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from parsl_optuna.tasks.lvae.strategies import Rule, Seen, candidates
+
+
+@dataclass(frozen=True)
+class Safeguards:
+    """What may hold pruning back.
+
+    Attributes:
+        min_active_dims: Never fewer.
+        max_prune_per_epoch: Never more at once, the smallest stds first; None is no limit.
+        cooldown_epochs: After pruning, so many epochs without.
+        k_consecutive: A dimension goes when it was a candidate so many times in a row.
+        recon_tol: Nothing goes while the validation error is further above its least since pruning
+            began, as a fraction; None is no limit.
+    """
+
+    min_active_dims: int = 0
+    max_prune_per_epoch: int | None = None
+    cooldown_epochs: int = 0
+    k_consecutive: int = 1
+    recon_tol: float | None = None
+
+
+class Pruner:
+    """The state of pruning.
+
+    Args:
+        dims: Number of latent dimensions.
+        strategy: A name of `strategies`.
+        rule: Its thresholds.
+        guards: Safeguards.
+        start: First epoch with pruning.
+        beta: Share of the past in the running statistics, per batch.
+        stream: Of random strategies.
+
+    Attributes:
+        active: ``(dims,)`` booleans.
+        std: ``(dims,)`` running stds of the codes in training batches.
+        mean: Likewise their means.
+        frozen_std: ``(dims,)`` stds at the time of pruning.
+        frozen_code: ``(dims,)`` what pruned codes are set to.
+        events: One per pruned dimension: epoch, dim, std.
+        held: How often which safeguard held back.
+    """
+
+    def __init__(
+        self,
+        dims: int,
+        strategy: str,
+        rule: Rule,
+        guards: Safeguards,
+        start: int,
+        beta: float,
+        stream: Generator,
+    ) -> None:
+        self._strategy, self._rule, self._guards = strategy, rule, guards
+        self._start, self._beta, self._stream = start, beta, stream
+        self.active = torch.ones(dims, dtype=torch.bool)
+        self.std, self.mean = torch.zeros(dims), torch.zeros(dims)
+        self.frozen_std, self.frozen_code = torch.zeros(dims), torch.zeros(dims)
+        self._reference = torch.zeros(dims)
+        self._streaks = torch.zeros(dims, dtype=torch.int64)
+        self._batches = 0
+        self._best: float | None = None
+        self._not_before = start
+        self.events: list[dict[str, Any]] = []
+        self.held: Counter[str] = Counter()
+
+    @property
+    def n_active(self) -> int:
+        """Number of dimensions that are left."""
+        return int(self.active.sum())
+
+    def mask(self, codes: Tensor) -> Tensor:
+        """Return *codes* with pruned dimensions at their constants."""
+        return torch.where(self.active.to(codes.device), codes, self.frozen_code.to(codes.device))
+
+    @torch.no_grad()
+    def observe(self, codes: Tensor) -> None:
+        """Take the codes ``(batch, dims)`` of a training batch; one of a single design says nothing."""
+        if len(codes) < 2:
+            return
+        std, mean = codes.std(dim=0).cpu(), codes.mean(dim=0).cpu()
+        share = 1.0 - self._beta if self._batches else 1.0
+        self.std, self.mean = self.std.lerp(std, share), self.mean.lerp(mean, share)
+        self._batches += 1
+
+    def step(self, epoch: int, val_rec: float) -> int:
+        """Prune after an epoch; return how many dimensions went."""
+        if epoch < self._start:
+            return 0
+        if epoch == self._start or self._best is None:
+            self._reference = self.std.clone()
+        self._best = val_rec if self._best is None else min(self._best, val_rec)
+        guard = self._closed(epoch, val_rec)
+        if guard is not None:
+            self.held[guard] += 1
+            return 0
+        seen = Seen(self.std, self.active, self._reference)
+        found = candidates(self._strategy, seen, self._rule, self._stream) & self.active
+        self._streaks = (self._streaks + 1) * found
+        ready = found & (self._streaks >= self._guards.k_consecutive)
+        if bool((found & ~ready).any()):
+            self.held["k_consecutive"] += 1
+        chosen = self._limited(ready.nonzero().flatten())
+        for dim in chosen.tolist():
+            self._freeze(dim, epoch)
+        if len(chosen):
+            self._not_before = epoch + max(self._guards.cooldown_epochs, 1)
+        return len(chosen)
+
+    def _closed(self, epoch: int, val_rec: float) -> str | None:
+        """Return which safeguard forbids pruning altogether now."""
+        guards = self._guards
+        if self.n_active <= guards.min_active_dims:
+            return "min_active_dims"
+        if epoch < self._not_before:
+            return "cooldown_epochs"
+        assert self._best is not None
+        if guards.recon_tol is not None and val_rec > (1.0 + guards.recon_tol) * self._best:
+            return "recon_tol"
+        return None
+
+    def _limited(self, ready: Tensor) -> Tensor:
+        """Keep the smallest stds, as many as the limits allow."""
+        ordered = ready[self.std[ready].argsort()]
+        limits = {"min_active_dims": self.n_active - self._guards.min_active_dims}
+        if self._guards.max_prune_per_epoch is not None:
+            limits["max_prune_per_epoch"] = self._guards.max_prune_per_epoch
+        for name, limit in limits.items():
+            if len(ordered) > limit:
+                self.held[name] += 1
+                ordered = ordered[:limit]
+        return ordered
+
+    def _freeze(self, dim: int, epoch: int) -> None:
+        self.events.append(
+            {"epoch": epoch, "dim": dim, "std": float(self.std[dim]), "reason": self._strategy}
+        )
+        self.active[dim] = False
+        self.frozen_std[dim], self.frozen_code[dim] = self.std[dim], self.mean[dim]
+        self._streaks[dim] = 0
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that a later attempt needs, as tensors and plain data."""
+        return {
+            "tensors": [getattr(self, name).clone() for name in _TENSORS],
+            "plain": [self._batches, self._best, self._not_before, list(self.events), dict(self.held)],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take back what `state` returned."""
+        for name, value in zip(_TENSORS, state["tensors"], strict=True):
+            setattr(self, name, value)
+        self._batches, self._best, self._not_before, self.events, held = state["plain"]
+        self.held = Counter(held)
+
+
+_TENSORS = ("active", "std", "mean", "frozen_std", "frozen_code", "_reference", "_streaks")

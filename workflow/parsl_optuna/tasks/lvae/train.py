@@ -1,0 +1,238 @@
+"""Training with dynamic pruning, exact to the last digit when it goes on from a checkpoint."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from parsl_optuna.core.clock import Deadline
+from parsl_optuna.core.ids import derive_seed
+from parsl_optuna.core.load import structure
+from parsl_optuna.kernels.device import device_of, one_core
+from parsl_optuna.kernels.optimiser import adam_state, restore_adam
+from parsl_optuna.kernels.snapshot import dumps, loads
+from parsl_optuna.tasks.base import Metrics, Work
+from parsl_optuna.tasks.lvae import judge
+from parsl_optuna.tasks.lvae.model import Decoder, encoder
+from parsl_optuna.tasks.lvae.params import Params
+from parsl_optuna.tasks.lvae.pruning import Pruner, Safeguards
+from parsl_optuna.tasks.lvae.strategies import Rule
+from parsl_optuna.tasks.lvae.volume import volume, weight
+
+_TRAINING_SHARE = 0.8
+_LAST_ROUNDS = 200
+
+
+@dataclass(frozen=True)
+class Designs:
+    """Training and validation designs ``(n, 1, side, side)`` or ``(n, length)``.
+
+    Attributes:
+        train: For training.
+        val: For validation.
+        variance: Mean over entries of the training variance.
+        spread: Square root of the sum over entries of the training variance.
+    """
+
+    train: Tensor
+    val: Tensor
+    variance: float
+    spread: float
+
+    def to(self, device: torch.device) -> Designs:
+        """Return the designs on a device."""
+        return replace(self, train=self.train.to(device), val=self.val.to(device))
+
+
+def load_designs(folder: Path, seed: int) -> Designs:
+    """Read and split what `designs.make` wrote."""
+    designs = torch.from_numpy(np.load(folder / "designs.npy", allow_pickle=False))
+    order = torch.randperm(len(designs), generator=Generator().manual_seed(seed))
+    count = round(_TRAINING_SHARE * len(designs))
+    train, val = designs[order[:count]], designs[order[count:]]
+    variance = train.var(dim=0)
+    return Designs(train, val, float(variance.mean()), float(variance.sum().sqrt()))
+
+
+class Trainer:
+    """Model, optimiser and pruning of one run.
+
+    Args:
+        designs: What is learnt; the models live on the same device, the pruner's few numbers on the CPU.
+        params: Hyperparameters.
+        stream: The run's only source of randomness.
+        unit_range: Whether designs lie in [0, 1].
+    """
+
+    def __init__(self, designs: Designs, params: Params, stream: Generator, *, unit_range: bool) -> None:
+        self.designs, self.params, self.stream = designs, params, stream
+        shape = tuple(designs.train.shape[1:])
+        # The encoder's layers draw from the global stream, which is put back afterwards.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**31, (1,), generator=stream)))
+            self.encoder = encoder(params.latent_dim, shape, params.width).to(designs.train.device)
+        self.decoder = Decoder(
+            params.latent_dim,
+            shape,
+            params.width,
+            params.lipschitz,
+            bounded=params.use_spectral_norm,
+            unit_range=unit_range,
+            stream=stream,
+        ).to(designs.train.device)
+        self._weights = [*self.encoder.parameters(), *self.decoder.parameters()]
+        self.optimiser = torch.optim.Adam(self._weights, lr=params.lr)
+        guards = Safeguards(
+            params.min_active_dims,
+            params.max_prune_per_epoch,
+            params.cooldown_epochs,
+            params.k_consecutive,
+            params.recon_tol,
+        )
+        rule = Rule(
+            params.plummet_threshold,
+            params.cdf_threshold,
+            params.percentile,
+            params.alpha,
+            params.temperature,
+        )
+        self.pruner = Pruner(
+            params.latent_dim,
+            params.pruning_strategy,
+            rule,
+            guards,
+            params.pruning_epoch,
+            params.beta,
+            stream,
+        )
+        self.epoch = 0
+        self.curve: list[list[float]] = []
+
+    def train_epoch(self) -> float:
+        """Go through the training designs once; return the mean loss."""
+        params, train = self.params, self.designs.train
+        w_v = weight(self.epoch, params.w_v, params.polynomial_schedule_n, params.polynomial_schedule_p)
+        self.decoder.train()
+        total = 0.0
+        for batch in torch.randperm(len(train), generator=self.stream).split(params.batch_size):
+            x = train[batch]
+            codes = self.encoder(x)
+            self.pruner.observe(codes.detach())
+            rec = functional.mse_loss(self.decoder(self.pruner.mask(codes)), x) / self.designs.variance
+            loss = rec + w_v * self.volume(codes)
+            self.optimiser.zero_grad(set_to_none=False)
+            loss.backward()
+            self.optimiser.step()
+            total += float(loss.detach()) * len(batch)
+        return total / len(train)
+
+    def volume(self, codes: Tensor) -> Tensor:
+        """Return the volume of *codes*."""
+        pruner = self.pruner
+        return volume(codes, pruner.active, pruner.frozen_std, self.params.eta, self.designs.spread)
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Return the validation errors; the running statistics are left alone."""
+        self.decoder.eval()
+        codes = self.encoder(self.designs.val)
+        rec = float(functional.mse_loss(self.decoder(self.pruner.mask(codes)), self.designs.val))
+        vol = float(self.volume(codes))
+        nmse = rec / self.designs.variance
+        return {
+            "val_rec": rec,
+            "val_nmse": nmse,
+            "val_vol_loss": vol,
+            "val_total_loss": nmse + self.params.w_v * vol,
+        }
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that a later attempt needs."""
+        return {
+            "encoder": self.encoder.state_dict(),
+            "decoder": self.decoder.state_dict(),
+            "adam": adam_state(self.optimiser, self._weights),
+            "pruner": self.pruner.state(),
+            "random": self.stream.get_state(),
+            "epoch": self.epoch,
+            "curve": self.curve,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take back what `state` returned."""
+        self.encoder.load_state_dict(state["encoder"])
+        self.decoder.load_state_dict(state["decoder"])
+        restore_adam(self.optimiser, self._weights, state["adam"])
+        self.pruner.restore(state["pruner"])
+        self.stream.set_state(state["random"])
+        self.epoch, self.curve = state["epoch"], state["curve"]
+
+
+def run(work: Work) -> Metrics:
+    """Train, prune, judge."""
+    assert work.prepared is not None
+    one_core()
+    params = structure(Params, dict(work.params), "lvae")
+    # Equal seeds see the same weights and batches whatever else differs: pairs can be compared.
+    stream = Generator().manual_seed(derive_seed("lvae", params.seed, work.replicate))
+    designs = load_designs(work.prepared, work.problem["data_seed"]).to(device_of(params.device))
+    trainer = Trainer(designs, params, stream, unit_range=work.problem["unit_range"])
+    saved = work.checkpoint.load()
+    if saved is not None:
+        trainer.restore(loads(saved))
+    broken = _train(trainer, work)
+    work.checkpoint.keep(lambda: dumps(trainer.state()))
+    if broken is not None:
+        return {"val_rec": math.nan, "outcome": "divergence", "status_reason": broken, "epoch": trainer.epoch}
+    return _metrics(trainer, work.problem["true_dim"], work.deadline)
+
+
+def _train(trainer: Trainer, work: Work) -> str | None:
+    """Train to the last epoch or the deadline; return why it cannot go on, if so."""
+    while trainer.epoch < trainer.params.n_epochs and not work.deadline.expired:
+        loss = trainer.train_epoch()
+        errors = trainer.validate()
+        if not math.isfinite(loss) or not math.isfinite(errors["val_rec"]):
+            return f"the loss is {loss} in epoch {trainer.epoch}"
+        trainer.pruner.step(trainer.epoch, errors["val_rec"])
+        active = trainer.pruner.n_active
+        trainer.curve.append([errors["val_nmse"], float(active)])
+        work.report(trainer.epoch, {**errors, "active_dims": active, "epoch": trainer.epoch, "loss": loss})
+        trainer.epoch += 1
+        if work.checkpoint.due():
+            work.checkpoint.save(dumps(trainer.state()))
+    return None
+
+
+def _metrics(trainer: Trainer, true_dim: int | None, deadline: Deadline) -> Metrics:
+    trainer.decoder.refine(_LAST_ROUNDS)
+    errors, pruner = trainer.validate(), trainer.pruner
+    truncated = trainer.epoch < trainer.params.n_epochs and deadline.expired
+    active = pruner.n_active
+    curve = judge.Curve(trainer.curve, trainer.params.pruning_epoch)
+    outcome, reason = judge.outcome(curve, errors["val_nmse"], active, trainer.params.latent_dim)
+    return {
+        **errors,
+        "active_dims": active,
+        "effective_dims": judge.effective_dims(trainer.encoder, trainer.decoder, pruner, trainer.designs.val),
+        "true_dim": true_dim,
+        "dim_error": None if true_dim is None else abs(active - true_dim),
+        "pca_nmse": judge.pca_nmse(trainer.designs.train, trainer.designs.val, max(active, 1)),
+        "lipschitz_norm": judge.lipschitz(trainer.decoder, pruner.mask(trainer.encoder(trainer.designs.val))),
+        "epoch": trainer.epoch,
+        "outcome": outcome,
+        "status_reason": reason,
+        "truncated": truncated,
+        "pruning_events": pruner.events,
+        "diagnostics": {
+            **{f"held_by_{name}": count for name, count in sorted(pruner.held.items())},
+            "parameters": sum(one.numel() for one in trainer._weights),
+        },
+    }

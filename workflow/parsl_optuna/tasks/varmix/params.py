@@ -1,0 +1,137 @@
+"""Problems and hyperparameters, by the names of the original program's flags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from parsl_optuna.core.errors import SpecError
+from parsl_optuna.core.load import structure, unstructure
+from parsl_optuna.core.space import Float, Int, Scalar, Space
+from parsl_optuna.tasks import source
+
+_FILES = ("train-images", "train-labels")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A set of images with values 0 to 16.
+
+    Attributes:
+        data: ``digits``, the 1,797 of 8 x 8 pixels that come with scikit-learn; ``idx``, MNIST's files.
+        data_dir: Of the files, ``train-images-idx3-ubyte`` and ``train-labels-idx1-ubyte`` or ``.gz``.
+        n_images: At most so many; null takes all.
+        test_share: Share that is held out for all measures.
+        data_seed: Of the split.
+    """
+
+    data: Literal["digits", "idx"] = "digits"
+    data_dir: str | None = None
+    n_images: int | None = None
+    test_share: float = 0.2
+    data_seed: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.data == "idx") != (self.data_dir is not None):
+            raise SpecError("data_dir goes with data idx, and idx with data_dir")
+        if not 0 < self.test_share < 1:
+            raise SpecError(f"test_share {self.test_share} must be between 0 and 1")
+
+
+@dataclass(frozen=True)
+class Params:
+    """Hyperparameters.
+
+    Attributes:
+        n_latent: Binary units.
+        n_clusters: Clusters.
+        n_steps: Of Adam.
+        learning_rate: Of Adam, constant after its warm-up.
+        rho_lr: The conjugation parameters learn so many times as fast.
+        kl_warmup_steps: Steps in which the weight of the KL divergence rises to one.
+        conj_warmup_steps: Steps in which that of the conjugation penalty does; null is the same ramp.
+        lr_warmup_steps: Steps in which the learning rate rises.
+        conj_weight: Of the conjugation penalty.
+        entropy_weight: Of the entropy of the prior over clusters.
+        posterior_entropy_weight: Of the entropy of the mean posterior over clusters.
+        mode: ``gradient`` learns rho; ``analytical`` solves for it by least squares at every step.
+        interaction: ``full``: clusters have weights of their own; ``hierarchical``: they share them.
+        batch_size: Images per step.
+        samples: Of the posterior, per image.
+        prior_samples: Of the prior, per step, for the penalty.
+        seed: Of everything.
+    """
+
+    n_latent: int = 32
+    n_clusters: int = 20
+    n_steps: int = 3000
+    learning_rate: float = 3e-3
+    rho_lr: float = 1.0
+    kl_warmup_steps: int = 1000
+    conj_warmup_steps: int | None = None
+    lr_warmup_steps: int = 100
+    conj_weight: float = 0.1
+    entropy_weight: float = 1.0
+    posterior_entropy_weight: float = 2.0
+    mode: Literal["gradient", "analytical"] = "gradient"
+    interaction: Literal["full", "hierarchical"] = "full"
+    batch_size: int = 128
+    samples: int = 4
+    prior_samples: int = 128
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("n_latent", "n_steps", "learning_rate", "rho_lr", "batch_size", "prior_samples"):
+            if not getattr(self, name) > 0:
+                raise SpecError(f"{name} {getattr(self, name)} must be above 0")
+        for name in ("kl_warmup_steps", "lr_warmup_steps", "conj_weight", "entropy_weight",
+                     "posterior_entropy_weight"):  # fmt: skip
+            if getattr(self, name) < 0:
+                raise SpecError(f"{name} {getattr(self, name)} must be at least 0")
+        if self.n_clusters < 2:
+            raise SpecError(f"n_clusters {self.n_clusters} must be at least 2")
+        if self.samples < 2:
+            raise SpecError(f"samples {self.samples} must be at least 2: each one's baseline is the others")
+
+
+def resolve(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Check a problem; files are known by their checksums."""
+    problem = structure(Problem, raw, where)
+    data = asdict(problem)
+    if problem.data_dir is not None:
+        data["files"] = {name: _file(problem.data_dir, name, f"{where}.data_dir") for name in _FILES}
+    return data
+
+
+def _file(folder: str, name: str, where: str) -> dict[str, str]:
+    kind = "idx3" if "images" in name else "idx1"
+    spellings = [f"{folder}/{name}{dot}{kind}-ubyte{zipped}" for dot in "-." for zipped in ("", ".gz")]
+    for spelling in spellings:
+        path = source.find(spelling)
+        if path is not None:
+            return {"path": source.relative(path), "checksum": source.checksum(path)}
+    raise SpecError(f"{where}: no {name}-{kind}-ubyte in '{folder}', plain or .gz")
+
+
+def complete(
+    problem: Mapping[str, Any], method: str, params: Mapping[str, Any], where: str
+) -> dict[str, Scalar]:
+    """Fill in defaults."""
+    del problem, method
+    return unstructure(structure(Params, dict(params), where))
+
+
+def space(problem: Mapping[str, Any], method: str) -> Space:
+    """Return the default search space."""
+    del problem, method
+    return Space(
+        {
+            "n_latent": Int(8, 64, 8),
+            "n_clusters": Int(10, 40, 5),
+            "learning_rate": Float(1e-3, 1e-2, log=True),
+            "rho_lr": Float(1.0, 60.0, log=True),
+            "kl_warmup_steps": Int(50, 1500, 50),
+            "conj_weight": Float(0.0, 1.0),
+        }
+    )
