@@ -106,6 +106,11 @@ class Results:
         return self.root / f"{self.name}_config.yaml"
 
     @property
+    def events(self) -> Path:
+        """What happened, an event per line."""
+        return self.root / "events.jsonl"
+
+    @property
     def lease(self) -> Path:
         """Who is writing here."""
         return self.root / "driver.lock"
