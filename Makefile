@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install -c constraints.txt
 
-.PHONY: demo test slow check bench
+.PHONY: demo test system slow check docs bench
 .DELETE_ON_ERROR:
 
 demo: .venv/.installed  ## tune three methods on two small problems
@@ -20,6 +20,9 @@ check: .venv/.installed-dev  ## lint and type-check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+docs: .venv/.installed-dev  ## write docs/commands.md and its like from the code
+	$(BIN)/python -m docs.generate
 
 bench: .venv/.installed-dev  ## run every benchmark; see benchmarks/README.md
 	for script in benchmarks/bench_*.py; do $(BIN)/python -m benchmarks.$$(basename $$script .py) || exit 1; done

@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 import yaml
-from parsl_optuna.cli.main import _COMMANDS
+from parsl_optuna.cli.main import commands
 from parsl_optuna.core.spec import SweepSpec
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.study.forecast import forecast
@@ -14,6 +14,7 @@ from parsl_optuna.study.plan.sweep.file import read_sweep, sources
 from parsl_optuna.study.plan.sweep.plan import plan_sweep
 from parsl_optuna.study.plan.tuning import load_run, plan_run
 
+from docs.generate import REFERENCES
 from tests.conftest import ROOT
 from tests.e2e.command import run
 
@@ -33,9 +34,14 @@ def test_links_lead_somewhere(path):
 def test_every_command_is_in_the_readme_and_every_one_in_it_exists():
     named = set(re.findall(r"^parsl-optuna ([a-z]+)", README, re.MULTILINE))
 
-    assert named <= set(_COMMANDS)
-    assert set(_COMMANDS) - named <= {"run", "tasks"}
+    assert named <= set(commands())
+    assert set(commands()) - named <= {"run", "tasks"}
     assert "`parsl-optuna tasks`" in README
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_the_references_are_what_the_code_says(name):
+    assert (ROOT / "docs" / name).read_text() == REFERENCES[name](), "run: make docs"
 
 
 def test_every_option_of_the_contract_is_documented():

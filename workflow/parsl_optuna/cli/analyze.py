@@ -1,4 +1,4 @@
-"""``parsl-optuna analyze``: what a results folder says about its hyperparameters."""
+"""``parsl-optuna analyze``: analyse a results folder: effects, importances, pairs, curves."""
 
 from __future__ import annotations
 

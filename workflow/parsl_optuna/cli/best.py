@@ -1,4 +1,4 @@
-"""``parsl-optuna best``: the best points of a run, from its results."""
+"""``parsl-optuna best``: show the best hyperparameters of a finished or running study."""
 
 from __future__ import annotations
 

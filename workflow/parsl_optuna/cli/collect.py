@@ -1,4 +1,4 @@
-"""``parsl-optuna collect``: the table of trials from the artifacts alone."""
+"""``parsl-optuna collect``: rebuild the table of trials from the artifacts alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``parsl-optuna estimate``: the LLC of a problem, with nothing to tune."""
+"""``parsl-optuna estimate``: estimate the local learning coefficient of a problem, with nothing to tune."""
 
 from __future__ import annotations
 

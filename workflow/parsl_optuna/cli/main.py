@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,39 +14,45 @@ import click
 from parsl_optuna import __version__
 from parsl_optuna.core.errors import WorkflowError
 
-_COMMANDS = {
-    "run": "Tune every (problem, method) of a configuration (the default command).",
-    "sweep": "Run a W&B sweep file.",
-    "plan": "Say what would run and what is there already; starts nothing.",
-    "status": "Count references and trials in the artifacts.",
-    "estimate": "Estimate the LLC of a problem, with nothing to tune.",
-    "analyze": "Analyse a results folder: effects, importances, pairs, curves.",
-    "best": "Show the best hyperparameters of a finished or running study.",
-    "show": "Print everything known of a problem or trial.",
-    "trial": "Run one stored trial in the foreground.",
-    "tasks": "List tasks, their methods and search spaces.",
-    "collect": "Rebuild the table of trials from the artifacts alone.",
-}
+_FIRST_LINE = re.compile(r'"""``parsl-optuna ([a-z]+)``: (.+)$')
+"""How the file of a command begins: its name, and what ``--help`` says of it."""
+
+
+@functools.cache
+def commands() -> dict[str, str]:
+    """Return every command with its line of help, ``run`` first.
+
+    A command is a file of this folder that begins with its name and defines ``command``. Only the first
+    line of a file is read, so that ``--help`` imports none of them.
+    """
+    found = {}
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        with path.open(encoding="utf-8") as stream:
+            match = _FIRST_LINE.match(stream.readline())
+        if match:
+            text = match[2].removesuffix('"""').rstrip(".")
+            found[match[1]] = f"{text[0].upper()}{text[1:]}."
+    return {"run": found.pop("run"), **found}
 
 
 class _Commands(click.Group):
     """Loads a command's module only when it is asked for, so that ``--help`` stays instant."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return list(commands())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in commands():
             return None
         return importlib.import_module(f"parsl_optuna.cli.{cmd_name}").command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in _COMMANDS:
+        if args[0] not in commands():
             from parsl_optuna.core.errors import nearest  # noqa: PLC0415
 
-            ctx.fail(f"no command '{args[0]}'; {nearest(args[0], _COMMANDS)}")
+            ctx.fail(f"no command '{args[0]}'; {nearest(args[0], commands())}")
         return super().resolve_command(ctx, args)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -55,7 +63,7 @@ class _Commands(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+            formatter.write_dl(list(commands().items()))
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,4 +1,4 @@
-"""``parsl-optuna plan``: what would run, what is there already."""
+"""``parsl-optuna plan``: say what would run and what is there already; start nothing."""
 
 from __future__ import annotations
 

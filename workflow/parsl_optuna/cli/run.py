@@ -1,4 +1,4 @@
-"""``parsl-optuna run``: tune every (problem, method) of a configuration."""
+"""``parsl-optuna run``: tune every (problem, method) of a configuration; the default command."""
 
 from __future__ import annotations
 

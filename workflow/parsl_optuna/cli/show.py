@@ -1,4 +1,4 @@
-"""``parsl-optuna show``: everything stored under an id."""
+"""``parsl-optuna show``: print everything known of a problem or trial."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``parsl-optuna status``: counts from the artifacts, without Optuna, Parsl or torch."""
+"""``parsl-optuna status``: count references and trials in the artifacts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``parsl-optuna tasks``: what can be tuned."""
+"""``parsl-optuna tasks``: list tasks, their methods and search spaces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``parsl-optuna trial``: one stored trial in the foreground, for finding out why it fails."""
+"""``parsl-optuna trial``: run one stored trial in the foreground, to find out why it fails."""
 
 from __future__ import annotations
 
