@@ -9,9 +9,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install -c const
 demo: .venv/.installed  ## tune three methods on two small problems
 	$(BIN)/parsl-optuna --config config/quickstart.yaml --local
 
-test: .venv/.installed-dev  ## run the tests
+test: .venv/.installed-dev  ## run the tests, unit tests first
 	$(BIN)/python -m pytest -n 2 tests/unit
-	$(BIN)/python -m pytest --ignore tests/unit
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/unit
+
+system: .venv/.installed-dev  ## run the tests with schedulers and kills
+	$(BIN)/python -m pytest -m "system and not slow"
 
 slow: .venv/.installed-dev  ## run the tests that take minutes
 	$(BIN)/python -m pytest -m slow

@@ -17,6 +17,8 @@ from tests.e2e.command import MARK, run, start, write_config
 from tests.e2e.test_resume import committed
 from tests.waiting import wait_for
 
+pytestmark = pytest.mark.system
+
 POINTS = [{"x": round(-1.9 + 0.3 * i, 3), "k": 1 + i % 8, "kind": "plain"} for i in range(8)]
 """All trials are first guesses, so that whatever the order the set of trials is the same."""
 

@@ -7,6 +7,8 @@ from parsl_optuna.store.artifacts import ArtifactStore
 
 from tests.toyrun import drive, rows, toy_plan
 
+pytestmark = pytest.mark.system
+
 CALLS = ("link", "rename", "replace", "fsync", "mkdir", "unlink", "open")
 
 

@@ -13,6 +13,8 @@ from tests.e2e.command import ROOT, run, start, write_config
 from tests.e2e.test_resume import committed
 from tests.waiting import wait_for
 
+pytestmark = pytest.mark.system
+
 PBS = ("--parsl-config", ROOT / "parsl_configs" / "pbs.py")
 BLOCK = {"partition": "workq", "cores": 1, "walltime": "00:10:00", "poll_sec": 1, "heartbeat_sec": 2}
 

@@ -11,7 +11,7 @@ from tests.e2e.test_resume import committed
 from tests.slurm.daemons import Cluster, missing
 from tests.waiting import wait_for
 
-pytestmark = [pytest.mark.slurm, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
+pytestmark = [pytest.mark.system, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
 
 SLURM = ("--parsl-config", ROOT / "parsl_configs" / "slurm.py")
 BLOCK = {"partition": "debug", "cores": 1, "walltime": "00:10:00", "poll_sec": 1, "heartbeat_sec": 2}
