@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -146,6 +146,8 @@ def structure(cls: type[T], data: object, where: str) -> T:
     except (ClassValidationError, IterableValidationError) as error:
         lines = [f"{where}{path}: {text}" for path, text in _flatten(error, "")]
         raise SpecError("\n".join(dict.fromkeys(lines))) from error
+    except _Several as error:
+        raise SpecError("\n".join(f"{where}{path}: {text}" for path, text in error.mistakes)) from error
     except (SpecError, KeyError, TypeError, ValueError) as error:
         raise SpecError(f"{where}: {error}") from error
 
@@ -171,6 +173,8 @@ def _flatten(error: BaseException, path: str) -> list[tuple[str, str]]:
             (f"{path}.{name}", f"unknown key; {nearest(name, known)}")
             for name in sorted(error.extra_fields, key=str)
         ]
+    if isinstance(error, _Several):
+        return [(f"{path}{below}", text) for below, text in error.mistakes]
     if isinstance(error, KeyError):
         return [(path, "is missing; it has no default")]
     return [(path, str(error))]
@@ -210,7 +214,9 @@ def _build_converter() -> cattrs.Converter:
     converter.register_structure_hook(str, _strict(str, "a string"))
     converter.register_structure_hook_factory(dataclasses.is_dataclass, _record(converter))
     converter.register_structure_hook_func(_is_optional, _optional(converter))
-    converter.register_structure_hook_func(_is_sequence, _sequence(converter))
+    converter.register_structure_hook_func(_is_sequence, _sequence(converter, tuple))
+    converter.register_structure_hook_func(_is_list, _sequence(converter, list))
+    converter.register_structure_hook_func(_is_dict, _mapping(converter))
     converter.register_structure_hook_func(_is_literal, _literal)
     return converter
 
@@ -248,15 +254,61 @@ def _is_sequence(cls: Any) -> bool:
     return getattr(cls, "__origin__", None) is tuple and cls.__args__[1:] == (Ellipsis,)
 
 
-def _sequence(converter: cattrs.Converter) -> Any:
+def _is_list(cls: Any) -> bool:
+    return getattr(cls, "__origin__", None) is list
+
+
+def _is_dict(cls: Any) -> bool:
+    return getattr(cls, "__origin__", None) is dict
+
+
+def _sequence(converter: cattrs.Converter, make: Callable[[list[Any]], Any]) -> Any:
     """Accept only lists, so that a string is never taken for a list of its letters."""
 
     def hook(value: object, cls: Any) -> Any:
         if not isinstance(value, (list, tuple)):
             raise SpecError(f"must be a list, got {_said(value)}")
-        return tuple(converter.structure(value, list[cls.__args__[0]]))
+        entries = {f"[{index}]": entry for index, entry in enumerate(value)}
+        return make(list(_entries(converter, entries, cls.__args__[0]).values()))
 
     return hook
+
+
+def _mapping(converter: cattrs.Converter) -> Any:
+    """Accept only mappings whose keys are strings."""
+
+    def hook(value: object, cls: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise SpecError(f"must be a mapping, got {_said(value)}")
+        others = [key for key in value if not isinstance(key, str)]
+        if others:
+            raise SpecError(f"the key {_said(others[0])} must be a string; put it in quotes")
+        entries = {f".{key}": entry for key, entry in value.items()}
+        return dict(zip(value, _entries(converter, entries, cls.__args__[1]).values(), strict=True))
+
+    return hook
+
+
+def _entries(converter: cattrs.Converter, entries: Mapping[str, object], cls: Any) -> dict[str, Any]:
+    """Structure every entry; raise the mistakes of all at once, each with its path."""
+    found: dict[str, Any] = {}
+    mistakes: list[tuple[str, str]] = []
+    for path, entry in entries.items():
+        try:
+            found[path] = converter.structure(entry, cls)
+        except (ClassValidationError, IterableValidationError, SpecError) as error:
+            mistakes += _flatten(error, path)
+    if mistakes:
+        raise _Several(mistakes)
+    return found
+
+
+class _Several(SpecError):
+    """Mistakes in the entries of a list or mapping, each with its path."""
+
+    def __init__(self, mistakes: list[tuple[str, str]]) -> None:
+        super().__init__("\n".join(f"{path}: {text}" for path, text in mistakes))
+        self.mistakes = mistakes
 
 
 def _is_literal(cls: Any) -> bool:

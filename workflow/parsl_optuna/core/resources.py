@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from parsl_optuna.core.errors import SpecError
@@ -105,6 +106,8 @@ class ClusterSpec:
 
 
 def above_zero(name: str, value: float) -> None:
-    """Raise `SpecError` unless *value* is."""
+    """Raise `SpecError` unless *value* is finite and above 0."""
     if not value > 0:
         raise SpecError(f"{name} {value} must be above 0")
+    if value == math.inf:
+        raise SpecError(f"{name} must be finite; give a number")

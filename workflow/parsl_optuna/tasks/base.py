@@ -88,6 +88,8 @@ class Task:
         reference: Optional trusted answer.
         metric: The metric that an objective of kind ``metric`` minimises.
         open_params: Whether a search space may name parameters that *complete* has no default for.
+        required: ``(resolved problem, method) -> names`` of parameters that have no default: the search
+            space or the first values must give them.
         objectives: Metrics that a sweep minimises when its file names the first of them.
         problem_params: Names in a flat list of parameters, as sweeps have it, that belong to the problem.
         ignored_params: Names in such a list that mean nothing here.
@@ -108,6 +110,7 @@ class Task:
     reference: Reference | None = None
     metric: str = "loss"
     open_params: bool = False
+    required: Callable[[Mapping[str, Any], str], tuple[str, ...]] | None = None
     objectives: tuple[str, ...] = ()
     problem_params: tuple[str, ...] = ()
     ignored_params: tuple[str, ...] = ()

@@ -86,14 +86,17 @@ def space(problem: Mapping[str, Any], method: str) -> Space:
     return Space()
 
 
+def required(problem: Mapping[str, Any], method: str) -> tuple[str, ...]:
+    """Return the arguments that have no default, no constant, and are not handed over."""
+    del method
+    given = {*problem["args"], *_LENT}
+    return tuple(name for name, about in problem["arguments"].items() if not about and name not in given)
+
+
 def run(work: Work) -> Metrics:
     """Call the function; a number that it returns is the metric ``loss``."""
     problem = work.problem
-    missing = [
-        name
-        for name, about in problem["arguments"].items()
-        if not about and name not in {*work.params, *problem["args"], *_LENT}
-    ]
+    missing = [name for name in required(problem, work.method) if name not in work.params]
     if missing:
         raise TaskError(f"argument '{missing[0]}' has no value; put it into the search space")
     name, _, function = problem["function"].rpartition(":")
@@ -182,4 +185,5 @@ TASK = Task(
     space=space,
     run=run,
     open_params=True,
+    required=required,
 )

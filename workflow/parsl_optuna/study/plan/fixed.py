@@ -16,7 +16,7 @@ from parsl_optuna.tasks.base import Task
 
 def load_fixed(path: Path, assignments: Sequence[str] = ()) -> FixedSpec:
     """Read a production configuration as `load_run` reads a tuning one."""
-    return structure(FixedSpec, assigned(path, assignments), f"{path} $")
+    return structure(FixedSpec, assigned(path, assignments, FixedSpec), f"{path} $")
 
 
 def plan_fixed(

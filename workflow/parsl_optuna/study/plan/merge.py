@@ -36,8 +36,18 @@ def merge_space(
             fixed.pop(name, None)
         else:
             dimensions.pop(name, None)
-            fixed[name] = change
+            fixed[name] = _fixed(change, place)
     return Space(dimensions, fixed)
+
+
+def _fixed(value: Any, where: str) -> Scalar:
+    if isinstance(value, (list, tuple)):
+        raise SpecError(f"{where}: a list is no value; to try each of them, write {{choices: {list(value)}}}")
+    return value
+
+
+_ELSEWHERE = {"min": "low", "max": "high", "values": "choices", "distribution": "dist"}
+"""Words of W&B sweep files for keys of a search space."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +61,18 @@ class _Change:
 
 
 def _dimension(default: Dimension | None, raw: Mapping[str, Any], value: Scalar, where: str) -> Dimension:
+    for name in [name for name in _ELSEWHERE if name in raw]:
+        raise SpecError(f"{where}.{name}: is a key of W&B sweep files; here it is '{_ELSEWHERE[name]}'")
     change = structure(_Change, raw, where)
     kind = change.dist or _kind(default, change, value, raw)
     if kind not in ("float", "int", "categorical"):
-        raise SpecError(f"{where}.dist: unknown distribution '{kind}'; known: categorical, float, int")
+        hint = "; for a log scale, add log: true" if "log" in kind else ""
+        raise SpecError(f"{where}.dist: unknown distribution '{kind}'; known: categorical, float, int{hint}")
     try:
         if kind == "categorical":
             if change.choices is None:
                 raise SpecError("choices is missing")
-            return Categorical(tuple(change.choices))
+            return _categorical(change.choices)
         numeric = default if isinstance(default, (Float, Int)) else None
         low = change.low if change.low is not None else getattr(numeric, "low", None)
         high = change.high if change.high is not None else getattr(numeric, "high", None)
@@ -72,10 +85,19 @@ def _dimension(default: Dimension | None, raw: Mapping[str, Any], value: Scalar,
             return Float(low, high, log)
         if low != int(low) or high != int(high):
             raise SpecError(f"low {low} and high {high} must be whole numbers")
-        step = change.step or (1 if log else getattr(numeric, "step", 1))
+        step = change.step if change.step is not None else (1 if log else getattr(numeric, "step", 1))
+        if low < high < low + step:
+            raise SpecError(f"step {step} is larger than the range from {low:g} to {high:g}")
         return Int(int(low), int(high), step, log)
     except SpecError as error:
         raise SpecError(f"{where}: {error}") from error
+
+
+def _categorical(choices: list[Any]) -> Categorical:
+    for choice in choices:
+        if not isinstance(choice, Scalar):
+            raise SpecError(f"the choice {choice!r} must be a single value, such as a number or a string")
+    return Categorical(tuple(choices))
 
 
 def _kind(default: Dimension | None, change: _Change, value: Scalar, raw: Mapping[str, Any]) -> str:

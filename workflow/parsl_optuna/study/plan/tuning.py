@@ -195,15 +195,18 @@ def load_run(path: Path, assignments: Sequence[str] = ()) -> RunSpec:
     Raises:
         SpecError: All mistakes of shape at once.
     """
-    return structure(RunSpec, assigned(path, assignments), f"{path} $")
+    return structure(RunSpec, assigned(path, assignments, RunSpec), f"{path} $")
 
 
-def assigned(path: Path, assignments: Sequence[str]) -> dict[str, Any]:
-    """Read a file and lay assignments over it; a key of the block ``cluster`` may stand alone."""
+def assigned(path: Path, assignments: Sequence[str], record: type[Any]) -> dict[str, Any]:
+    """Read a file for *record*, with assignments over it; a key of the block ``cluster`` may stand alone."""
     data = read_yaml(path)
-    cluster = {entry.name for entry in fields(ClusterSpec)}
+    cluster, known = ({entry.name for entry in fields(cls)} for cls in (ClusterSpec, record))
     for text in assignments:
-        assign(data, f"cluster.{text}" if text.partition("=")[0] in cluster else text)
+        name, equals, _ = text.partition("=")
+        if equals and "." not in name and name not in {*cluster, *known}:
+            raise SpecError(f"--set {text}: unknown key '{name}'; {nearest(name, {*cluster, *known})}")
+        assign(data, f"cluster.{text}" if name in cluster and equals else text)
     return data
 
 
@@ -315,6 +318,9 @@ def _study(task: Task, spec: RunSpec, problem: ProblemPlan, method: str, where: 
     # What varies is checked too: each dimension's first value stands for it.
     sample = {name: dimension.first for name, dimension in space.dimensions.items()}
     base = complete({**sample, **space.fixed}, place)
+    for name in task.required(problem.problem, method) if task.required is not None else ():
+        if name not in base:
+            raise SpecError(f"{place}.{name}: is missing; the argument has no default, so say what it may be")
     guesses = []
     for index, guess in enumerate(spec.enqueue.get(method, [])):
         spot = f"{where} $.enqueue.{method}[{index}]"

@@ -1,0 +1,177 @@
+"""Typical mistakes in a configuration, each one line with file, key and cure: what `tuning` refuses."""
+
+import pytest
+from parsl_optuna.core.errors import SpecError
+from parsl_optuna.study.plan.tuning import load_run, plan_run
+
+X = "{low: 0.0, high: 1.0}"
+OPTUNA = "optuna: {max_trials: 5}"
+CONFIG = f"""task: function
+problems: [{{function: "f.py:f"}}]
+search_space:
+  function:
+    x: {X}
+{OPTUNA}
+"""
+FUNCTIONS = """
+def f(x, y=1.0, kind="a"):
+    return x
+
+def positional(*values):
+    return 1
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "f.py").write_text(FUNCTIONS)
+    (tmp_path / "broken.py").write_text("def f(:\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def mistake(folder, text, assignments=()):
+    path = folder / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(SpecError) as caught:
+        plan_run(load_run(path, assignments), "c.yaml")
+    return str(caught.value)
+
+
+def test_the_configuration_itself_is_right(folder):
+    path = folder / "c.yaml"
+    path.write_text(CONFIG)
+
+    assert plan_run(load_run(path), "c.yaml").studies
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("{choices: sgd}", ["x.choices", "must be a list", "'sgd'"]),
+        ("{choices: {a: 1}}", ["x.choices", "must be a list"]),
+        ("{choices: []}", ["x", "choices is empty"]),
+        ("{choices: [[1, 2], [3]]}", ["x", "single value"]),
+        ("{choices: [1, 1]}", ["x", "twice"]),
+        ("[1, 2]", ["x", "a list is no value", "{choices: [1, 2]}"]),
+        ("{values: [1, 2]}", ["x.values", "'choices'"]),
+        ("{min: 0, max: 1}", ["x.min", "'low'"]),
+        ("{distribution: uniform, low: 0.0, high: 1.0}", ["x.distribution", "'dist'"]),
+        ("{low: 2.0, high: 1.0}", ["x", "low 2.0 is above high 1.0"]),
+        ('{low: "0", high: 1.0}', ["x.low", "must be a number", "'0'"]),
+        ("{low: 0.0, high: 1.0, log: true}", ["x", "log scale needs low above 0"]),
+        ("{low: .nan, high: 1.0}", ["x", "finite"]),
+        ("{low: 0.0, high: .inf}", ["x", "finite"]),
+        ("{low: 0.0}", ["x", "needs low and high"]),
+        ("{low: 0, high: 10, step: 0}", ["x", "step 0 must be at least 1"]),
+        ("{low: 0, high: 10, step: -1}", ["x", "step -1 must be at least 1"]),
+        ("{low: 0, high: 10, step: 20}", ["x", "step 20 is larger than the range"]),
+        ("{low: 0.0, high: 1.0, log: yes}", ["x.log", "true or false"]),
+        ("{dist: flaot, low: 0.0, high: 1.0}", ["x.dist", "'flaot'", "float"]),
+        ("{dist: loguniform, low: 0.1, high: 1.0}", ["x.dist", "log: true"]),
+        ("{lo: 0.0, high: 1.0}", ["x.lo", "did you mean 'low'"]),
+    ],
+)
+def test_a_dimension(folder, written, words):
+    text = mistake(folder, CONFIG.replace(X, written))
+
+    assert "c.yaml" in text
+    assert all(word in text for word in words), text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("    x:", "    y:", ["search_space.function.x", "is missing"]),
+        ("    x:", "    z:", ["search_space.function.z", "no such argument"]),
+        (f"    x: {X}\n", "", ["search_space.function", "must be a mapping"]),
+        ("    x:", "    1:", ["search_space.function", "in quotes"]),
+        ("  function:", "  functoin:", ["search_space.functoin", "did you mean 'function'"]),
+        ("task: function", "task: functon", ["$.task", "did you mean 'function'"]),
+        ("f.py:f", "nowhere.py:f", ["problems[0].function", "no file 'nowhere.py'"]),
+        ("f.py:f", "f.py:ff", ["problems[0].function", "did you mean 'f'"]),
+        ("f.py:f", "f.py", ["problems[0].function", "FILE.py:NAME"]),
+        ("f.py:f", "f.py:positional", ["problems[0].function", "positional"]),
+        ("f.py:f", "broken.py:f", ["problems[0].function", "no Python"]),
+        ('[{function: "f.py:f"}]', '{function: "f.py:f"}', ["$.problems", "must be a list"]),
+        ('[{function: "f.py:f"}]', "f.py:f", ["$.problems", "must be a list"]),
+        ('[{function: "f.py:f"}]', "[]", ["problems is empty"]),
+        ('"f.py:f"}', '"f.py:f"}, {function: "f.py:f"}', ["problems[1]", "same problem as problems[0]"]),
+        ('"f.py:f"}', '"f.py:f", args: {q: 1}}', ["args.q", "no such argument"]),
+        ('"f.py:f"}', '"f.py:f", args: {x: 1}}', ["function.x", "constant in args"]),
+        ('"f.py:f"}', '"f.py:f", arg: {x: 1}}', ["problems[0].arg", "did you mean 'args'"]),
+        ("  function:", "\tfunction:", ["line 4", "not valid YAML"]),
+        ("task: function", "task: function\ntask: command", ["'task' appears twice"]),
+    ],
+)
+def test_problems_and_spaces(folder, old, new, words):
+    text = mistake(folder, CONFIG.replace(old, new, 1))
+
+    assert "c.yaml" in text
+    assert all(word in text for word in words), text
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ('max_trials: "5"', ["optuna.max_trials", "whole number", "'5'"]),
+        ("max_trials: 5.5", ["optuna.max_trials", "whole number"]),
+        ("max_trials: 0", ["max_trials 0", "above 0"]),
+        ("max_trials: -5", ["max_trials -5", "above 0"]),
+        ("n_trials: 5", ["optuna.n_trials", "did you mean 'max_trials'"]),
+        ("method_budget_sec: .inf", ["method_budget_sec", "finite"]),
+        ("method_budget_sec: .nan", ["method_budget_sec", "above 0"]),
+        ('method_budget_sec: "1h"', ["method_budget_sec", "must be a number"]),
+        ("sampler: tpee", ["sampler", "did you mean 'tpe'"]),
+        ("sampler: {nam: tpe}", ["sampler", "name is missing"]),
+        ("pruner: meadian", ["pruner", "did you mean 'median'"]),
+        ("objective: absolute", ["objective", "did you mean 'abs'"]),
+        ("replicates: 0", ["replicates 0", "above 0"]),
+        ("patience: 0", ["patience 0", "above 0"]),
+        ("across: mean", ["optuna.across", "two problems"]),
+        ("confirm: -1", ["confirm -1", "at least 0"]),
+    ],
+)
+def test_the_block_optuna(folder, written, words):
+    text = mistake(folder, CONFIG.replace(OPTUNA, f"optuna: {{{written}}}"))
+
+    assert "c.yaml" in text
+    assert all(word in text for word in words), text
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("search-space: {}", ["$.search-space", "did you mean 'search_space'"]),
+        ("cluster: {partitoin: cpu}", ["cluster.partitoin", "did you mean 'partition'"]),
+        ("cluster: {walltime: 4h}", ["cluster", "HH:MM:SS"]),
+        ("cluster: {cores: all}", ["cluster.cores", "whole number"]),
+        ("limits: {memory: 4}", ["limits.memory", "did you mean 'memory_gb'"]),
+        ("enqueue: {function: [{x: 3}]}", ["enqueue.function[0].x", "outside the search space"]),
+        ("enqueue: {function: {x: 0.5}}", ["enqueue.function", "must be a list"]),
+        ("enqueue: [{x: 0.5}]", ["$.enqueue", "must be a mapping"]),
+        ("warm_start: [{table: nowhere.parquet}]", ["warm_start[0].table", "no such file"]),
+        ("methods: [fun]", ["methods[0]", "did you mean 'function'"]),
+        ("artifacts_dir: 5", ["artifacts_dir", "must be a string"]),
+    ],
+)
+def test_other_blocks(folder, line, words):
+    text = mistake(folder, f"{CONFIG}{line}\n")
+
+    assert "c.yaml" in text
+    assert all(word in text for word in words), text
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("partitoin=cpu", ["partitoin", "did you mean 'partition'"]),
+        ("optuna.max_trails=3", ["optuna.max_trails", "did you mean 'max_trials'"]),
+        ("partition", ["KEY=VALUE"]),
+        ("optuna.max_trials=many", ["optuna.max_trials", "whole number"]),
+    ],
+)
+def test_an_assignment(folder, assignment, words):
+    text = mistake(folder, CONFIG, [assignment])
+
+    assert all(word in text for word in words), text
