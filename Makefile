@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install -c constraints.txt
 
-.PHONY: demo test system slow check docs bench
+.PHONY: demo test system slow lowest check docs bench
 .DELETE_ON_ERROR:
 
 demo: .venv/.installed  ## tune three methods on two small problems
@@ -18,6 +18,14 @@ system: .venv/.installed-dev  ## run the tests with schedulers and kills
 
 slow: .venv/.installed-dev  ## run the tests that take minutes
 	$(BIN)/python -m pytest -m slow
+
+lowest:  ## run the unit tests and one study on the lowest declared versions
+	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip --disable-pip-version-check --quiet install -c constraints-lowest.txt \
+	    -e . cmaes hypothesis psutil pytest pytest-xdist
+	.venv-lowest/bin/python -m pytest -n 2 tests/unit
+	.venv-lowest/bin/parsl-optuna --config config/quickstart.yaml --set optuna.max_trials=2 --local \
+	    --artifacts-dir build/lowest/artifacts --results-dir build/lowest/results
 
 check: .venv/.installed-dev  ## lint and type-check
 	$(BIN)/ruff check .

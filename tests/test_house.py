@@ -1,9 +1,11 @@
 """The house rules that a machine can check."""
 
 import ast
+import re
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -164,3 +166,16 @@ def test_help_is_instant():
     mine = min(seconds(program, "--help") for _ in range(3))
     bare = min(seconds(sys.executable, "-c", "import click") for _ in range(3))
     assert mine < 4 * bare  # a ratio, so that a busy machine does not matter
+
+
+def test_the_lowest_versions_that_are_tried_are_those_declared():
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    optional = declared["optional-dependencies"]
+    wanted = [*declared["dependencies"], *optional["dev"], *optional["samplers"]]
+    lowest = dict(entry.split(">=") for entry in wanted if "pyright" not in entry and "ruff" not in entry)
+    lines = (ROOT / "constraints-lowest.txt").read_text().splitlines()
+    tried = dict(line.split("==") for line in lines if not line.startswith("#"))
+
+    assert tried.keys() == lowest.keys()
+    for name in tried.keys() - {"torch"}:
+        assert re.sub(r"(\.0)+$", "", tried[name]) == re.sub(r"(\.0)+$", "", lowest[name]), name
