@@ -19,13 +19,13 @@ from typing import NamedTuple
 
 import optuna
 from parsl_optuna.core.load import structure
+from parsl_optuna.core.records import Request
 from parsl_optuna.core.space import Int
 from parsl_optuna.core.spec import RunSpec
 from parsl_optuna.execution.simulated import Imagined, SimulatedExecutor
 from parsl_optuna.store.simulated import ImaginedStore
 from parsl_optuna.study.driver import Driver
 from parsl_optuna.study.plan.tuning import plan_run
-from parsl_optuna.worker import supervise
 
 from benchmarks.tables import Table, names, space, table
 
@@ -55,8 +55,8 @@ def product(name: str, batch: int, seed: int) -> list[float]:
     with tempfile.TemporaryDirectory() as folder:
         store = ImaginedStore(Path(folder))
 
-        def imagine(ticket: supervise.Ticket) -> Imagined:
-            manifest, _ = store.manifest(ticket.pid, ticket.method, ticket.trial_id)
+        def imagine(request: Request) -> Imagined:
+            manifest, _ = store.manifest(request.pid, request.method, request.trial_id)
             loss, seconds = chosen.look(manifest.hyperparams)
             return Imagined(seconds, store.imagine(manifest, seconds, {"loss": loss}).to_json())
 

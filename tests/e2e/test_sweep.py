@@ -84,7 +84,7 @@ def test_a_target_ends_a_sweep_and_a_goal_can_be_the_other_way(here):
 
     rows = table(here)
     assert len(rows) == 2  # 0.2, then 0.7 reaches it
-    assert rows.objective.min() == pytest.approx(-0.7)
+    assert rows.objective.max() == pytest.approx(0.7)
 
 
 def test_the_next_phase_takes_the_winners_value(here):

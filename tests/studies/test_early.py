@@ -6,7 +6,7 @@ from parsl_optuna.report import tables as aggregate
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.study.search.points import Trials
 
-from tests.fakes import ShuffledExecutor
+from tests.fakes import ShuffledExecutor, requested
 from tests.toyrun import drive, rows, toy_plan
 
 
@@ -19,7 +19,7 @@ class ReferenceLast(ShuffledExecutor):
         self.order = []
 
     def pump(self, snapshot=None):
-        trials = [held for held in self._held if not self._references & set(map(str, held[2]))]
+        trials = [held for held in self._held if requested(held[2], "trial_id") not in self._references]
         held = (trials or self._held)[:1]
         if held:
             self.order.append("trial" if trials else "reference")
@@ -79,8 +79,6 @@ def test_the_table_from_artifacts_alone_has_the_objective_of_early_trials(tmp_pa
     result = drive(plan, tmp_path, ReferenceLast(plan))
     store = ArtifactStore(tmp_path)
 
-    outcomes = [store.outcome(entry.manifest) for entry in result.studies[0].runs.values()]
-    assert sum(outcome.objective is None for outcome in outcomes) == 3
     collected = {entry.manifest.trial_id: entry for entry in aggregate.collect(store, plan.task.name)}
     for trial_id, entry in result.studies[0].runs.items():
         assert dict(collected[trial_id].objectives) == dict(entry.objectives)

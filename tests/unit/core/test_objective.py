@@ -2,7 +2,7 @@ import math
 
 import pytest
 from parsl_optuna.core.errors import SpecError
-from parsl_optuna.core.objective import Objective, evaluate, signed_error
+from parsl_optuna.core.objective import Objective, Scoring, signed_error
 from parsl_optuna.core.records import Comparison, Trusted
 
 NAMES = Comparison("llc_hat", "se_hat", "llc_ref", "se_ref")
@@ -10,7 +10,7 @@ REFERENCE = Trusted(5.0, 0.1, "ok", None, "r_1")
 
 
 def first(objective, **values):
-    return evaluate(objective, ("error",), values, NAMES, REFERENCE)["error"]
+    return Scoring(objective).scores(values, NAMES, REFERENCE)["error"]
 
 
 def test_the_default_is_the_absolute_error():
@@ -47,13 +47,46 @@ def test_without_a_reference_there_is_no_error():
 def test_several_objectives_keep_their_order():
     values = {"llc_hat": 4.0, "runtime_sec": 2.0, "work": 7}
 
-    found = evaluate(Objective(), ("error", "runtime_sec", "work", "gone"), values, NAMES, REFERENCE)
+    found = Scoring(names=("error", "runtime_sec", "work", "gone")).scores(values, NAMES, REFERENCE)
 
     assert found == {"error": 1.0, "runtime_sec": 2.0, "work": 7.0, "gone": None}
 
 
-def test_a_metric_can_be_maximized():
-    assert first(Objective("metric", metric="r2", goal="maximize"), r2=0.7) == -0.7
+def test_a_maximised_metric_keeps_its_sign_and_the_search_minimises_its_negative():
+    scoring = Scoring(Objective("metric", metric="r2", goal="maximize"))
+
+    scores = scoring.scores({"r2": 0.7}, None, None)
+
+    assert scores == {"error": 0.7}
+    assert scoring.minimised(scores) == (-0.7,)
+    assert scoring.shown((-0.7,)) == scores
+
+
+def test_every_objective_has_a_goal_of_its_own():
+    scoring = Scoring(Objective("metric", metric="size"), ("acc", "size"), {"acc": "maximize"})
+
+    assert scoring.minimised({"acc": 0.9, "size": 3.0}) == (-0.9, 3.0)
+    assert scoring.minimised({"acc": 0.9, "size": None}) is None
+
+
+def test_the_goal_of_the_objective_holds_for_its_metric_by_name():
+    scoring = Scoring(Objective("metric", metric="acc", goal="maximize"), ("acc", "size"))
+
+    assert scoring.minimised({"acc": 0.9, "size": 3.0}) == (-0.9, 3.0)
+
+
+def test_what_is_stored_with_a_trial_scores_it_again():
+    scoring = Scoring(Objective("huber", delta=0.5), ("error", "acc"), {"acc": "maximize"})
+
+    assert Scoring.from_json(scoring.to_json()) == scoring
+
+
+def test_what_older_versions_stored_is_still_read():
+    old = {"type": "metric", "delta": None, "metric": "r2", "goal": "maximize", "names": ["error", "cost"]}
+
+    scoring = Scoring.from_json(old)
+
+    assert scoring.minimised(scoring.scores({"r2": 0.7, "cost": 2}, None, None)) == (-0.7, 2.0)
 
 
 @pytest.mark.parametrize("make", [lambda: Objective(delta=0.0), lambda: Objective(goal="maximize")])

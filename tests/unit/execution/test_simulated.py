@@ -3,16 +3,13 @@
 import random
 
 import pytest
+from parsl_optuna.core.records import Request
 from parsl_optuna.execution.simulated import Imagined, SimulatedExecutor
 from parsl_optuna.worker import supervise
 
 
-def ticket(name):
-    return supervise.Ticket("p", "m", name, 1.0, False)
-
-
-def submit(executor, *names, urgency=0.0):
-    return executor.submit(supervise.run_all, "root", [ticket(name) for name in names], urgency=urgency)
+def submit(executor, name, urgency=0.0):
+    return executor.submit(supervise.run, Request("root", "p", "m", name, 1.0), urgency=urgency)
 
 
 def drain(executor, futures):
@@ -43,21 +40,12 @@ def test_the_most_urgent_of_what_is_queued_goes_first():
     order = []
     for name, urgency in {"a": 0.0, "b": 1.0, "c": 5.0, "d": 5.0}.items():
         submit(executor, name, urgency=urgency).add_done_callback(
-            lambda done: order.append(done.result()[0]["id"])
+            lambda done: order.append(done.result()["id"])
         )
     for _ in range(4):
         executor.check()
 
     assert order == ["a", "c", "d", "b"]
-
-
-def test_a_bundle_is_the_work_of_one_worker():
-    executor = simulate(3, {"a": 1.0, "b": 2.0})
-    future = submit(executor, "a", "b")
-    drain(executor, [future])
-
-    assert executor.now() == 3.0
-    assert future.result() == [{"id": "a"}, {"id": "b"}]
 
 
 def test_while_the_driver_is_busy_workers_go_on_with_the_queue():

@@ -5,7 +5,7 @@ from parsl_optuna.report import tables as aggregate
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.study.driver import Driver
 
-from tests.fakes import ShuffledExecutor
+from tests.fakes import ShuffledExecutor, requested
 from tests.toyrun import drive, rows, toy_plan
 
 
@@ -147,7 +147,7 @@ class Careless(ShuffledExecutor):
         super().__init__(0)
 
     def pump(self, snapshot=None):
-        self._lose = 1.0 if any(args[2:3] == ("guess",) for _, _, args in self._held) else 0.0
+        self._lose = 1.0 if any(requested(args, "method") == "guess" for _, _, args in self._held) else 0.0
         super().pump(snapshot)
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from parsl_optuna.core.errors import CorruptArtifact
-from parsl_optuna.core.records import Asked, State
+from parsl_optuna.core.records import Asked, Request, State
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.worker import execute as worker
 
@@ -26,8 +26,8 @@ def stored(folder, *, role="trial", x=0.5, **problem):
     return store, manifest
 
 
-def execute(store, manifest, **objective):
-    return worker.execute(str(store.paths.root), manifest.pid, manifest.method, manifest.trial_id, objective)
+def execute(store, manifest):
+    return worker.execute(Request(str(store.paths.root), manifest.pid, manifest.method, manifest.trial_id))
 
 
 def test_a_trial_leaves_strict_json_with_everything_a_reader_needs(tmp_path):
@@ -40,7 +40,6 @@ def test_a_trial_leaves_strict_json_with_everything_a_reader_needs(tmp_path):
     path = store.paths.metrics(manifest.pid, manifest.method, manifest.trial_id)
     data = json.loads(path.read_text(), parse_constant=lambda word: pytest.fail(word))
     assert data["state"] == "ok"
-    assert data["objective"] == pytest.approx(abs(data["value"] - 1.0))
     for name in (
         "host",
         "versions",
@@ -101,7 +100,6 @@ def test_what_goes_wrong_is_a_state_and_one_line(tmp_path, trouble, state, reaso
     outcome = execute(store, manifest)
 
     assert (outcome["state"], outcome["reason"]) == (state.value, reason)
-    assert outcome["objective"] is None
 
 
 def test_a_task_of_another_version_is_a_failed_trial(tmp_path):

@@ -6,20 +6,20 @@ import signal
 import subprocess
 import sys
 import threading
-from dataclasses import asdict
+from dataclasses import replace
 
 import psutil
 import pytest
 from parsl_optuna.core.errors import NodeReclaimed, NotStarted, StoreError, WorkerLost
-from parsl_optuna.core.records import State
+from parsl_optuna.core.records import Request, State
 from parsl_optuna.core.resources import LimitsSpec
 from parsl_optuna.worker import supervise
-from parsl_optuna.worker.supervise import ChildDied, Ticket, verdict
+from parsl_optuna.worker.supervise import ChildDied, verdict
 
 from tests.unit.worker.test_execute import stored
 from tests.waiting import wait_for
 
-LIMITS = asdict(LimitsSpec(grace_sec=0.5))
+LIMITS = LimitsSpec(grace_sec=0.5)
 
 
 @pytest.fixture(autouse=True)
@@ -31,21 +31,13 @@ def no_child_left():
     supervise._children.clear()
 
 
-def run(store, manifest, **limits):
-    (answer,) = run_all(store, [manifest], **limits)
-    if isinstance(answer, WorkerLost):
-        raise answer
-    return answer
-
-
-def run_all(store, manifests, **limits):
-    tickets = [Ticket(m.pid, m.method, m.trial_id, m.budget_sec) for m in manifests]
-    return supervise.run_all(str(store.paths.root), tickets, {}, LIMITS | limits)
+def run(store, manifest, leaving=None, **limits):
+    names = (manifest.pid, manifest.method, manifest.trial_id)
+    limits = replace(LIMITS, **limits)
+    return supervise.run(Request(str(store.paths.root), *names, manifest.budget_sec, limits, leaving=leaving))
 
 
 def with_budget(tmp_path, trouble, seconds=0.2):
-    from dataclasses import replace  # noqa: PLC0415
-
     from tests.unit.worker.test_execute import ASKED  # noqa: PLC0415
 
     store, manifest = stored(tmp_path, trouble=trouble)
@@ -165,67 +157,23 @@ def test_a_node_that_is_wanted_back_costs_no_step(tmp_path):
     assert {path.name for path in folder.iterdir()} == {"manifest.json", "metrics.json"}
 
 
-def test_a_crash_in_a_bundle_is_the_outcome_of_the_one_that_crashed(tmp_path):
-    store, first = stored(tmp_path)
-    _, crashing = stored(tmp_path, trouble="segfault")
-    _, last = stored(tmp_path, x=0.7)
-
-    answers = run_all(store, [first, crashing, last])
-
-    assert [answer["state"] for answer in answers] == ["ok", "failed", "ok"]
-    assert [answer["trial_id"] for answer in answers] == [m.trial_id for m in (first, crashing, last)]
-
-
-def test_a_trial_that_hangs_in_a_bundle_is_the_one_that_is_killed(tmp_path):
-    store, first = with_budget(tmp_path, "none")
-    _, hanging = with_budget(tmp_path, "hang")
-    _, last = stored(tmp_path, x=0.7)
-
-    answers = run_all(store, [first, hanging, last])
-
-    assert [answer["state"] for answer in answers] == ["ok", "timeout", "ok"]
-
-
 def test_nothing_starts_once_the_driver_is_leaving(tmp_path):
     store, manifest = stored(tmp_path)
     leaving = tmp_path / "leaving"
     leaving.touch()
-    ticket = Ticket(manifest.pid, manifest.method, manifest.trial_id, manifest.budget_sec)
 
-    (answer,) = supervise.run_all(str(store.paths.root), [ticket], {}, LIMITS, str(leaving))
+    with pytest.raises(NotStarted):
+        run(store, manifest, str(leaving))
 
-    assert type(answer) is NotStarted
     assert store.outcome(manifest) is None
-
-
-def test_a_kill_in_a_bundle_loses_one(tmp_path):
-    store, killed = stored(tmp_path, trouble="sigkill")
-    _, last = stored(tmp_path, x=0.7)
-
-    lost, fine = run_all(store, [killed, last])
-
-    assert type(lost) is WorkerLost
-    assert fine["state"] == "ok"
-
-
-def test_nothing_of_a_bundle_starts_on_a_node_that_is_wanted_back(tmp_path):
-    log = tmp_path / "log"
-    store, long = stored(tmp_path / "a", trouble="steps", log=str(log))
-    _, later = stored(tmp_path / "a", x=0.7)
-
-    with reclaimed(log):
-        answers = run_all(store, [long, later])
-
-    assert [type(answer) for answer in answers] == [NodeReclaimed, NodeReclaimed]
-    assert store.outcome(later) is None
 
 
 def test_a_child_ends_with_its_parent(tmp_path):
     store, manifest = stored(tmp_path, trouble="hang")
     where = (str(store.paths.root), manifest.pid, manifest.method, manifest.trial_id)
     root, *names = where
-    code = "from parsl_optuna.worker.supervise import Ticket, run_all\n"
-    code += f"run_all({root!r}, [Ticket(*{names!r}, 60.0)], {{}}, {LIMITS!r})"
+    code = "from parsl_optuna.core.records import Request\nfrom parsl_optuna.worker.supervise import run\n"
+    code += f"run(Request({root!r}, *{names!r}, 60.0))"
     parent = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     child = wait_for(lambda: children_of(parent.pid))
 

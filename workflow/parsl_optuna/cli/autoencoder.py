@@ -15,14 +15,14 @@ from parsl_optuna.cli import session
 from parsl_optuna.cli.run import exit_code
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.core.ids import derive_seed
-from parsl_optuna.core.objective import ERROR, Objective
+from parsl_optuna.core.objective import ERROR, Objective, Scoring
 from parsl_optuna.core.resources import LimitsSpec
 from parsl_optuna.core.space import Categorical, Space
 from parsl_optuna.core.spec import FolderSpec
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.layout import Results
 from parsl_optuna.study.plan.resolve import bind_problem
-from parsl_optuna.study.plan.tuning import Point, RunPlan, StudyPlan
+from parsl_optuna.study.plan.tuning import Point, RunPlan, SearchSettings, StudyPlan
 from parsl_optuna.tasks.autoencoder import TASK
 from parsl_optuna.tasks.autoencoder.params import architectures
 
@@ -113,24 +113,26 @@ def _plan(given: dict[str, Any]) -> RunPlan:
         for text in texts
     ]
     study = StudyPlan(
-        problem.pid,
-        given["data_path"] or "made-up class periods",
-        "autoencoder",
-        complete[0],
-        Space(),
-        given["budget"],
-        len(texts),
-        given["batch_trials"],
-        derive_seed("study", given["seed"], problem.pid, "autoencoder"),
-        pruner="median" if given["prune"] else None,
+        pid=problem.pid,
+        label=given["data_path"] or "made-up class periods",
+        method="autoencoder",
+        base=complete[0],
+        budget_sec=given["budget"],
+        max_trials=len(texts),
+        batch_size=given["batch_trials"],
+        search=SearchSettings(
+            seed=derive_seed("study", given["seed"], problem.pid, "autoencoder"),
+            sampler="tpe" if given["search"] == "tpe" else "random",
+            pruner="median" if given["prune"] else None,
+        ),
         points=tuple(Point(one, 0) for one in complete),
     )
     if given["search"] == "tpe":
         space = Space({"hidden_dims": Categorical(tuple(texts))})
         count = min(given["max_trials"], len(texts))
-        study = replace(study, space=space, max_trials=count, sampler="tpe", points=None)
-    objective = Objective("metric", metric="selection_loss")
-    return RunPlan(TASK, (problem,), (study,), objective, (ERROR, "model_params"), LimitsSpec())
+        study = replace(study, space=space, max_trials=count, points=None)
+    scoring = Scoring(Objective("metric", metric="selection_loss"), (ERROR, "model_params"))
+    return RunPlan(TASK, (problem,), (study,), scoring, LimitsSpec())
 
 
 def _widths(text: str) -> list[int]:

@@ -16,7 +16,7 @@ from parsl_optuna.cli import options
 from parsl_optuna.core.clock import utc_now
 from parsl_optuna.core.errors import SpecError, nearest
 from parsl_optuna.core.load import assign, read_yaml
-from parsl_optuna.core.records import Asked, Manifest
+from parsl_optuna.core.records import Asked, Manifest, Request
 from parsl_optuna.report.live import duration
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.atomic import write_bytes
@@ -87,7 +87,7 @@ def command(
         _announce(store, task, problem, manifest)
         names = (manifest.pid, _METHOD, manifest.trial_id)
         with _progress(store.paths.progress(*names), problem.label):
-            outcome = worker.execute(str(store.paths.root), *names, {})
+            outcome = worker.execute(Request(str(store.paths.root), *names))
         picture = results.root / f"estimate_{manifest.trial_id}.png"
         drawn = _draw(store.paths.files(*names) / "trace.npz", outcome, picture)
         outcomes.append(outcome | {"problem": problem.label, "picture": str(picture) if drawn else None})

@@ -122,18 +122,7 @@ def save(plan: RunPlan, result: RunResult, results: Results) -> None:
     """Write the table of all ended trials."""
     from parsl_optuna.report import tables as aggregate  # noqa: PLC0415
 
-    entries = [
-        aggregate.Entry(
-            e.manifest,
-            e.asked,
-            e.outcome,
-            e.objectives,
-            trials.trusted.get(e.manifest.pid),
-            trials.study.label_at(e.manifest.pid),
-        )
-        for trials in result.studies
-        for e in trials.runs.values()
-    ]
+    entries = [ended for trials in result.studies for ended in trials.runs.values()]
     aggregate.write(aggregate.table(entries, plan.task), results.table)
 
 

@@ -9,6 +9,7 @@ import click
 
 from parsl_optuna.cli import options
 from parsl_optuna.core.errors import SpecError
+from parsl_optuna.core.records import Request
 
 
 @click.command("trial")
@@ -31,7 +32,7 @@ def command(manifest: Path, again: bool, as_json: bool) -> int:
     if again:
         outcome = worker.replay(root, pid, method, trial_id)
     else:
-        outcome = worker.execute(root, pid, method, trial_id, {})
+        outcome = worker.execute(Request(root, pid, method, trial_id))
     if as_json:
         click.echo(json.dumps(outcome, indent=2))
     else:

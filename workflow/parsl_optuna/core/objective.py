@@ -1,34 +1,35 @@
-"""From the metrics of a trial to the numbers that a search minimises. Pure."""
+"""From the metrics of a trial to its objectives: the only place where they are computed. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.core.records import Comparison, Trusted
 
 Kind = Literal["abs", "huber", "standardised", "metric"]
+Goal = Literal["minimize", "maximize"]
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What a study minimises first.
+    """What a study optimises first.
 
     Attributes:
         type: ``abs`` |x|; ``huber`` x^2/(2 delta) up to delta, then |x| - delta/2; ``standardised``
             |x| / sqrt(se^2 + se_ref^2), for x = estimate - reference; ``metric`` a metric itself.
         delta: Of ``huber``; null is twice the reference's standard error.
         metric: Of ``metric``; null is the task's own.
-        goal: ``maximize`` turns the sign of ``metric``.
+        goal: Whether ``metric`` is minimised or maximised.
     """
 
     type: Kind = "abs"
     delta: float | None = None
     metric: str | None = None
-    goal: Literal["minimize", "maximize"] = "minimize"
+    goal: Goal = "minimize"
 
     def __post_init__(self) -> None:
         if self.delta is not None and not self.delta > 0:
@@ -41,41 +42,73 @@ ERROR = "error"
 """The name of the first objective in a list of several."""
 
 
-def evaluate(
-    objective: Objective,
-    names: tuple[str, ...],
-    values: Mapping[str, Any],
-    comparison: Comparison | None,
-    trusted: Trusted | None,
-) -> dict[str, float | None]:
-    """Compute every objective of a trial, by name; None where it is undefined.
+@dataclass(frozen=True)
+class Scoring:
+    """How metrics become objectives, in the driver and in tables.
 
-    Args:
-        objective: What ``error`` means.
-        names: The objectives: ``error`` or any metric, ``runtime_sec`` included.
-        values: The trial's metrics and ``runtime_sec``.
-        comparison: Which metrics are compared; None for a task without reference.
-        trusted: The reference; None without one.
+    It is stored with every trial as it is asked for, so that a table can be made from artifacts alone.
+
+    Attributes:
+        first: What ``error`` means.
+        names: The objectives: ``error`` or any metric, ``runtime_sec`` included; the first one leads.
+        goals: Whether a metric is minimised or maximised, by name; minimised where it is left out.
     """
-    found = {}
-    for name in names:
-        if name == ERROR:
-            found[name] = _primary(objective, values, comparison, trusted)
-        else:
-            found[name] = finite(values.get(name))
-    return found
 
+    first: Objective = field(default_factory=Objective)
+    names: tuple[str, ...] = (ERROR,)
+    goals: Mapping[str, Goal] = field(default_factory=dict)
 
-def evaluate_asked(
-    asked: Mapping[str, Any],
-    values: Mapping[str, Any],
-    comparison: Comparison | None,
-    trusted: Trusted | None,
-) -> dict[str, float | None]:
-    """Compute objectives as plain data asks for: fields of `Objective`, and their names under ``names``."""
-    spec = dict(asked)
-    names = tuple(spec.pop("names", (ERROR,)))
-    return evaluate(Objective(**spec), names, values, comparison, trusted)
+    @property
+    def leading(self) -> str:
+        """What people call the first objective."""
+        return self.first.metric or self.names[0] if self.names[0] == ERROR else self.names[0]
+
+    def is_maximised(self, name: str) -> bool:
+        """Whether more of an objective is better."""
+        if name in (ERROR, self.first.metric) and name not in self.goals:
+            return self.first.goal == "maximize"
+        return self.goals.get(name) == "maximize"
+
+    def scores(
+        self, values: Mapping[str, Any], comparison: Comparison | None, trusted: Trusted | None
+    ) -> dict[str, float | None]:
+        """Return every objective of a trial, by name, as people see it; None where it is undefined.
+
+        Args:
+            values: The trial's metrics and ``runtime_sec``.
+            comparison: Which metrics are compared; None for a task without reference.
+            trusted: The reference; None without one.
+        """
+        return {
+            name: _primary(self.first, values, comparison, trusted)
+            if name == ERROR
+            else finite(values.get(name))
+            for name in self.names
+        }
+
+    def minimised(self, scores: Mapping[str, float | None]) -> tuple[float, ...] | None:
+        """Return scores as the search sees them, which minimises them all; None unless every one is known."""
+        known = {name: value for name, value in scores.items() if value is not None}
+        if len(known) < len(scores):
+            return None
+        return tuple(-value if self.is_maximised(name) else value for name, value in known.items())
+
+    def shown(self, minimised: Sequence[float]) -> dict[str, float | None]:
+        """Return as people see them what the search minimises, by name."""
+        return {
+            name: -value if self.is_maximised(name) else value
+            for name, value in zip(self.names, minimised, strict=True)
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {**asdict(self.first), "names": list(self.names), "goals": dict(self.goals)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Scoring:
+        """Read what `to_json` returned; older versions stored no ``goals``."""
+        known = {entry.name: data[entry.name] for entry in fields(Objective) if entry.name in data}
+        return cls(Objective(**known), tuple(data.get("names", (ERROR,))), dict(data.get("goals", {})))
 
 
 def signed_error(
@@ -102,8 +135,7 @@ def _primary(
     trusted: Trusted | None,
 ) -> float | None:
     if objective.type == "metric":
-        value = finite(values.get(objective.metric or ""))
-        return -value if value is not None and objective.goal == "maximize" else value
+        return finite(values.get(objective.metric or ""))
     error = signed_error(values, comparison, trusted)
     if error is None or comparison is None or trusted is None:
         return None

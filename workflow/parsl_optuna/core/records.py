@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, Literal
 
 from parsl_optuna.core.ids import trial_id
+from parsl_optuna.core.resources import LimitsSpec
 from parsl_optuna.core.space import Scalar
 
 Role = Literal["trial", "reference"]
@@ -89,6 +91,8 @@ class Asked:
         by: ``search``, ``enqueue``, ``extend``, ``confirm``, ``fixed`` or ``reference``.
         attempt: How many proposals for this number were refused before, as known already.
         extends: The shorter trial whose end this one goes on from.
+        objective: How the trial is scored, as `Scoring.to_json` gives it; empty in older manifests,
+            and of references.
     """
 
     number: int | None
@@ -96,6 +100,49 @@ class Asked:
     by: str
     attempt: int = 0
     extends: str | None = None
+    objective: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial as it is stored before its launch: what it is, and how it came about."""
+
+    manifest: Manifest
+    asked: Asked
+
+
+@dataclass(frozen=True)
+class Request:
+    """A stored trial that is to run: what crosses to a worker, and from there to its child process.
+
+    Attributes:
+        root: The artifacts folder, an absolute path.
+        pid: The problem's id.
+        method: Name of the method.
+        trial_id: The trial's id.
+        budget_sec: Time allowed for the run itself; it is killed when it overruns this and its grace.
+        limits: What the trial may take besides.
+        prunable: Whether the driver may ask the trial to stop.
+        leaving: A file; while it exists, nothing is started. None without one.
+    """
+
+    root: str
+    pid: str
+    method: str
+    trial_id: str
+    budget_sec: float = math.inf
+    limits: LimitsSpec = field(default_factory=LimitsSpec)
+    prunable: bool = False
+    leaving: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Request:
+        """Read what `to_json` returned."""
+        return cls(**{**data, "limits": LimitsSpec(**data["limits"])})
 
 
 @dataclass(frozen=True)
@@ -118,9 +165,10 @@ class Outcome:
         versions: Python and packages.
         git_commit: Of this package, when it runs from a checkout.
         worker: Parsl's and the scheduler's ids.
-        objective: First objective at the time of the run; None while there was no reference.
-        objectives: All of them, by name.
-        judged_by: The objective as it was asked for, from which all can be computed later.
+        objective: First objective, written by older versions only: objectives are computed from the metrics
+            and from how the trial was asked for.
+        objectives: All of them, by name; as above.
+        judged_by: The objective as older versions stored it here; now `Asked` has it.
         metrics: What the task returned.
     """
 

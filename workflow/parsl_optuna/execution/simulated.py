@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, NamedTuple
 
+from parsl_optuna.core.records import Request
 from parsl_optuna.worker import supervise
 
 
@@ -41,7 +42,7 @@ class _Work(NamedTuple):
 
     future: Future[Any]
     seconds: float
-    result: list[dict[str, Any]]
+    result: dict[str, Any]
 
 
 class SimulatedExecutor:
@@ -58,8 +59,8 @@ class SimulatedExecutor:
     def __init__(
         self,
         workers: int,
-        imagine: Callable[[supervise.Ticket], Imagined],
-        dispatch_sec: Callable[[supervise.Ticket], float] | None = None,
+        imagine: Callable[[Request], Imagined],
+        dispatch_sec: Callable[[Request], float] | None = None,
     ) -> None:
         self._idle = workers
         self._imagine, self._dispatch_sec = imagine, dispatch_sec
@@ -75,17 +76,16 @@ class SimulatedExecutor:
         return self._clock
 
     def submit(self, function: Callable[..., Any], *args: Any, urgency: float = 0.0) -> Future[Any]:
-        """Queue the trials of a call of `supervise.run_all` as work for one worker."""
+        """Queue the trial of a call of `supervise.run` as work for one worker."""
         future: Future[Any] = Future()
-        if function is not supervise.run_all:  # a problem's data: not a matter of workers
+        if function is not supervise.run:  # a problem's data: not a matter of workers
             future.set_result(None)
             return future
-        tickets: Sequence[supervise.Ticket] = args[1]
+        request: Request = args[0]
         if self._dispatch_sec is not None:
-            self._clock += sum(self._dispatch_sec(ticket) for ticket in tickets)
+            self._clock += self._dispatch_sec(request)
             self._pass_time()
-        imagined = [self._imagine(ticket) for ticket in tickets]
-        work = _Work(future, sum(one.seconds for one in imagined), [one.outcome for one in imagined])
+        work = _Work(future, *self._imagine(request))
         heapq.heappush(self._queue, (-urgency, next(self._numbers), work))
         self._begin(self._clock)
         return future

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from parsl_optuna.core.ended import Ended, score
 from parsl_optuna.core.errors import CorruptArtifact, SpecError
-from parsl_optuna.core.objective import evaluate_asked, finite, signed_error
-from parsl_optuna.core.records import Asked, Manifest, Outcome, Trusted
+from parsl_optuna.core.objective import Scoring, finite, signed_error
+from parsl_optuna.core.records import Outcome, Trial, Trusted
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.atomic import write_bytes
 from parsl_optuna.tasks.base import Task, resolve_task
@@ -27,19 +27,7 @@ _TYPES = {"float": pa.float64(), "int": pa.int64(), "str": pa.string(), "bool": 
 _TIME = pa.timestamp("ms", tz="UTC")
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One row to be: a trial, its outcome, its objectives and its reference."""
-
-    manifest: Manifest
-    asked: Asked
-    outcome: Outcome
-    objectives: Mapping[str, float | None]
-    trusted: Trusted | None
-    label: str
-
-
-def table(entries: Iterable[Entry], task: Task) -> pa.Table:
+def table(entries: Iterable[Ended], task: Task) -> pa.Table:
     """Return one typed row per entry, ordered by problem, method, trial number and id.
 
     ``hyperparams``, ``diagnostics`` and, where there are any, ``metrics`` that the task did not
@@ -95,11 +83,8 @@ def objectives_of(rows: pa.Table) -> list[str]:
     return json.loads((rows.schema.metadata or {}).get(_OBJECTIVES_KEY, b'["error"]'))
 
 
-def collect(store: ArtifactStore, task_name: str) -> list[Entry]:
-    """Read every ended trial of a task from the artifacts alone; confirmations are left out.
-
-    Objectives are computed as they were asked for when the trial ran.
-    """
+def collect(store: ArtifactStore, task_name: str) -> list[Ended]:
+    """Read every ended trial of a task from the artifacts alone; confirmations are left out."""
     task = resolve_task(task_name)
     entries = []
     for pid in store.problem_ids():
@@ -111,17 +96,18 @@ def collect(store: ArtifactStore, task_name: str) -> list[Entry]:
             for manifest, asked in store.manifests(pid, method):
                 outcome = store.outcome(manifest)
                 if outcome is not None and manifest.role == "trial" and asked.by != "confirm":
-                    objectives = _objectives(task, outcome, trusted)
-                    entries.append(Entry(manifest, asked, outcome, objectives, trusted, problem["label"]))
+                    trial = Trial(manifest, asked)
+                    entries.append(_ended(task, trial, outcome, trusted, problem["label"]))
     return entries
 
 
-def _objectives(task: Task, outcome: Outcome, trusted: Trusted | None) -> Mapping[str, float | None]:
-    """Return the objectives of a trial; those of one that ended before its reference were not known then."""
-    if not outcome.judged_by:
-        return outcome.objectives
-    values = {**outcome.metrics, "runtime_sec": outcome.runtime_sec}
-    return evaluate_asked(outcome.judged_by, values, task.comparison, trusted)
+def _ended(task: Task, trial: Trial, outcome: Outcome, trusted: Trusted | None, label: str) -> Ended:
+    """Score a trial as it was asked for; older versions stored how, or the objectives, with its outcome."""
+    recipe = trial.asked.objective or outcome.judged_by
+    if not recipe and outcome.objectives:
+        scoring = Scoring(names=tuple(outcome.objectives))
+        return Ended(trial.manifest, trial.asked, outcome, outcome.objectives, scoring, trusted, label)
+    return score(trial, outcome, Scoring.from_json(recipe), task.comparison, trusted, label)
 
 
 def _trusted(store: ArtifactStore, task: Task, pid: str) -> Trusted | None:
@@ -147,7 +133,7 @@ def _fields(task: Task) -> list[tuple[str, pa.DataType]]:
     ]
 
 
-def _row(entry: Entry, task: Task) -> dict[str, Any]:
+def _row(entry: Ended, task: Task) -> dict[str, Any]:
     manifest, outcome, trusted = entry.manifest, entry.outcome, entry.trusted
     comparison = task.comparison
     error = signed_error(outcome.metrics, comparison, trusted)
@@ -218,7 +204,7 @@ def _column(values: list[Any]) -> pa.Array:
     return pa.array([None if value is None else str(value) for value in values], pa.string())
 
 
-def _order(entry: Entry) -> tuple[str, str, float, str]:
+def _order(entry: Ended) -> tuple[str, str, float, str]:
     number = entry.asked.number
     position = float("inf") if number is None else float(number)
     return entry.manifest.pid, entry.manifest.method, position, entry.manifest.trial_id

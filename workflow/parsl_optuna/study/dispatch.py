@@ -1,11 +1,11 @@
-"""Carries work to an executor and back: bundles short trials, submits again what was lost with its worker."""
+"""Carries work to an executor and back, and submits again what was lost with its worker."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,22 +23,17 @@ from parsl_optuna.core.errors import (
     WorkerLost,
     WorkflowError,
 )
-from parsl_optuna.core.records import Asked, Manifest, Outcome, State
+from parsl_optuna.core.records import Asked, Manifest, Outcome, Request, State
+from parsl_optuna.core.resources import LimitsSpec
 from parsl_optuna.execution.backend import Executor
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.atomic import write_bytes
 from parsl_optuna.study.plan.resolve import ProblemPlan
-from parsl_optuna.study.search.points import Trials
 from parsl_optuna.worker import execute as worker
 from parsl_optuna.worker import supervise
 
 _RETRIES = {NodeReclaimed: 1000, BlockLost: 10}
 """A trial that is lost in such a way is submitted again so many times; in any other way, twice."""
-
-_BUNDLE_SEC = 0.02
-_BUNDLE_SHARE = 4
-_MOST_BUNDLED = 64
-"""Trials travel together as long as they take so little time, and are so small a part of a batch."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +64,7 @@ class Dispatch:
     Args:
         store: Where what runs is kept.
         executor: Where it runs.
-        objective: As `worker.execute` takes it.
-        limits: Fields of `LimitsSpec`.
+        limits: What a trial may take besides its budget.
         look: Reads what running trials report, and asks those to stop that are given up.
 
     Attributes:
@@ -81,15 +75,14 @@ class Dispatch:
         self,
         store: ArtifactStore,
         executor: Executor,
-        objective: Mapping[str, Any],
-        limits: Mapping[str, Any],
+        limits: LimitsSpec,
         look: Callable[[], None],
     ) -> None:
         self._store, self._executor = store, executor
-        self._objective, self._limits, self._look = dict(objective), dict(limits), look
+        self._limits, self._look = limits, look
         self._root = str(store.paths.root.resolve())  # workers may start in another folder
         self._numbers = count()
-        self._running: dict[int, tuple[Job, ...]] = {}
+        self._running: dict[int, Job] = {}
         self._done: SimpleQueue[tuple[int, Future[Any]]] = SimpleQueue()
         self._leaving, self._has_word_out = store.paths.leaving(secrets.token_hex(8)), False
         self.n_started = 0
@@ -103,14 +96,6 @@ class Dispatch:
     def has_news(self) -> bool:
         """Whether something has ended that `wait` would return at once."""
         return not self._done.empty()
-
-    def bundle_of(self, trials: Trials) -> int:
-        """Return how many trials of a study should travel as one task, judged by those that ended last."""
-        longest = trials.longest_sec
-        if not self._executor.isolates or trials.watch is not None or longest is None:
-            return 1
-        most = min(trials.study.batch_size // _BUNDLE_SHARE, _MOST_BUNDLED)
-        return max(1, min(most, int(_BUNDLE_SEC / max(longest, 1e-6))))
 
     def prepare(self, problem: ProblemPlan) -> None:
         """Have a problem's data made."""
@@ -126,22 +111,21 @@ class Dispatch:
         if self._has_word_out:
             self._leaving.unlink(missing_ok=True)
 
-    def run(self, jobs: Sequence[Job]) -> None:
-        """Have references or trials run, one after another on the same worker."""
-        self.n_started += sum(job.tries == 0 for job in jobs)
+    def run(self, job: Job) -> None:
+        """Have a reference or trial run."""
+        assert job.manifest is not None
+        self.n_started += job.tries == 0
+        manifest = job.manifest
+        names = (manifest.pid, manifest.method, manifest.trial_id)
+        leaving = str(self._leaving.resolve())
+        request = Request(self._root, *names, manifest.budget_sec, self._limits, job.prunable, leaving)
         if self._executor.isolates:
-            tickets = [_ticket(job) for job in jobs]
-            lent = (self._objective, self._limits, str(self._leaving.resolve()))
-            self._submit(tuple(jobs), supervise.run_all, tickets, *lent)
+            self._submit(job, supervise.run, request)
             return
-        for job in jobs:
-            assert job.manifest is not None
-            manifest = job.manifest
-            names = (manifest.pid, manifest.method, manifest.trial_id)
-            # It runs in this process, so that no one else could look after it meanwhile.
-            stop = self._store.paths.stop(*names)
-            hooks = worker.Hooks(given_up=partial(self._is_given_up, stop)) if job.prunable else worker.ALONE
-            self._submit((job,), worker.execute, *names, self._objective, hooks)
+        # It runs in this process, so that no one else could look after it meanwhile.
+        stop = self._store.paths.stop(*names)
+        hooks = worker.Hooks(is_pruned=partial(self._is_pruned, stop)) if job.prunable else worker.ALONE
+        self._submit(job, worker.execute, request, hooks)
 
     def wait(self, seconds: float) -> list[tuple[Job, Result]]:
         """Wait for something to end; return what did, in the order of submission.
@@ -158,32 +142,29 @@ class Dispatch:
             pass
         results = []
         for number, future in sorted(done, key=lambda entry: entry[0]):
-            jobs = self._running.pop(number)
+            job = self._running.pop(number)
             error = future.exception()
-            if jobs[0].kind == "prepare":
-                results += self._prepared(jobs[0], error)
+            if job.kind == "prepare":
+                results += self._prepared(job, error)
+            elif isinstance(error, NotStarted):
+                self.n_started -= job.tries == 0
+                results.append((job, None))
             else:
-                answers = [error] * len(jobs) if error is not None else _answers(future.result())
-                for job, answer in zip(jobs, answers, strict=True):
-                    if isinstance(answer, NotStarted):
-                        self.n_started -= job.tries == 0
-                        results.append((job, None))
-                        continue
-                    outcome = answer if isinstance(answer, Outcome) else self._lost(job, answer)
-                    results += [] if outcome is None else [(job, outcome)]
+                outcome = Outcome.from_json(future.result()) if error is None else self._lost(job, error)
+                results += [] if outcome is None else [(job, outcome)]
         return results
 
-    def _is_given_up(self, stop: Path) -> bool:
+    def _is_pruned(self, stop: Path) -> bool:
         self._look()
         return stop.exists()
 
     def _prepare(self, job: Job) -> None:
-        self._submit((job,), worker.prepare, job.problem.pid)
+        self._submit(job, worker.prepare, self._root, job.problem.pid)
 
-    def _submit(self, jobs: tuple[Job, ...], function: Any, *args: Any) -> None:
+    def _submit(self, job: Job, function: Any, *args: Any) -> None:
         number = next(self._numbers)
-        self._running[number] = jobs
-        future = self._executor.submit(function, self._root, *args, urgency=jobs[0].urgency)
+        self._running[number] = job
+        future = self._executor.submit(function, *args, urgency=job.urgency)
         future.add_done_callback(lambda done: self._done.put((number, done)))
 
     def _prepared(self, job: Job, error: BaseException | None) -> list[tuple[Job, Result]]:
@@ -200,24 +181,10 @@ class Dispatch:
         if isinstance(error, WorkflowError) and not isinstance(error, WorkerLost):
             raise error
         if _may_retry(job, error):
-            self.run([replace(job, tries=job.tries + 1)])  # alone: it may have taken its bundle along
+            self.run(replace(job, tries=job.tries + 1))
             return None
         reason = f"{_one_line(error)} (tried {job.tries + 1} times)"
         return self._store.commit(job.manifest, worker.failure(job.manifest, State.LOST, reason))
-
-
-def _ticket(job: Job) -> supervise.Ticket:
-    assert job.manifest is not None
-    manifest = job.manifest
-    return supervise.Ticket(
-        manifest.pid, manifest.method, manifest.trial_id, manifest.budget_sec, job.prunable
-    )
-
-
-def _answers(result: Any) -> list[Outcome | BaseException]:
-    """Return the outcomes in what a worker sent back, and what became of trials that have none."""
-    answers = result if isinstance(result, list) else [result]
-    return [one if isinstance(one, BaseException) else Outcome.from_json(one) for one in answers]
 
 
 def _may_retry(job: Job, error: BaseException) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 
 from parsl_optuna.core.clock import Clock, utc_now
 from parsl_optuna.core.records import Asked, Outcome, State, Trusted
@@ -102,8 +102,8 @@ class Driver:
         self._looked_at = -math.inf
         self._plan, self._store, self._executor = plan, store, executor
         self._observe, self._now = observe, now
-        objective = {**asdict(plan.objective), "names": list(plan.objectives)}
-        self._dispatch = Dispatch(store, executor, objective, asdict(plan.limits), self._look)
+        self._objective = plan.scoring.to_json()
+        self._dispatch = Dispatch(store, executor, plan.limits, self._look)
         self._problems = {problem.pid: problem for problem in plan.problems}
         self._started_at = now()
         self._trials: dict[int, Trials] = {}
@@ -215,7 +215,7 @@ class Driver:
             self._start_studies(problem.pid)
             return
         asked = self._store.put_manifest(problem.reference, Asked(None, utc_now(), "reference"))
-        self._dispatch.run([Job("reference", problem, problem.reference, asked)])
+        self._dispatch.run(Job("reference", problem, problem.reference, asked))
 
     def _has_work(self, problem: ProblemPlan) -> bool:
         """Whether a search runs on a problem, or fixed points without an outcome."""
@@ -268,7 +268,7 @@ class Driver:
         for index, study in enumerate(self._plan.studies):
             pids = {site.pid for site in study.sites}
             waits = pids - self._ready
-            searches = study.points is None and study.pruner is None
+            searches = study.points is None and study.search.pruner is None
             if searches and index not in self._trials and not waits & self._failures.keys():
                 self._trials[index] = Trials(self._plan, study, self._store, {}, early=True)
 
@@ -298,21 +298,17 @@ class Driver:
     def _start_next(self, index: int) -> bool:
         """Start one task of a study; return whether there may be another one."""
         trials = self._trials[index]
-        most = self._dispatch.bundle_of(trials)
-        if trials.study.batch_size - len(trials.running) < most:
-            return False
-        jobs: list[Job] = []
-        while len(jobs) < most and (proposal := trials.next()) is not None:
+        while (proposal := trials.next()) is not None:
             job = self._announce(index, proposal)
-            jobs += [] if job is None else [job]
-        if jobs:
-            self._start(jobs)
-        return bool(jobs)
+            if job is not None:
+                self._start(job)
+                return True
+        return False
 
     def _announce(self, index: int, proposal: Next) -> Job | None:
         """Store a trial that is to start; return it as a job, or None if its outcome is known."""
         trials, manifest = self._trials[index], proposal.manifest
-        asked = self._store.put_manifest(manifest, _asked(proposal))
+        asked = self._store.put_manifest(manifest, replace(_asked(proposal), objective=self._objective))
         stored = self._store.outcome(manifest)
         if stored is not None and trials.has_another_chance(stored):
             self._store.retire(manifest)
@@ -325,10 +321,10 @@ class Driver:
             "trial", self._problems[manifest.pid], manifest, asked, trials.shortest_left_sec, index, prunable
         )
 
-    def _start(self, jobs: list[Job]) -> None:
+    def _start(self, job: Job) -> None:
         if self._first_trial_at is None:
             self._first_trial_at = self._now()
-        self._dispatch.run(jobs)
+        self._dispatch.run(job)
 
     def _finish(self, job: Job, result: Result) -> None:
         if job.kind == "prepare":
@@ -378,7 +374,7 @@ class Driver:
         if not self._n_ended or self._first_trial_at is None:
             return None
         left = sum(
-            max(status.max_trials - status.ended, 0) + self._plan.studies[index].confirm
+            max(status.max_trials - status.ended, 0) + self._plan.studies[index].replication.confirm
             for index, status in enumerate(statuses)
         )
         confirmed = sum(len(trials.confirmed) for trials in self._trials.values())

@@ -59,7 +59,7 @@ def forecast(plan: RunPlan, store: ArtifactStore) -> list[Line]:
         took = [outcome.runtime_sec for _, outcome in _ended(plan, study, store)]
         ended = len(took)
         missing = max(wanted - ended, 0)
-        confirm = study.confirm * len(study.sites) if missing else 0
+        confirm = study.replication.confirm * len(study.sites) if missing else 0
         lines.append(
             Line(
                 "study",

@@ -3,60 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from statistics import fmean, median, stdev
 
-from parsl_optuna.core.records import Asked, Manifest, Outcome, State
+from parsl_optuna.core.ended import Ended
 from parsl_optuna.study.plan.tuning import StudyPlan
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A trial with its outcome, or several replicates as one.
-
-    Attributes:
-        manifest: What it was; of replicates, the first one.
-        asked: How it came about.
-        outcome: What came of it; of replicates, the first one, or the first that failed.
-        objectives: By name, against the current reference; of replicates, their mean or median.
-        spread: Standard deviation of the first objective over replicates, or problems; None of a single run.
-    """
-
-    manifest: Manifest
-    asked: Asked
-    outcome: Outcome
-    objectives: Mapping[str, float | None]
-    spread: float | None = None
-
-    @cached_property
-    def values(self) -> tuple[float, ...] | None:
-        """All objectives in order; None unless the trial is ok and every one is a number."""
-        values = tuple(value for value in self.objectives.values() if value is not None)
-        complete = len(values) == len(self.objectives)
-        return values if complete and self.outcome.state is State.OK else None
-
-    @property
-    def is_pruned(self) -> bool:
-        """Whether it was given up."""
-        return self.outcome.state is State.PRUNED
-
-    @property
-    def pruned_at(self) -> float | None:
-        """Its only objective when it was given up; None where it was not, or has several."""
-        known = list(self.objectives.values())
-        return known[0] if self.is_pruned and len(known) == 1 else None
-
-    @property
-    def age(self) -> tuple[float, str, str]:
-        """What trials are ordered by."""
-        return age_of(self.manifest, self.asked)
-
-
-def age_of(manifest: Manifest, asked: Asked) -> tuple[float, str, str]:
-    """Return what trials are ordered by: number, time of asking, id."""
-    number = float("inf") if asked.number is None else asked.number
-    return number, asked.at, manifest.trial_id
 
 
 def pooled(runs: Sequence[Ended], aggregate: str) -> Ended:
@@ -73,21 +24,22 @@ def pooled(runs: Sequence[Ended], aggregate: str) -> Ended:
         return first
     columns = zip(*(run.values or () for run in runs), strict=True)
     middle = _AGGREGATES[aggregate]
-    objectives = {name: middle(column) for name, column in zip(first.objectives, columns, strict=True)}
+    objectives = first.scoring.shown([middle(column) for column in columns])
     return replace(first, objectives=objectives, spread=stdev((run.values or (0.0,))[0] for run in runs))
 
 
 def by_site(study: StudyPlan, runs: Mapping[tuple[int, int], Ended]) -> list[Ended]:
     """Return a point's runs, by (site, seed), pooled over replicates: one per site."""
+    how = study.replication
     return [
-        pooled([runs[index, seed] for seed in range(study.replicates)], study.aggregate)
+        pooled([runs[index, seed] for seed in range(how.replicates)], how.aggregate)
         for index in range(len(study.sites))
     ]
 
 
 def as_point(study: StudyPlan, runs: Mapping[tuple[int, int], Ended]) -> Ended:
     """Return a point's runs as one: first over replicates, then over problems; ranks are for `ranked`."""
-    return pooled(by_site(study, runs), "worst" if study.across == "worst" else "mean")
+    return pooled(by_site(study, runs), "worst" if study.replication.across == "worst" else "mean")
 
 
 def ranked(points: Sequence[Sequence[Ended]]) -> list[tuple[float, ...] | None]:
@@ -127,8 +79,8 @@ def stop_reason(study: StudyPlan, best: float, since: int) -> str | None:
         best: Least first objective so far.
         since: Trials since then.
     """
-    if study.target is not None and best <= study.target:
-        return f"reached its target: {best:.4g} is at most {study.target:.4g}"
-    if study.patience is not None and since >= study.patience:
+    if study.stop.target is not None and best <= study.stop.target:
+        return f"reached its target: {best:.4g} is at most {study.stop.target:.4g}"
+    if study.stop.patience is not None and since >= study.stop.patience:
         return f"no improvement in its last {since} trials"
     return None

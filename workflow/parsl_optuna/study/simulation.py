@@ -17,7 +17,7 @@ from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.simulated import ImaginedStore
 from parsl_optuna.study.driver import Driver, Snapshot
 from parsl_optuna.study.forecast import runtimes
-from parsl_optuna.study.plan.tuning import RunPlan, StudyPlan
+from parsl_optuna.study.plan.tuning import RunPlan, SearchSettings, StopRules, StudyPlan
 from parsl_optuna.study.search.search import Search
 
 _DISPATCH_SEC = 1e-3
@@ -169,7 +169,7 @@ class Imagination:
     def _metrics(self) -> dict[str, float]:
         """Return values at random for everything that may be judged."""
         plan = self.plan
-        names = {*plan.objectives, plan.task.metric, plan.task.result, plan.objective.metric}
+        names = {*plan.scoring.names, plan.task.metric, plan.task.result, plan.scoring.first.metric}
         return {name: self._random.random() for name in sorted(names - {None, "runtime_sec"})}
 
 
@@ -206,7 +206,7 @@ class _ProposalCost:
 def _time_of_proposal(study: StudyPlan, size: int) -> float:
     """Time a proposal and what it is told, after *size* trials with values at random."""
     plain, draw = Search(_plain(study), 1), random.Random(0)
-    search = Search(replace(study, n_startup_trials=0, enqueue=()), 1)
+    search = Search(replace(study, search=replace(study.search, n_startup_trials=0, enqueue=())), 1)
     for number in range(size):
         search.learn(plain.ask(number), draw.random())
     search.ask(size)
@@ -218,17 +218,9 @@ def _time_of_proposal(study: StudyPlan, size: int) -> float:
 
 def _plain(study: StudyPlan) -> StudyPlan:
     """Return a study that takes all its trials at no cost for the search."""
-    return replace(
-        study,
-        sampler="random" if study.sampler != "grid" else "grid",
-        sampler_params={},
-        pruner=None,
-        stop_after_failures=0,
-        target=None,
-        patience=None,
-        terminator=False,
-        learned=(),
-    )
+    sampler = "grid" if study.search.sampler == "grid" else "random"
+    search = SearchSettings(study.search.seed, sampler, enqueue=study.search.enqueue)
+    return replace(study, search=search, stop=StopRules())
 
 
 def _unseen(snapshot: Snapshot) -> None:

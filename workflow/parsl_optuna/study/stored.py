@@ -8,11 +8,11 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from parsl_optuna.core.ended import age_of
 from parsl_optuna.core.records import Asked, Manifest
 from parsl_optuna.core.space import Scalar
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.study.plan.tuning import RunPlan, Site, StudyPlan
-from parsl_optuna.study.pooling import age_of
 
 Slot = tuple[int, int]
 """Index of the site and replicate number: which of a point's runs."""
@@ -64,7 +64,7 @@ def uncollected() -> Iterator[None]:
 def slots(study: StudyPlan, seeds: range | None = None) -> list[Slot]:
     """Return the runs of a point, the first one first; other *seeds* than its replicates may be given."""
     sites = range(len(study.sites))
-    return [(index, seed) for seed in seeds or range(study.replicates) for index in sites]
+    return [(index, seed) for seed in seeds or range(study.replication.replicates) for index in sites]
 
 
 def slot_of(study: StudyPlan, manifest: Manifest) -> Slot:
@@ -141,7 +141,7 @@ def _is_of(manifest: Manifest, plan: RunPlan, study: StudyPlan) -> bool:
     return (
         manifest.role == "trial"
         and (manifest.task, manifest.task_version) == (plan.task.name, plan.task.version)
-        and manifest.seed < study.replicates
+        and manifest.seed < study.replication.replicates
     )
 
 

@@ -11,18 +11,13 @@ import os
 import resource
 import signal
 import sys
-from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from types import FrameType
 from typing import Any, TextIO
 
 from parsl_optuna.core.errors import Preempted, Pruned, WorkflowError
+from parsl_optuna.core.records import Request
 from parsl_optuna.worker import execute as worker
 from parsl_optuna.worker.parent_guard import die_with_parent
-
-_COMMITS = 4
-"""How many commits of a bundle may be under way."""
 
 
 class _Stop:
@@ -42,7 +37,7 @@ class _Stop:
 
 
 class _Prune:
-    """Ends the run when it is given up, wherever it is; outside of a run it does nothing."""
+    """Ends the run when it is pruned, wherever it is; outside of a run it does nothing."""
 
     def __init__(self) -> None:
         self._running = False
@@ -75,56 +70,28 @@ def main() -> None:
     if memory_gb:
         size = int(memory_gb * 2**30)
         resource.setrlimit(resource.RLIMIT_DATA, (size, size))
-    waiting: deque[Future[dict[str, Any]]] = deque()
-    with ThreadPoolExecutor(_COMMITS) as pool:
-        for line in sys.stdin:
-            stop.busy = True
-            request = json.loads(line)
-            in_bundle = request.pop("in_bundle")
-            waiting.append(_run(request, answers, stop, prune, pool if in_bundle else None))
-            # A commit waits for the disk, not for the processor: the next trial can run meanwhile.
-            while waiting and (waiting[0].done() or not in_bundle or stop.asked or len(waiting) > _COMMITS):
-                _say(answers, waiting.popleft().result() | {"leaving": stop.asked and not waiting})
-            stop.busy = bool(waiting)
-            if stop.asked:
-                return
+    for line in sys.stdin:
+        stop.busy = True
+        answer = _run(Request.from_json(json.loads(line)), answers, stop, prune)
+        _say(answers, answer | {"leaving": stop.asked})
+        stop.busy = False
+        if stop.asked:
+            return
 
 
-def _run(
-    request: dict[str, Any], answers: TextIO, stop: _Stop, prune: _Prune, pool: ThreadPoolExecutor | None
-) -> Future[dict[str, Any]]:
-    """Run a trial; return the answer, which is there when its outcome is committed."""
+def _run(request: Request, answers: TextIO, stop: _Stop, prune: _Prune) -> dict[str, Any]:
+    """Run a trial; return the answer."""
 
     def begin() -> None:
         prune.begin()  # first: the answer may bring the signal
-        _say(answers, {"running": request["trial_id"]})
+        _say(answers, {"running": request.trial_id})
 
-    lent = {name: request.pop(name) for name in ("checkpoint_sec", "keep_checkpoint_mb")}
-    hooks = worker.Hooks(begin, prune.end, lambda: stop.asked, **lent)
     try:
-        finish = worker.begin(**request, hooks=hooks)
+        return {"outcome": worker.execute(request, worker.Hooks(begin, prune.end, lambda: stop.asked))}
     except Preempted:
-        return _known({"preempted": True})
+        return {"preempted": True}
     except WorkflowError as error:
-        return _known(_told(error))
-    return _known(_commit(finish)) if pool is None else pool.submit(_commit, finish)
-
-
-def _commit(finish: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    try:
-        return {"outcome": finish()}
-    except WorkflowError as error:
-        return _told(error)
-
-
-def _told(error: WorkflowError) -> dict[str, Any]:
-    return {"error": type(error).__name__, "text": str(error)}
-
-
-def _known(answer: dict[str, Any]) -> Future[dict[str, Any]]:
-    future: Future[dict[str, Any]] = Future()
-    future.set_result(answer)
-    return future
+        return {"error": type(error).__name__, "text": str(error)}
 
 
 def _say(answers: TextIO, data: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ Plain and undecorated, so that it travels by name and the worker's installed cod
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import platform
@@ -21,10 +22,10 @@ from typing import Any
 
 from parsl_optuna import __version__
 from parsl_optuna.core.clock import Deadline, utc_now
-from parsl_optuna.core.errors import CorruptArtifact, Pruned, StoreError, TaskError
+from parsl_optuna.core.errors import CorruptArtifact, Pruned, StoreError, TaskError, WorkflowError
 from parsl_optuna.core.ids import derive_seed
-from parsl_optuna.core.objective import evaluate_asked, finite
-from parsl_optuna.core.records import OUTCOME_KEYS, Asked, Manifest, Outcome, State
+from parsl_optuna.core.objective import finite
+from parsl_optuna.core.records import OUTCOME_KEYS, Asked, Manifest, Outcome, Request, State
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.checkpoint import Checkpoint
 from parsl_optuna.store.progress import Reporter, stop_reason
@@ -47,69 +48,42 @@ _REPORTED_PACKAGES = ("torch", "numpy")
 
 @dataclass(frozen=True)
 class Hooks:
-    """What the process around a run lends it.
+    """What the process around a trial passes to it.
 
     Attributes:
         begin: Called when the problem is prepared and the run itself begins.
         end: Called when the run itself has ended.
         stopping: Whether the scheduler wants the node back.
-        given_up: Asked after every report: whether the run is to end as pruned.
-        checkpoint_sec: How often a task may save its progress; None never.
-        keep_checkpoint_mb: How large the end of a trial may be to be kept, for a longer one to go on from.
+        is_pruned: Asked after every report: whether the run is to end as pruned.
     """
 
     begin: Callable[[], None] = lambda: None
     end: Callable[[], None] = lambda: None
     stopping: Callable[[], bool] = lambda: False
-    given_up: Callable[[], bool] = lambda: False
-    checkpoint_sec: float | None = None
-    keep_checkpoint_mb: float = 0.0
+    is_pruned: Callable[[], bool] = lambda: False
 
 
 ALONE = Hooks()
 
 
-def execute(
-    root: str, pid: str, method: str, trial_id: str, objective: Mapping[str, Any], hooks: Hooks = ALONE
-) -> dict[str, Any]:
+def execute(request: Request, hooks: Hooks = ALONE) -> dict[str, Any]:
     """Run a stored trial, unless it has an outcome, and return the accepted outcome as plain data.
 
     Args:
-        root: The artifacts folder.
-        pid: The problem's id.
-        method: Name of the method.
-        trial_id: The trial's id.
-        objective: Fields of `Objective`, and under ``names`` the objectives to record.
-        hooks: What the process around the run lends it.
+        request: The trial.
+        hooks: What the process around the trial passes to it.
 
     Raises:
         WorkflowError: The store cannot be read or written. A failing run is an outcome instead.
         Preempted: The node has to be left; progress is saved.
     """
-    return begin(root, pid, method, trial_id, objective, hooks)()
-
-
-def begin(
-    root: str, pid: str, method: str, trial_id: str, objective: Mapping[str, Any], hooks: Hooks = ALONE
-) -> Callable[[], dict[str, Any]]:
-    """Run a stored trial as `execute` does; return what commits its outcome, in any thread."""
-    store = ArtifactStore(Path(root))
-    manifest, asked = store.manifest(pid, method, trial_id)
-    done = store.outcome(manifest)
-    if done is not None:
-        return functools.partial(_accepted, store, manifest, done)
-    progress = _progress(store, manifest, asked, hooks)
-    outcome = _attempt(store, manifest, asked, objective, progress, hooks)
-
-    def finish() -> dict[str, Any]:
-        done = store.commit(manifest, outcome)
+    store = ArtifactStore(Path(request.root))
+    manifest, asked = store.manifest(request.pid, request.method, request.trial_id)
+    outcome = store.outcome(manifest)
+    if outcome is None:
+        progress = _progress(store, manifest, asked, request, hooks)
+        outcome = store.commit(manifest, _attempt(store, manifest, asked, progress, hooks))
         progress.checkpoint.clear()
-        return _accepted(store, manifest, done)
-
-    return finish
-
-
-def _accepted(store: ArtifactStore, manifest: Manifest, outcome: Outcome) -> dict[str, Any]:
     if manifest.role == "reference" and outcome.state is State.OK:
         publish(store, manifest, outcome)
     return outcome.to_json()
@@ -128,7 +102,7 @@ def replay(root: str, pid: str, method: str, trial_id: str) -> dict[str, Any]:
     store = ArtifactStore(Path(root))
     manifest, asked = store.manifest(pid, method, trial_id)
     stored = store.outcome(manifest)
-    data = _attempt(store, manifest, asked, {}, _Progress(), ALONE).to_json()
+    data = _attempt(store, manifest, asked, _Progress(), ALONE).to_json()
     agrees = None
     if stored is not None:
         name = resolve_task(manifest.task).result
@@ -172,31 +146,32 @@ class _Progress:
 
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     reporter: Reporter = field(default_factory=Reporter)
-    given_up: Callable[[], bool] = lambda: False
+    is_pruned: Callable[[], bool] = lambda: False
     stop: Path | None = None
     files: Path | None = None
 
     def report(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Tell how far the run is; raises `Pruned` when it is given up."""
+        """Tell how far the run is; raises `Pruned` when it is to stop."""
         self.reporter.report(step, metrics)
-        if self.given_up():
+        if self.is_pruned():
             raise Pruned
 
 
-def _progress(store: ArtifactStore, manifest: Manifest, asked: Asked, hooks: Hooks) -> _Progress:
-    names = (manifest.pid, manifest.method, manifest.trial_id)
-    checkpoint, told = Checkpoint(), None
-    if hooks.checkpoint_sec is not None:
-        folder, source, most = store.paths.metrics(*names).parent, None, 0
-        if asked.extends is not None:
-            source = store.paths.metrics(manifest.pid, manifest.method, asked.extends).parent
-            told = store.paths.progress(manifest.pid, manifest.method, asked.extends)
+def _progress(
+    store: ArtifactStore, manifest: Manifest, asked: Asked, request: Request, hooks: Hooks
+) -> _Progress:
+    names, limits = (manifest.pid, manifest.method, manifest.trial_id), request.limits
+    folder, source, reported, most = store.paths.metrics(*names).parent, None, None, 0
+    if asked.extends is not None:
+        source = store.paths.metrics(manifest.pid, manifest.method, asked.extends).parent
+        reported = store.paths.progress(manifest.pid, manifest.method, asked.extends)
+    with contextlib.suppress(WorkflowError):  # a task that cannot be found is an outcome of `_attempt`
         if manifest.method in _task_of(manifest).extends:
-            most = int(hooks.keep_checkpoint_mb * 2**20)
-        checkpoint = Checkpoint(folder, hooks.checkpoint_sec, hooks.stopping, source=source, most_bytes=most)
-    reporter = Reporter(store.paths.progress(*names), fresh=checkpoint.load() is None, before=told)
+            most = int(limits.keep_checkpoint_mb * 2**20)
+    checkpoint = Checkpoint(folder, limits.checkpoint_sec, hooks.stopping, source=source, most_bytes=most)
+    reporter = Reporter(store.paths.progress(*names), fresh=checkpoint.load() is None, before=reported)
     return _Progress(
-        checkpoint, reporter, hooks.given_up, store.paths.stop(*names), store.paths.files(*names)
+        checkpoint, reporter, hooks.is_pruned, store.paths.stop(*names), store.paths.files(*names)
     )
 
 
@@ -204,7 +179,6 @@ def _attempt(
     store: ArtifactStore,
     manifest: Manifest,
     asked: Asked,
-    objective: Mapping[str, Any],
     progress: _Progress,
     hooks: Hooks,
 ) -> Outcome:
@@ -237,7 +211,6 @@ def _attempt(
         state, reason = _failed(error)
         trace = traceback.format_exc()
     runtime = progress.checkpoint.used_sec + time.monotonic() - begun
-    values = _objectives(store, manifest, objective, {**metrics, "runtime_sec": runtime})
     return Outcome(
         manifest.trial_id,
         manifest.pid,
@@ -254,9 +227,6 @@ def _attempt(
         versions=_versions(),
         git_commit=_git_commit(),
         worker={name: os.environ[name] for name in _WORKER_VARIABLES if name in os.environ},
-        objective=next(iter(values.values()), None),
-        objectives=values,
-        judged_by=dict(objective) if values else {},
         metrics=metrics,
     )
 
@@ -277,7 +247,7 @@ def _run(
     progress: _Progress,
 ) -> Metrics:
     if progress.stop is not None and progress.stop.exists():
-        raise Pruned  # given up in an earlier attempt
+        raise Pruned  # in an earlier attempt
     left = max(manifest.budget_sec - progress.checkpoint.used_sec, 1e-9)
     work = Work(
         problem,
@@ -320,18 +290,6 @@ def _task_of(manifest: Manifest) -> Task:
             f"the manifest is for version {manifest.task_version} of task '{task.name}', not {task.version}"
         )
     return task
-
-
-def _objectives(
-    store: ArtifactStore, manifest: Manifest, objective: Mapping[str, Any], values: Metrics
-) -> dict[str, float | None]:
-    if manifest.role == "reference":
-        return {}
-    comparison = resolve_task(manifest.task).comparison
-    trusted = None
-    if comparison is not None:
-        trusted = store.reference(manifest.pid, comparison.reference, comparison.reference_se)
-    return evaluate_asked(objective, values, comparison, trusted)
 
 
 def publish(store: ArtifactStore, manifest: Manifest, outcome: Outcome) -> None:

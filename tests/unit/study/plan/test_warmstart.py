@@ -75,7 +75,7 @@ def test_a_table_teaches_the_search_and_adds_no_row(tables, name, objective):
 
     new, old = drive(taught, tables / "new"), drive(plain, tables / "plain")
 
-    assert len(taught.studies[0].learned) == 8
+    assert len(taught.studies[0].search.learned) == 8
     assert len(new.studies[0].ended) == 6
     assert rows(new) != rows(old)  # 8 known points: TPE models from the first trial on
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from parsl_optuna.core.errors import Mistakes, SpecError
 from parsl_optuna.core.load import structure
-from parsl_optuna.core.space import Scalar, Space
+from parsl_optuna.core.space import Scalar
 from parsl_optuna.core.spec import FixedSpec, SamplerSpec
 from parsl_optuna.study.plan.resolve import ProblemPlan, bind_problem, bind_task, distinct_problems
 from parsl_optuna.study.plan.tuning import Point, RunPlan, StudyPlan, assigned
@@ -69,13 +69,12 @@ def _fixed_study(
     params = task.complete(problem.problem, sampler.name, {**best, **sampler.overrides}, f"{where}.overrides")
     points = tuple(Point(params, seed) for seed in sampler.seeds)
     return StudyPlan(
-        problem.pid,
-        problem.label,
-        sampler.name,
-        params,
-        Space(),
-        spec.budget_sec,
-        len(points),
-        spec.batch_size,
+        pid=problem.pid,
+        label=problem.label,
+        method=sampler.name,
+        base=params,
+        budget_sec=spec.budget_sec,
+        max_trials=len(points),
+        batch_size=spec.batch_size,
         points=points,
     )

@@ -11,7 +11,7 @@ from typing import Any
 from parsl_optuna.core.errors import Mistakes, SpecError, nearest
 from parsl_optuna.core.ids import derive_seed, group_id
 from parsl_optuna.core.load import assign, read_yaml, structure
-from parsl_optuna.core.objective import ERROR, Objective
+from parsl_optuna.core.objective import Objective, Scoring
 from parsl_optuna.core.records import Manifest
 from parsl_optuna.core.resources import ClusterSpec, LimitsSpec
 from parsl_optuna.core.space import Scalar, Space
@@ -46,63 +46,96 @@ class Site:
 
 
 @dataclass(frozen=True)
+class SearchSettings:
+    """How a search proposes points.
+
+    Attributes:
+        seed: Seed of all proposals.
+        sampler: Name of the sampler.
+        sampler_params: The sampler's own parameters.
+        n_startup_trials: Random trials first.
+        enqueue: First guesses, complete or partial.
+        learned: Points and first objectives, as people see them, that the search knows from elsewhere.
+        pruner: Name of the pruner, which stops unpromising trials early; None lets all run to their end.
+        pruner_params: The pruner's own parameters.
+    """
+
+    seed: int = 0
+    sampler: str = "random"
+    sampler_params: Mapping[str, Any] = field(default_factory=dict)
+    n_startup_trials: int = 10
+    enqueue: tuple[Mapping[str, Scalar], ...] = ()
+    learned: tuple[tuple[Mapping[str, Scalar], float], ...] = ()
+    pruner: str | None = None
+    pruner_params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StopRules:
+    """When a study ends before all its trials have run.
+
+    Attributes:
+        after_failures: Stop when so many trials have ended and not one succeeded; 0 never does.
+        target: Stop when the first objective is at least as good as this.
+        patience: Stop after so many trials without an improvement.
+        terminator: Whether Optuna's terminator may stop it.
+    """
+
+    after_failures: int = 0
+    target: float | None = None
+    patience: int | None = None
+    terminator: bool = False
+
+
+@dataclass(frozen=True)
+class Replication:
+    """How often every point runs, and how its trials become one value.
+
+    Attributes:
+        replicates: Trials per point and problem.
+        aggregate: ``mean`` or ``median`` of them.
+        across: How values of several problems become one: ``mean``, ``worst`` or ``rank``; None: one problem.
+        confirm: Further replicates of the best point at the end.
+    """
+
+    replicates: int = 1
+    aggregate: str = "mean"
+    across: str | None = None
+    confirm: int = 0
+
+
+@dataclass(frozen=True)
 class StudyPlan:
     """One (problem, method): a search, or a list of fixed points.
 
     Attributes:
         pid: The problem's id; of several problems ``g_`` and a hash of theirs.
         label: The problem's label.
-        method: The method.
+        method: Name of the method.
         base: Complete hyperparameters; those of *space* replace some of them.
-        space: What varies.
         budget_sec: Time per trial.
-        max_trials: Trials in all.
+        max_trials: Points in all.
         batch_size: Trials in flight.
-        seed: Of all proposals.
-        sampler: Of the search.
-        sampler_params: Its own parameters.
-        pruner: Gives hopeless trials up; None lets all run to their end.
-        pruner_params: Its own parameters.
-        n_startup_trials: Random trials first.
-        enqueue: First guesses, complete or partial.
-        confirm: Fresh seeds for the best point.
-        stop_after_failures: Stop when the first so many all fail; 0 never does.
-        target: Stop when the first objective is at most this.
-        patience: Stop after so many trials without an improvement.
-        terminator: Whether Optuna's terminator may stop it.
-        replicates: Seeds per point.
-        aggregate: ``mean`` or ``median`` of them.
-        learned: Points and first objectives that the search knows from elsewhere.
+        space: What varies.
         points: Fixed trials instead of a search.
-        across: How values of several problems become one: ``mean``, ``worst`` or ``rank``.
-        sites: The problems; left out, it is the one.
+        search: How points are proposed.
+        stop: When the study ends early.
+        replication: How often every point runs.
+        sites: The problems that every point runs on; left out, it is the one.
     """
 
     pid: str
     label: str
     method: str
     base: Mapping[str, Scalar]
-    space: Space
     budget_sec: float
     max_trials: int
     batch_size: int
-    seed: int = 0
-    sampler: str = "random"
-    sampler_params: Mapping[str, Any] = field(default_factory=dict)
-    pruner: str | None = None
-    pruner_params: Mapping[str, Any] = field(default_factory=dict)
-    n_startup_trials: int = 10
-    enqueue: tuple[Mapping[str, Scalar], ...] = ()
-    confirm: int = 0
-    stop_after_failures: int = 0
-    target: float | None = None
-    patience: int | None = None
-    terminator: bool = False
-    replicates: int = 1
-    aggregate: str = "mean"
-    learned: tuple[tuple[Mapping[str, Scalar], float], ...] = ()
+    space: Space = field(default_factory=Space)
     points: tuple[Point, ...] | None = None
-    across: str | None = None
+    search: SearchSettings = field(default_factory=SearchSettings)
+    stop: StopRules = field(default_factory=StopRules)
+    replication: Replication = field(default_factory=Replication)
     sites: tuple[Site, ...] = ()
 
     def __post_init__(self) -> None:
@@ -112,7 +145,7 @@ class StudyPlan:
     @property
     def n_runs(self) -> int:
         """Runs per point."""
-        return self.replicates * len(self.sites)
+        return self.replication.replicates * len(self.sites)
 
     def label_at(self, pid: str) -> str:
         """Return the label of one of its problems."""
@@ -159,8 +192,7 @@ class RunPlan:
         task: The task.
         problems: In the order of the configuration.
         studies: Problem by problem, method by method.
-        objective: What ``error`` means.
-        objectives: Names, the first one leads.
+        scoring: How trials are scored.
         limits: What a trial may take besides its budget.
         max_hours: After so long nothing more is asked.
     """
@@ -168,8 +200,7 @@ class RunPlan:
     task: Task
     problems: tuple[ProblemPlan, ...]
     studies: tuple[StudyPlan, ...]
-    objective: Objective = field(default_factory=Objective)
-    objectives: tuple[str, ...] = (ERROR,)
+    scoring: Scoring = field(default_factory=Scoring)
     limits: LimitsSpec = field(default_factory=LimitsSpec)
     max_hours: float | None = None
 
@@ -257,8 +288,7 @@ def plan_run(spec: RunSpec, where: str) -> RunPlan:
         task,
         tuple(problems),
         tuple(studies),
-        objective,
-        spec.optuna.objectives,
+        Scoring(objective, spec.optuna.objectives),
         spec.limits,
         spec.optuna.max_hours,
     )
@@ -281,8 +311,11 @@ def _across(studies: Sequence[StudyPlan], spec: RunSpec, where: str) -> list[Stu
         sites = tuple(Site(one.pid, one.label, one.base) for one in (first, *others))
         pid = group_id([site.pid for site in sites])
         label = f"{spec.optuna.across} of {len(sites)} problems"
-        seed = derive_seed("study", spec.optuna.seed, pid, method)
-        found.append(replace(first, pid=pid, label=label, seed=seed, across=spec.optuna.across, sites=sites))
+        search = replace(first.search, seed=derive_seed("study", spec.optuna.seed, pid, method))
+        replication = replace(first.replication, across=spec.optuna.across)
+        found.append(
+            replace(first, pid=pid, label=label, search=search, replication=replication, sites=sites)
+        )
     mistakes.raise_any()
     return found
 
@@ -325,34 +358,32 @@ def _study(task: Task, spec: RunSpec, problem: ProblemPlan, method: str, where: 
     for index, guess in enumerate(spec.enqueue.get(method, [])):
         spot = f"{where} $.enqueue.{method}[{index}]"
         guesses.append(_guess(complete, space, guess, spot))
+    learned = tuple(
+        found
+        for index, entry in enumerate(spec.warm_start)
+        for found in read_points(entry, method, space, f"{where} $.warm_start[{index}]")
+    )
     return StudyPlan(
-        problem.pid,
-        problem.label,
-        method,
-        base,
-        Space(space.dimensions),
-        optuna.method_budget_sec,
-        optuna.max_trials,
-        optuna.batch_size,
-        derive_seed("study", optuna.seed, problem.pid, method),
-        optuna.sampler_name,
-        optuna.sampler_params,
-        optuna.pruner_name,
-        optuna.pruner_params,
-        optuna.n_startup_trials,
-        tuple(guesses),
-        optuna.confirm,
-        optuna.stop_after_failures,
-        optuna.target,
-        optuna.patience,
-        optuna.terminator,
-        optuna.replicates,
-        optuna.aggregate,
-        tuple(
-            found
-            for index, entry in enumerate(spec.warm_start)
-            for found in read_points(entry, method, space, f"{where} $.warm_start[{index}]")
+        pid=problem.pid,
+        label=problem.label,
+        method=method,
+        base=base,
+        budget_sec=optuna.method_budget_sec,
+        max_trials=optuna.max_trials,
+        batch_size=optuna.batch_size,
+        space=Space(space.dimensions),
+        search=SearchSettings(
+            seed=derive_seed("study", optuna.seed, problem.pid, method),
+            sampler=optuna.sampler_name,
+            sampler_params=optuna.sampler_params,
+            n_startup_trials=optuna.n_startup_trials,
+            enqueue=tuple(guesses),
+            learned=learned,
+            pruner=optuna.pruner_name,
+            pruner_params=optuna.pruner_params,
         ),
+        stop=StopRules(optuna.stop_after_failures, optuna.target, optuna.patience, optuna.terminator),
+        replication=Replication(optuna.replicates, optuna.aggregate, confirm=optuna.confirm),
     )
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from parsl_optuna.core.ended import Ended
 from parsl_optuna.core.records import Manifest
 from parsl_optuna.core.space import Scalar
 from parsl_optuna.study.plan.tuning import StudyPlan
-from parsl_optuna.study.pooling import Ended, pooled
+from parsl_optuna.study.pooling import pooled
 from parsl_optuna.study.stored import Slot, slot_of, slots
 
 
@@ -27,15 +28,21 @@ def values(study: StudyPlan, runs: Iterable[Ended]) -> list[float]:
     by_seed: dict[int, list[Ended]] = {}
     for entry in runs:
         by_seed.setdefault(entry.manifest.seed, []).append(entry)
-    aggregate = "worst" if study.across == "worst" else "mean"
+    aggregate = "worst" if study.replication.across == "worst" else "mean"
     whole = [pooled(entries, aggregate) for entries in by_seed.values() if len(entries) == len(study.sites)]
-    return [run.values[0] for run in whole if run.values is not None]
+    return [
+        value
+        for run in whole
+        if run.values is not None
+        for value in list(run.objectives.values())[:1]
+        if value is not None
+    ]
 
 
 def left(study: StudyPlan, begun: Iterable[Manifest]) -> list[Slot]:
     """Return the fresh seeds, and where, on which a point is still to be run."""
-    if not study.confirm:
+    if not study.replication.confirm:
         return []
     done = {slot_of(study, manifest) for manifest in begun}
-    fresh = range(study.replicates, study.replicates + study.confirm)
+    fresh = range(study.replication.replicates, study.replication.replicates + study.replication.confirm)
     return [slot for slot in slots(study, fresh) if slot not in done]

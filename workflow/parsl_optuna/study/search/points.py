@@ -8,11 +8,12 @@ from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
-from parsl_optuna.core.objective import evaluate
-from parsl_optuna.core.records import Asked, Manifest, Outcome, State, Trusted
+from parsl_optuna.core.ended import Ended, score
+from parsl_optuna.core.objective import Scoring
+from parsl_optuna.core.records import Asked, Manifest, Outcome, State, Trial, Trusted
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.study.plan.tuning import RunPlan, StudyPlan
-from parsl_optuna.study.pooling import Ended, as_point, by_site, pooled, ranked, stop_reason
+from parsl_optuna.study.pooling import as_point, by_site, pooled, ranked, stop_reason
 from parsl_optuna.study.pruning import Watch
 from parsl_optuna.study.search import confirm
 from parsl_optuna.study.search.proposals import Proposals
@@ -48,7 +49,7 @@ class Trials:
         early: bool = False,
     ) -> None:
         self.study, self.trusted, self.early = study, trusted, early
-        self.leading = plan.objective.metric or plan.objectives[0]
+        self.leading = plan.scoring.leading
         self._plan = plan
         self.ended: dict[str, Ended] = {}
         self.runs: dict[str, Ended] = {}
@@ -63,10 +64,11 @@ class Trials:
         self._took: deque[float] = deque(maxlen=_RECENT)
         self._is_stale = False
         self.watch = None
-        if study.pruner is not None:
-            pruner = make_pruner(study.pruner, study.pruner_params, f"{study.pid}:{study.method}")
+        if study.search.pruner is not None:
+            settings = study.search
+            pruner = make_pruner(study.search.pruner, settings.pruner_params, f"{study.pid}:{study.method}")
             (site,) = study.sites
-            judge = lambda metrics: next(iter(self._objectives(metrics, site.pid).values()))  # noqa: E731
+            judge = lambda metrics: self._first_objective(metrics, site.pid)  # noqa: E731
             self.watch = Watch(pruner, store, judge)
         self._sources = {} if study.points is None else shorter_points(plan, study, store)
         self._proposals = None if study.points is not None else Proposals(plan, study)
@@ -127,16 +129,17 @@ class Trials:
             return
         point = as_point(self.study, runs)
         self._count(point)
-        if self.study.across != "rank":
+        if self.study.replication.across != "rank":
             self.search.tell(started.number, point.values, point.pruned_at)
-        limit = self.study.stop_after_failures
+        limit = self.study.stop.after_failures
         if limit and len(self.ended) >= limit and self._best is None:
             self.stopped = f"its first {len(self.ended)} trials all failed, the last one: {outcome.reason}"
         self._apply_rules()
 
     def has_another_chance(self, outcome: Outcome) -> bool:
-        """Whether a stored trial is to run again: a lost one, or one given up by a pruner that is gone."""
-        return outcome.state is State.LOST or (outcome.state is State.PRUNED and self.study.pruner is None)
+        """Whether a stored trial is to run again: a lost one, or one pruned by a pruner that is gone."""
+        is_stale = outcome.state is State.PRUNED and self.study.search.pruner is None
+        return is_stale or outcome.state is State.LOST
 
     @property
     def is_searching(self) -> bool:
@@ -196,7 +199,7 @@ class Trials:
         """Add an ended trial; what is asked after every trial must not cost a pass over all of them."""
         self.ended[ended.manifest.trial_id] = ended
         self.n_failed += ended.values is None and not ended.is_pruned
-        if self.study.across == "rank":
+        if self.study.replication.across == "rank":
             self._is_stale = True
             return
         best = self._best
@@ -218,7 +221,8 @@ class Trials:
         for number, value in values.items():
             entry = pooled(whole[number], "mean")
             if value is not None:
-                entry = replace(entry, objectives=dict(zip(entry.objectives, value, strict=True)))
+                ranks = Scoring(names=entry.scoring.names)  # the least one is best, whatever they rank
+                entry = replace(entry, objectives=ranks.shown(value), scoring=ranks)
             self.ended[entry.manifest.trial_id] = entry
         good = [entry for entry in self.ended.values() if entry.values is not None]
         self._best = best = min(good, key=_order, default=None)
@@ -230,7 +234,7 @@ class Trials:
         self._rank()
         if self.stopped is None and self._best is not None and self._best.values is not None:
             self.stopped = stop_reason(self.study, self._best.values[0], self._since_best)
-            search = self.search if self.study.terminator else None
+            search = self.search if self.study.stop.terminator else None
             if self.stopped is None and search is not None and search.should_terminate():
                 self.stopped = f"Optuna's terminator sees no gain left after {len(self.ended)} trials"
 
@@ -238,8 +242,10 @@ class Trials:
 
     def _fold(self, proposals: Proposals, store: ArtifactStore) -> None:
         """Rebuild the search from what is on disk."""
-        for point, value in self.study.learned if len(self._plan.objectives) == 1 else ():
-            proposals.search.learn(point, value)
+        scoring = self._plan.scoring
+        for point, value in self.study.search.learned if len(scoring.names) == 1 else ():
+            (known,) = scoring.minimised({scoring.names[0]: value}) or (value,)
+            proposals.search.learn(point, known)
         whole, shorter = scan(self._plan, self.study, store)
         for stored in whole:
             if len(stored.runs) == self.study.n_runs or proposals.n_known < self.study.max_trials:
@@ -260,7 +266,7 @@ class Trials:
             return
         ended = as_point(self.study, runs)
         self._count(ended)
-        if self.study.across != "rank":
+        if self.study.replication.across != "rank":
             proposals.search.restore(
                 number, stored.point, ended.values, asked, ended=True, pruned_at=ended.pruned_at
             )
@@ -350,12 +356,16 @@ class Trials:
 
     def _judge(self, manifest: Manifest, asked: Asked, outcome: Outcome) -> Ended:
         self._took.append(outcome.runtime_sec + outcome.prepare_sec)
-        metrics = {**outcome.metrics, "runtime_sec": outcome.runtime_sec}
-        return Ended(manifest, asked, outcome, self._objectives(metrics, manifest.pid))
+        plan, pid = self._plan, manifest.pid
+        trusted, label = self.trusted.get(pid), self.study.label_at(pid)
+        return score(Trial(manifest, asked), outcome, plan.scoring, plan.task.comparison, trusted, label)
 
-    def _objectives(self, metrics: Mapping[str, Any], pid: str) -> dict[str, float | None]:
-        plan, trusted = self._plan, self.trusted.get(pid)
-        return evaluate(plan.objective, plan.objectives, metrics, plan.task.comparison, trusted)
+    def _first_objective(self, metrics: Mapping[str, Any], pid: str) -> float | None:
+        """Return what the search minimises first, of metrics that a running trial reports."""
+        scoring, trusted = self._plan.scoring, self.trusted.get(pid)
+        first = Scoring(scoring.first, scoring.names[:1], scoring.goals)
+        values = first.minimised(first.scores(metrics, self._plan.task.comparison, trusted))
+        return None if values is None else values[0]
 
 
 def _order(ended: Ended) -> tuple[tuple[float, ...], tuple[float, str, str]]:

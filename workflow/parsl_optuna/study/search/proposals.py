@@ -29,7 +29,7 @@ class Proposals:
 
     def __init__(self, plan: RunPlan, study: StudyPlan) -> None:
         self._plan, self._study = plan, study
-        self.search = Search(study, len(plan.objectives))
+        self.search = Search(study, len(plan.scoring.names))
         self.pending: list[Next] = []
         self.next_number = 0
         self._ahead: Next | None = None
@@ -89,7 +89,7 @@ class Proposals:
 
     def tell_anew(self, values: Mapping[int, Values], ended: Container[int]) -> None:
         """Make the search anew with other values of its points, by number."""
-        self.search = Search(self._study, len(self._plan.objectives))
+        self.search = Search(self._study, len(self._plan.scoring.names))
         for number, point in self._by_number.items():
             asked = Asked(number, "", "search")
             self.search.restore(number, point, values.get(number), asked, ended=number in ended)
@@ -107,7 +107,7 @@ class Proposals:
         return Next(first, number, by, attempt)
 
     def _unused_guess(self) -> Mapping[str, Scalar] | None:
-        for guess in self._study.enqueue:
+        for guess in self._study.search.enqueue:
             if not any(guess.items() <= known.items() for known in self._known.values()):
                 return guess
         return None

@@ -53,12 +53,12 @@ class Search:
         self._distributions = {
             name: _distribution(dimension) for name, dimension in plan.space.dimensions.items()
         }
-        self._study_seed = derive_seed("sampler", plan.seed)
+        self._study_seed = derive_seed("sampler", plan.search.seed)
         self._numbers: dict[int, int] = {}
         self._seen: set[str] = set()
-        if plan.sampler == "grid":
+        if plan.search.sampler == "grid":
             self._grid = plan.space.points()
-        elif plan.sampler == "cmaes" and n_objectives > 1:
+        elif plan.search.sampler == "cmaes" and n_objectives > 1:
             raise SpecError("$.optuna.sampler: 'cmaes' knows one objective only; take nsgaii or tpe")
         else:
             self._sampler(0, 0)  # tells mistakes before anything runs
@@ -114,7 +114,7 @@ class Search:
         pruned_at: float | None,
     ) -> None:
         attributes = {}
-        if self._plan.sampler in STATEFUL and asked.by == "search":
+        if self._plan.search.sampler in STATEFUL and asked.by == "search":
             again = self._ask_again(number, asked.attempt)
             if again == point:
                 if ended:
@@ -139,7 +139,7 @@ class Search:
 
     def ask(self, number: int, attempt: int = 0, *, at_random: bool = False) -> dict[str, Scalar]:
         """Propose a point for trial *number*; a later *attempt* proposes another one."""
-        if self._plan.sampler == "grid":
+        if self._plan.search.sampler == "grid":
             point = next((one for one in self._grid if _key(one) not in self._seen), None)
             if point is not None:
                 self._study.enqueue_trial(dict(point))
@@ -221,12 +221,12 @@ class Search:
         return len(self._study.get_trials(deepcopy=False)) - 1
 
     def _sampler(self, number: int, attempt: int) -> optuna.samplers.BaseSampler:
-        plan = self._plan
+        settings = self._plan.search
         seeds = (self._study_seed, self._seed(number, attempt))
-        return make_sampler(plan.sampler, plan.sampler_params, seeds, plan.n_startup_trials)
+        return make_sampler(settings.sampler, settings.sampler_params, seeds, settings.n_startup_trials)
 
     def _seed(self, number: int, attempt: int) -> int:
-        return derive_seed("ask", self._plan.seed, number, attempt)
+        return derive_seed("ask", self._plan.search.seed, number, attempt)
 
 
 def pareto_front(values: Sequence[Sequence[float]]) -> list[int]:

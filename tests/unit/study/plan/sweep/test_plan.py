@@ -115,7 +115,7 @@ def test_a_search_leaves_out_what_has_no_effect_and_takes_problems_apart(tmp_pat
         "plummet_threshold": Float(0.003, 0.3, log=True),
         "use_spectral_norm": Categorical((True, False)),
     }
-    assert (study.pruner, study.pruner_params["max_iter"]) == ("wandb_hyperband", 2500)
+    assert (study.search.pruner, study.search.pruner_params["max_iter"]) == ("wandb_hyperband", 2500)
     assert any("not searched: alpha" in note for note in found.notes)
     assert study.point_of(
         study.hyperparams({"latent_dim": 5, "plummet_threshold": 0.1, "use_spectral_norm": True})
@@ -125,11 +125,11 @@ def test_a_search_leaves_out_what_has_no_effect_and_takes_problems_apart(tmp_pat
 def test_objectives_are_the_tasks_unless_said_otherwise(tmp_path):
     parameters = COMMON | {"problem_id": value("disk2")}
 
-    assert bound(tmp_path, parameters).plan.objectives == ("error", "active_dims")
-    assert bound(tmp_path, parameters, objectives=("val_rec",)).plan.objectives == ("error",)
+    assert bound(tmp_path, parameters).plan.scoring.names == ("error", "active_dims")
+    assert bound(tmp_path, parameters, objectives=("val_rec",)).plan.scoring.names == ("error",)
     other = bound(tmp_path, parameters, file={"metric": {"name": "val_nmse", "goal": "maximize"}}).plan
-    assert other.objectives == ("error",)
-    assert (other.objective.metric, other.objective.goal) == ("val_nmse", "maximize")
+    assert other.scoring.names == ("error",)
+    assert (other.scoring.first.metric, other.scoring.first.goal) == ("val_nmse", "maximize")
 
 
 def test_a_program_gets_its_parameters_as_they_are(tmp_path, monkeypatch):

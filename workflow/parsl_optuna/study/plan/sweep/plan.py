@@ -10,13 +10,13 @@ from typing import Any
 
 from parsl_optuna.core.errors import Mistakes, SpecError, nearest
 from parsl_optuna.core.ids import derive_seed
-from parsl_optuna.core.objective import ERROR, Objective
+from parsl_optuna.core.objective import ERROR, Objective, Scoring
 from parsl_optuna.core.space import Categorical, Dimension, Scalar, Space
 from parsl_optuna.core.spec import SweepSpec
 from parsl_optuna.study.plan.resolve import ProblemPlan, bind_problem, bind_task
 from parsl_optuna.study.plan.sweep.distributions import scalar
 from parsl_optuna.study.plan.sweep.file import Sweep, grid, random_points
-from parsl_optuna.study.plan.tuning import Point, RunPlan, StudyPlan
+from parsl_optuna.study.plan.tuning import Point, RunPlan, SearchSettings, StopRules, StudyPlan
 from parsl_optuna.tasks.base import Task
 
 _ENDLESS = "never ends; give --count N, or run_cap in the file"
@@ -117,7 +117,7 @@ def plan_sweep(sweep: Sweep, spec: SweepSpec, where: str) -> SweepPlan:
     task = _task(sweep, spec, where)
     binder = _Binder(sweep, task, spec, where)
     notes = _notes(sweep, task)
-    objective, objectives = _objective(sweep, task, spec, where)
+    scoring = _scoring(sweep, task, spec, where)
     cap = spec.count or sweep.run_cap
     if sweep.method == "bayes":
         if cap is None:
@@ -130,15 +130,14 @@ def plan_sweep(sweep: Sweep, spec: SweepSpec, where: str) -> SweepPlan:
         points = grid(sweep) if sweep.method == "grid" else random_points(sweep, cap or 0, spec.seed)
         studies, written = _lists(binder, points, cap)
         distinct = sum(study.max_trials for study in studies)
-    if objectives != (ERROR,):
-        names = ", ".join([str(objective.metric), *objectives[1:]])
+    if scoring.names != (ERROR,):
+        names = ", ".join([scoring.leading, *scoring.names[1:]])
         notes.append(f"objectives: {names} (the first one leads; --objectives changes the others)")
     plan = RunPlan(
         task,
         tuple(binder.problems[pid] for pid in dict.fromkeys(study.pid for study in studies)),
         tuple(studies),
-        objective,
-        objectives,
+        scoring,
         spec.limits,
         spec.max_hours,
     )
@@ -163,7 +162,7 @@ def _notes(sweep: Sweep, task: Task) -> list[str]:
     return [f"no effect here: {', '.join(ignored)}"] if ignored else []
 
 
-def _objective(sweep: Sweep, task: Task, spec: SweepSpec, where: str) -> tuple[Objective, tuple[str, ...]]:
+def _scoring(sweep: Sweep, task: Task, spec: SweepSpec, where: str) -> Scoring:
     name = sweep.metric.name if sweep.metric else task.metric
     goal = sweep.metric.goal if sweep.metric else "minimize"
     if task.columns and name not in task.columns:
@@ -174,7 +173,7 @@ def _objective(sweep: Sweep, task: Task, spec: SweepSpec, where: str) -> tuple[O
     if spec.objectives is None and (not others or others[0] != name):
         others = (name,)
     rest = tuple(one for one in others if one != name)
-    return Objective("metric", metric=name, goal=goal), (ERROR, *rest)
+    return Scoring(Objective("metric", metric=name, goal=goal), (ERROR, *rest))
 
 
 def _lists(
@@ -267,20 +266,21 @@ def _study(
 ) -> StudyPlan:
     sweep, spec = binder.sweep, binder.spec
     bands, metric = sweep.bands, sweep.metric
-    target = metric.target if metric else None
     return StudyPlan(
-        problem.pid,
-        problem.label,
-        binder.method,
-        base,
-        space or Space(),
-        spec.budget_sec,
-        count,
-        spec.batch_size,
-        derive_seed("study", spec.seed, problem.pid, binder.method),
-        spec.sampler,
-        pruner=None if bands is None else "wandb_hyperband",
-        pruner_params={} if bands is None else {k: v for k, v in vars(bands).items() if v is not None},
-        target=-target if target is not None and metric and metric.goal == "maximize" else target,
+        pid=problem.pid,
+        label=problem.label,
+        method=binder.method,
+        base=base,
+        budget_sec=spec.budget_sec,
+        max_trials=count,
+        batch_size=spec.batch_size,
+        space=space or Space(),
         points=points,
+        search=SearchSettings(
+            seed=derive_seed("study", spec.seed, problem.pid, binder.method),
+            sampler=spec.sampler,
+            pruner=None if bands is None else "wandb_hyperband",
+            pruner_params={} if bands is None else {k: v for k, v in vars(bands).items() if v is not None},
+        ),
+        stop=StopRules(target=metric.target if metric else None),
     )

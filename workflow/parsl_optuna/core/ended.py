@@ -1,0 +1,90 @@
+"""A trial that has ended: what it was, what came of it, and its objectives. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from parsl_optuna.core.objective import Scoring
+from parsl_optuna.core.records import Asked, Comparison, Manifest, Outcome, State, Trial, Trusted
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A trial with its outcome, or several trials of one point as one.
+
+    Attributes:
+        manifest: What it was; of several, the first one.
+        asked: How it came about.
+        outcome: What came of it; of several, the first one, or the first that failed.
+        objectives: By name, as people see them; of several, their mean, median or worst.
+        scoring: How they were computed.
+        trusted: The reference that they were computed with; None without one.
+        label: The problem's label.
+        spread: Standard deviation of the first objective over replicates, or problems; None of one trial.
+    """
+
+    manifest: Manifest
+    asked: Asked
+    outcome: Outcome
+    objectives: Mapping[str, float | None]
+    scoring: Scoring
+    trusted: Trusted | None = None
+    label: str = ""
+    spread: float | None = None
+
+    @cached_property
+    def minimised(self) -> tuple[float, ...] | None:
+        """All objectives in order, as the search sees them; None unless every one is a number."""
+        return self.scoring.minimised(self.objectives)
+
+    @property
+    def values(self) -> tuple[float, ...] | None:
+        """What the search is told; None unless the trial is ok and every objective is a number."""
+        return self.minimised if self.outcome.state is State.OK else None
+
+    @property
+    def is_pruned(self) -> bool:
+        """Whether it was stopped early."""
+        return self.outcome.state is State.PRUNED
+
+    @property
+    def pruned_at(self) -> float | None:
+        """The only objective of a pruned trial, as the search sees it; None of others, or with several."""
+        values = self.minimised if self.is_pruned else None
+        return values[0] if values is not None and len(values) == 1 else None
+
+    @property
+    def age(self) -> tuple[float, str, str]:
+        """What trials are ordered by."""
+        return age_of(self.manifest, self.asked)
+
+
+def age_of(manifest: Manifest, asked: Asked) -> tuple[float, str, str]:
+    """Return what trials are ordered by: number, time of asking, id."""
+    number = float("inf") if asked.number is None else asked.number
+    return number, asked.at, manifest.trial_id
+
+
+def score(
+    trial: Trial,
+    outcome: Outcome,
+    scoring: Scoring,
+    comparison: Comparison | None,
+    trusted: Trusted | None,
+    label: str,
+) -> Ended:
+    """Score an outcome: the one way by which the driver and the table compute objectives.
+
+    Args:
+        trial: The trial.
+        outcome: What came of it.
+        scoring: What is optimised.
+        comparison: Which metrics are compared; None for a task without reference.
+        trusted: The reference; None without one.
+        label: The problem's label.
+    """
+    values = {**outcome.metrics, "runtime_sec": outcome.runtime_sec}
+    objectives = scoring.scores(values, comparison, trusted)
+    return Ended(trial.manifest, trial.asked, outcome, objectives, scoring, trusted, label)
