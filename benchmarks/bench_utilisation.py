@@ -18,7 +18,8 @@ from parsl_optuna.core.spec import RunSpec
 from parsl_optuna.execution.simulated import Imagined, SimulatedExecutor
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.study.driver import Driver
-from parsl_optuna.study.plan.tuning import RunPlan, plan_run
+from parsl_optuna.study.plan.plans import RunPlan
+from parsl_optuna.study.plan.tuning import plan_run
 from parsl_optuna.study.simulation import Imagination, Known
 
 from benchmarks.bench_engine import quiet

@@ -21,8 +21,8 @@ from parsl_optuna.core.space import Categorical, Space
 from parsl_optuna.core.spec import FolderSpec
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.layout import Results
+from parsl_optuna.study.plan.plans import Point, RunPlan, SearchSettings, StudyPlan
 from parsl_optuna.study.plan.resolve import bind_problem
-from parsl_optuna.study.plan.tuning import Point, RunPlan, SearchSettings, StudyPlan
 from parsl_optuna.tasks.autoencoder import TASK
 from parsl_optuna.tasks.autoencoder.params import architectures
 

@@ -24,7 +24,7 @@ from parsl_optuna.store.lease import Lease
 if TYPE_CHECKING:
     from parsl_optuna.core.spec import FixedSpec, FolderSpec, RunSpec, SweepSpec
     from parsl_optuna.study.driver import Driver, RunResult
-    from parsl_optuna.study.plan.tuning import RunPlan
+    from parsl_optuna.study.plan.plans import RunPlan
 
     AnySpec = RunSpec | FixedSpec | SweepSpec | FolderSpec
 

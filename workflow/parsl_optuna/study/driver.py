@@ -15,8 +15,8 @@ from parsl_optuna.core.records import Asked, Outcome, State, Trusted
 from parsl_optuna.execution.backend import Executor
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.study.dispatch import Dispatch, Job, Result
+from parsl_optuna.study.plan.plans import RunPlan
 from parsl_optuna.study.plan.resolve import ProblemPlan
-from parsl_optuna.study.plan.tuning import RunPlan
 from parsl_optuna.study.search.points import Next, Trials
 from parsl_optuna.study.stored import uncollected
 from parsl_optuna.worker import execute as worker

@@ -7,7 +7,7 @@ from dataclasses import replace
 from statistics import fmean, median, stdev
 
 from parsl_optuna.core.ended import Ended
-from parsl_optuna.study.plan.tuning import StudyPlan
+from parsl_optuna.study.plan.plans import StudyPlan
 
 
 def pooled(runs: Sequence[Ended], aggregate: str) -> Ended:

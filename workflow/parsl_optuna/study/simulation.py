@@ -17,7 +17,7 @@ from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.simulated import ImaginedStore
 from parsl_optuna.study.driver import Driver, Snapshot
 from parsl_optuna.study.forecast import runtimes
-from parsl_optuna.study.plan.tuning import RunPlan, SearchSettings, StopRules, StudyPlan
+from parsl_optuna.study.plan.plans import RunPlan, SearchSettings, StopRules, StudyPlan
 from parsl_optuna.study.search.search import Search
 
 _DISPATCH_SEC = 1e-3

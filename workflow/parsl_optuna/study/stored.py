@@ -12,7 +12,7 @@ from parsl_optuna.core.ended import age_of
 from parsl_optuna.core.records import Asked, Manifest
 from parsl_optuna.core.space import Scalar
 from parsl_optuna.store.artifacts import ArtifactStore
-from parsl_optuna.study.plan.tuning import RunPlan, Site, StudyPlan
+from parsl_optuna.study.plan.plans import RunPlan, Site, StudyPlan
 
 Slot = tuple[int, int]
 """Index of the site and replicate number: which of a point's runs."""

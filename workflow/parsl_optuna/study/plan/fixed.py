@@ -9,8 +9,9 @@ from parsl_optuna.core.errors import Mistakes, SpecError
 from parsl_optuna.core.load import structure
 from parsl_optuna.core.space import Scalar
 from parsl_optuna.core.spec import FixedSpec, SamplerSpec
+from parsl_optuna.study.plan.plans import Point, RunPlan, StudyPlan
 from parsl_optuna.study.plan.resolve import ProblemPlan, bind_problem, bind_task, distinct_problems
-from parsl_optuna.study.plan.tuning import Point, RunPlan, StudyPlan, assigned
+from parsl_optuna.study.plan.tuning import assigned
 from parsl_optuna.tasks.base import Task
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from parsl_optuna.core.ended import Ended
 from parsl_optuna.core.records import Manifest
 from parsl_optuna.core.space import Scalar
-from parsl_optuna.study.plan.tuning import StudyPlan
+from parsl_optuna.study.plan.plans import StudyPlan
 from parsl_optuna.study.pooling import pooled
 from parsl_optuna.study.stored import Slot, slot_of, slots
 

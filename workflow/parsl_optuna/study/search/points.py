@@ -12,7 +12,7 @@ from parsl_optuna.core.ended import Ended, score
 from parsl_optuna.core.objective import Scoring
 from parsl_optuna.core.records import Asked, Manifest, Outcome, State, Trial, Trusted
 from parsl_optuna.store.artifacts import ArtifactStore
-from parsl_optuna.study.plan.tuning import RunPlan, StudyPlan
+from parsl_optuna.study.plan.plans import RunPlan, StudyPlan
 from parsl_optuna.study.pooling import as_point, by_site, pooled, ranked, stop_reason
 from parsl_optuna.study.pruning import Watch
 from parsl_optuna.study.search import confirm

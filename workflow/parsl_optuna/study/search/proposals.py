@@ -6,7 +6,7 @@ from collections.abc import Container, Mapping
 
 from parsl_optuna.core.records import Asked, Manifest
 from parsl_optuna.core.space import Scalar
-from parsl_optuna.study.plan.tuning import RunPlan, StudyPlan
+from parsl_optuna.study.plan.plans import RunPlan, StudyPlan
 from parsl_optuna.study.search.search import Search, Values
 from parsl_optuna.study.stored import Next, run_of, slots
 

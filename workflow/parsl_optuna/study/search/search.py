@@ -29,7 +29,7 @@ from parsl_optuna.core.errors import SpecError
 from parsl_optuna.core.ids import derive_seed
 from parsl_optuna.core.records import Asked
 from parsl_optuna.core.space import Dimension, Float, Int, Scalar
-from parsl_optuna.study.plan.tuning import StudyPlan
+from parsl_optuna.study.plan.plans import StudyPlan
 from parsl_optuna.study.search.samplers import STATEFUL, make_sampler
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -13,10 +13,10 @@ from parsl_optuna.core.ids import derive_seed
 from parsl_optuna.core.objective import ERROR, Objective, Scoring
 from parsl_optuna.core.space import Categorical, Dimension, Scalar, Space
 from parsl_optuna.core.spec import SweepSpec
+from parsl_optuna.study.plan.plans import Point, RunPlan, SearchSettings, StopRules, StudyPlan
 from parsl_optuna.study.plan.resolve import ProblemPlan, bind_problem, bind_task
 from parsl_optuna.study.plan.sweep.distributions import scalar
 from parsl_optuna.study.plan.sweep.file import Sweep, grid, random_points
-from parsl_optuna.study.plan.tuning import Point, RunPlan, SearchSettings, StopRules, StudyPlan
 from parsl_optuna.tasks.base import Task
 
 _ENDLESS = "never ends; give --count N, or run_cap in the file"

@@ -1,0 +1,213 @@
+"""What a driver needs of a run, as frozen records: its problems, its studies, and how trials are scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from parsl_optuna.core.objective import Scoring
+from parsl_optuna.core.records import Manifest
+from parsl_optuna.core.resources import LimitsSpec
+from parsl_optuna.core.space import Scalar, Space
+from parsl_optuna.study.plan.resolve import ProblemPlan
+from parsl_optuna.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Point:
+    """A fixed trial of a study: complete hyperparameters and a replicate number."""
+
+    hyperparams: Mapping[str, Scalar]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Site:
+    """A problem that a study runs on.
+
+    Attributes:
+        pid: Its id.
+        label: Its label.
+        base: Complete hyperparameters there.
+    """
+
+    pid: str
+    label: str
+    base: Mapping[str, Scalar]
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How a search proposes points.
+
+    Attributes:
+        seed: Seed of all proposals.
+        sampler: Name of the sampler.
+        sampler_params: The sampler's own parameters.
+        n_startup_trials: Random trials first.
+        enqueue: First guesses, complete or partial.
+        learned: Points and first objectives, as people see them, that the search knows from elsewhere.
+        pruner: Name of the pruner, which stops unpromising trials early; None lets all run to their end.
+        pruner_params: The pruner's own parameters.
+    """
+
+    seed: int = 0
+    sampler: str = "random"
+    sampler_params: Mapping[str, Any] = field(default_factory=dict)
+    n_startup_trials: int = 10
+    enqueue: tuple[Mapping[str, Scalar], ...] = ()
+    learned: tuple[tuple[Mapping[str, Scalar], float], ...] = ()
+    pruner: str | None = None
+    pruner_params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StopRules:
+    """When a study ends before all its trials have run.
+
+    Attributes:
+        after_failures: Stop when so many trials have ended and not one succeeded; 0 never does.
+        target: Stop when the first objective is at least as good as this.
+        patience: Stop after so many trials without an improvement.
+        terminator: Whether Optuna's terminator may stop it.
+    """
+
+    after_failures: int = 0
+    target: float | None = None
+    patience: int | None = None
+    terminator: bool = False
+
+
+@dataclass(frozen=True)
+class Replication:
+    """How often every point runs, and how its trials become one value.
+
+    Attributes:
+        replicates: Trials per point and problem.
+        aggregate: ``mean`` or ``median`` of them.
+        across: How values of several problems become one: ``mean``, ``worst`` or ``rank``; None: one problem.
+        confirm: Further replicates of the best point at the end.
+    """
+
+    replicates: int = 1
+    aggregate: str = "mean"
+    across: str | None = None
+    confirm: int = 0
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """One (problem, method): a search, or a list of fixed points.
+
+    Attributes:
+        pid: The problem's id; of several problems ``g_`` and a hash of theirs.
+        label: The problem's label.
+        method: Name of the method.
+        base: Complete hyperparameters; those of *space* replace some of them.
+        budget_sec: Time per trial.
+        max_trials: Points in all.
+        batch_size: Trials in flight.
+        space: What varies.
+        points: Fixed trials instead of a search.
+        search: How points are proposed.
+        stop: When the study ends early.
+        replication: How often every point runs.
+        sites: The problems that every point runs on; left out, it is the one.
+    """
+
+    pid: str
+    label: str
+    method: str
+    base: Mapping[str, Scalar]
+    budget_sec: float
+    max_trials: int
+    batch_size: int
+    space: Space = field(default_factory=Space)
+    points: tuple[Point, ...] | None = None
+    search: SearchSettings = field(default_factory=SearchSettings)
+    stop: StopRules = field(default_factory=StopRules)
+    replication: Replication = field(default_factory=Replication)
+    sites: tuple[Site, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.sites:
+            object.__setattr__(self, "sites", (Site(self.pid, self.label, self.base),))
+
+    @property
+    def n_runs(self) -> int:
+        """Runs per point."""
+        return self.replication.replicates * len(self.sites)
+
+    def label_at(self, pid: str) -> str:
+        """Return the label of one of its problems."""
+        return next(site.label for site in self.sites if site.pid == pid)
+
+    @cached_property
+    def varied(self) -> tuple[str, ...]:
+        """Names of what varies, in the space or among the points."""
+        if self.points is None:
+            return tuple(self.space.dimensions)
+        first = self.points[0].hyperparams if self.points else {}
+        return tuple(
+            name for name in first if any(point.hyperparams.get(name) != first[name] for point in self.points)
+        )
+
+    def hyperparams(self, point: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        """Complete a point of the space."""
+        return {**self.base, **point}
+
+    def point_of(
+        self, hyperparams: Mapping[str, Scalar], site: Site | None = None, but: str | None = None
+    ) -> dict[str, Scalar] | None:
+        """Return the point of the space that complete *hyperparams* are at a site, or None.
+
+        Args:
+            hyperparams: Of a trial.
+            site: Where; None is the first one.
+            but: A parameter outside the space that may differ.
+        """
+        base = self.base if site is None else site.base
+        if set(hyperparams) != set(base):
+            return None
+        point = {name: hyperparams[name] for name in self.space.dimensions}
+        rest = {name: value for name, value in hyperparams.items() if name not in point and name != but}
+        same = all(base[name] == value for name, value in rest.items())
+        return point if same and Space(self.space.dimensions).contains(point) else None
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """Everything a driver needs.
+
+    Attributes:
+        task: The task.
+        problems: In the order of the configuration.
+        studies: Problem by problem, method by method.
+        scoring: How trials are scored.
+        limits: What a trial may take besides its budget.
+        max_hours: After so long nothing more is asked.
+    """
+
+    task: Task
+    problems: tuple[ProblemPlan, ...]
+    studies: tuple[StudyPlan, ...]
+    scoring: Scoring = field(default_factory=Scoring)
+    limits: LimitsSpec = field(default_factory=LimitsSpec)
+    max_hours: float | None = None
+
+    def manifest(
+        self, study: StudyPlan, hyperparams: Mapping[str, Scalar], seed: int, site: Site | None = None
+    ) -> Manifest:
+        """Return the manifest of a trial of *study*, at its first site or another one."""
+        return Manifest(
+            self.task.name,
+            self.task.version,
+            "trial",
+            (site or study.sites[0]).pid,
+            study.method,
+            hyperparams,
+            seed,
+            study.budget_sec,
+        )
