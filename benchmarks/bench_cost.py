@@ -72,13 +72,12 @@ def run_draws(draws: int) -> None:
     """Draw from a quadratic target with as much memory as it takes; print it."""
     from parsl_optuna.core.clock import Deadline  # noqa: PLC0415
     from parsl_optuna.store.checkpoint import Checkpoint  # noqa: PLC0415
-    from parsl_optuna.tasks.llc.engine.auto import run_auto  # noqa: PLC0415
     from parsl_optuna.tasks.llc.engine.stages import Stages  # noqa: PLC0415
     from parsl_optuna.tasks.llc.problem.estimand import Estimand  # noqa: PLC0415
     from parsl_optuna.tasks.llc.problem.losses import QuadraticLoss  # noqa: PLC0415
     from parsl_optuna.tasks.llc.problem.spec import Posterior  # noqa: PLC0415
     from parsl_optuna.tasks.llc.problem.target import Target, examine  # noqa: PLC0415
-    from parsl_optuna.tasks.llc.samplers.params import Auto  # noqa: PLC0415
+    from parsl_optuna.tasks.llc.samplers.auto import Params, estimate  # noqa: PLC0415
 
     centre = torch.zeros(10, dtype=torch.float64)
     loss, stream = QuadraticLoss(torch.full((10,), 2.0).double(), 0.0, 1000, 1.0), torch.Generator()
@@ -87,7 +86,7 @@ def run_draws(draws: int) -> None:
     ticks = iter(range(10**9))
     deadline = Deadline(float(draws), now=lambda: float(next(ticks)))
     estimand = Estimand(target)
-    run_auto(estimand, Auto("hmc", 1e-12, 64), Stages(Checkpoint(), stream, estimand), deadline)
+    estimate(estimand, Params("hmc", 1e-12, 64), Stages(Checkpoint(), stream, estimand), deadline)
     print(json.dumps({"megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 
 

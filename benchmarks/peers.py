@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 import numpy as np
@@ -31,7 +31,7 @@ from parsl_optuna.kernels.diagnostics import ess, mcse
 from parsl_optuna.tasks.base import prepare_task
 from parsl_optuna.tasks.llc import TASK
 from parsl_optuna.tasks.llc.problem.losses import MlpLoss
-from parsl_optuna.tasks.llc.samplers.params import Kernel
+from parsl_optuna.tasks.llc.samplers import automatic
 
 WIDTHS = (4, 40, 40, 1)
 MODEL = {"kind": "mlp", "in_dim": 4, "out_dim": 1, "depth": 2, "widths": [40, 40], "activation": "tanh"}
@@ -173,7 +173,7 @@ def compare_times(peer: Path, path: str, program: str, error: float) -> None:
     commands = {
         **{
             f"ours, {kernel}": [sys.executable, "-c", program, path, str(error), kernel]
-            for kernel in get_args(Kernel)
+            for kernel in automatic()
         },
         "blackjax": [str(peer), script("blackjax"), path, str(error), "hmc"],
         "blackjax, nuts": [str(peer), script("blackjax"), path, str(error), "nuts"],

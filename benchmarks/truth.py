@@ -15,17 +15,17 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 from parsl_optuna.core.clock import Deadline
 from parsl_optuna.tasks.base import Work, prepare_task, run_task
 from parsl_optuna.tasks.llc import TASK
-from parsl_optuna.tasks.llc.samplers.params import Kernel
+from parsl_optuna.tasks.llc.samplers import automatic
 
 from benchmarks.targets import LARGE, TARGETS, Known
 
-AUTO = {f"auto {kernel}": ("auto", {"kernel": kernel}) for kernel in get_args(Kernel)}
+AUTO = {f"auto {kernel}": ("auto", {"kernel": kernel}) for kernel in automatic()}
 FIXED: dict[str, tuple[str, dict[str, Any]]] = {
     "hmc": ("hmc", {}),
     "sgld": ("sgld", {}),

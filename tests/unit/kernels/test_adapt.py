@@ -5,7 +5,7 @@ import pytest
 import torch
 from parsl_optuna.core.clock import Deadline
 from parsl_optuna.kernels import hmc, mclmc
-from parsl_optuna.kernels.adapt import DualAveraging, EnergyVariance, Plan, window_ends
+from parsl_optuna.kernels.adapt import DualAveraging, EnergyVariance, Plan, WarmUp, window_ends
 from parsl_optuna.store.checkpoint import Checkpoint
 from parsl_optuna.tasks.llc.engine.stages import Stages
 
@@ -16,7 +16,7 @@ PRECISION = torch.logspace(-1, 3, 20, dtype=torch.float64)
 
 def warmed_up(make, rule, plan, start, generator, deadline):
     stages = Stages(Checkpoint(), generator, SimpleNamespace(work=0.0))
-    return stages.warm_up(make, rule, plan, start, deadline)
+    return stages.warm_up(WarmUp(make, rule, plan), start, deadline)
 
 
 def hmc_of(step_size, variances):

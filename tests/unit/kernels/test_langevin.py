@@ -32,7 +32,7 @@ def squares(energy, start, params, n_steps, generator, power=2):
 @pytest.mark.parametrize("size", [0.1, 0.5, 0.95])
 def test_without_a_test_variances_are_exact_on_a_quadratic_for_every_stable_step(generator, size):
     """2 / sqrt(4) = 1 is the limit; the widest direction has moved over its width many times."""
-    params = langevin.Params(size, friction=0.5, slack=math.inf)
+    params = langevin.Params(size, friction=0.5, rejection_threshold=math.inf)
 
     _, found = squares(potential(PRECISION), torch.zeros(64, 3).double(), params, 6000, generator)
 
@@ -44,7 +44,7 @@ def test_with_a_test_a_fourth_power_is_exact_at_a_long_step(generator):
     start = torch.zeros(64, 1).double()
 
     trace, exact = squares(quartic, start, langevin.Params(0.5), 8000, generator, power=4)
-    _, free = squares(quartic, start, langevin.Params(0.5, slack=2.0), 8000, generator, power=4)
+    _, free = squares(quartic, start, langevin.Params(0.5, rejection_threshold=2.0), 8000, generator, power=4)
 
     assert abs(float(exact[0].mean()) - 0.25) < SIGMAS * mcse(exact[0])
     assert abs(float(free[0].mean()) - 0.25) > SIGMAS * mcse(free[0])  # so that the test above can fail
@@ -63,9 +63,9 @@ def test_a_rejected_step_stays_and_turns_back(generator):
     assert float(info.acceptance.max()) == 0.0
 
 
-def test_slack_lets_small_errors_pass_and_no_large_ones(generator):
-    """A chain in a place too steep for its step gains no more energy per step than the slack."""
-    kernel = langevin.build(quartic, langevin.Params(0.8, slack=1.0))
+def test_errors_below_the_threshold_pass_and_no_large_ones(generator):
+    """A chain in a place too steep for its step gains no more energy per step than the threshold."""
+    kernel = langevin.build(quartic, langevin.Params(0.8, rejection_threshold=1.0))
     state = kernel.init(torch.full((256, 1), 1.5).double(), generator)
     for _ in range(500):
         after, info = kernel.step(state, generator)
@@ -89,11 +89,11 @@ def test_without_friction_energy_is_kept_to_second_order(generator):
     assert error(0.2) / error(0.1) == pytest.approx(8.0, rel=0.2)
 
 
-def test_the_tolerance_is_four_standard_deviations_whatever_the_tails(generator):
+def test_the_threshold_is_four_standard_deviations_whatever_the_tails(generator):
     errors = 0.3 * torch.randn(20_000, 10, generator=generator)
     errors[:400] = 1e6
 
-    assert langevin.tolerance(errors).tolist() == pytest.approx([4 * 0.3] * 10, rel=0.05)
+    assert langevin.rejection_threshold(errors).tolist() == pytest.approx([4 * 0.3] * 10, rel=0.05)
 
 
 def test_a_chain_with_larger_errors_than_the_others_is_allowed_its_own(generator):
@@ -101,21 +101,21 @@ def test_a_chain_with_larger_errors_than_the_others_is_allowed_its_own(generator
     errors[:, 3] *= 5.0
     errors[:, 4] *= 0.2
 
-    slack = langevin.tolerance(errors)
+    thresholds = langevin.rejection_threshold(errors)
 
-    assert float(slack[3]) == pytest.approx(4 * 5.0, rel=0.05)
-    assert float(slack[4]) == pytest.approx(4 * 1.0, rel=0.05)
+    assert float(thresholds[3]) == pytest.approx(4 * 5.0, rel=0.05)
+    assert float(thresholds[4]) == pytest.approx(4 * 1.0, rel=0.05)
 
 
 def test_errors_that_are_no_numbers_are_not_tolerated():
     for wrong in (math.nan, math.inf):
-        assert langevin.tolerance(torch.full((3, 2), wrong)).tolist() == [0.0, 0.0]
+        assert langevin.rejection_threshold(torch.full((3, 2), wrong)).tolist() == [0.0, 0.0]
 
 
-def test_a_chain_whose_errors_are_no_numbers_has_the_slack_of_the_others():
+def test_a_chain_whose_errors_are_no_numbers_has_the_thresholds_of_the_others():
     errors = torch.ones(9, 3)
     errors[:, 1] = math.inf
 
-    slack = langevin.tolerance(errors)
+    thresholds = langevin.rejection_threshold(errors)
 
-    assert float(slack[1]) == float(slack[0]) > 0.0
+    assert float(thresholds[1]) == float(thresholds[0]) > 0.0

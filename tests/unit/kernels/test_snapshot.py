@@ -49,8 +49,9 @@ def test_tensors_come_back_bit_for_bit():
 def test_named_tuples_get_their_names_back():
     state = Outer(Inner(torch.ones(2), 3), None)
 
-    back = rebuild(state, loads(dumps(state)))
+    back, number = rebuild((state, 1), loads(dumps((state, 1))))
 
+    assert number == 1
     assert isinstance(back, Outer)
     assert isinstance(back.inner, Inner)
     assert back.inner.count == 3

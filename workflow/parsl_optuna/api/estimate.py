@@ -24,7 +24,7 @@ class Estimate:
     Attributes:
         llc: t E[L - L0].
         se: Its Monte Carlo standard error.
-        status: ``ok``, or what is wrong: ``not_converged``, ``not_minimum``, ``localiser_dominated``,
+        status: ``ok``, or what is wrong: ``not_converged``, ``not_minimum``, ``prior_dominated``,
             ``diverged``.
         reason: The number that shows it; None when *status* is ``ok``.
         seconds: Wall time.

@@ -1,7 +1,7 @@
-"""Warm-up: step size and scales from what all chains did together.
+"""Warm-up: step size and scales, learned from all chains together.
 
-Dual averaging: Hoffman & Gelman (2014), section 3.2, arXiv:1111.4246. Windows: Stan reference manual,
-"HMC algorithm parameters". Energy-error rule: Robnik et al. (2023), arXiv:2212.08549, section 4.
+Dual averaging: Hoffman & Gelman (2014), section 3.2, arXiv:1111.4246. Adaptation windows: Stan reference
+manual, "HMC algorithm parameters". Energy-error rule: Robnik et al. (2023), arXiv:2212.08549, section 4.
 """
 
 from __future__ import annotations
@@ -9,17 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Generator, Tensor
 
-from parsl_optuna.kernels.snapshot import rebuild
 from parsl_optuna.kernels.types import Info, Kernel
 
 
 class HasPosition(Protocol):
-    """A state that says where its chains are."""
+    """A state with the positions of its chains."""
 
     @property
     def position(self) -> Tensor:
@@ -28,115 +27,99 @@ class HasPosition(Protocol):
 
 
 S = TypeVar("S", bound=HasPosition)
+Memory = tuple[float, ...]
+"""What a `StepRule` remembers; plain numbers, so that it can be kept."""
 
 
 class StepRule(Protocol):
-    """Moves a step size by what the last step told."""
+    """Moves a step size by what the last step showed."""
 
-    def restart(self, step_size: float) -> None:
-        """Forget the past and begin at *step_size*."""
-
-    def update(self, info: Info) -> float:
-        """Return the step size to try next."""
+    def start(self, step_size: float) -> Memory:
+        """Return the memory of a rule that begins at *step_size*."""
         ...
 
-    def final(self) -> float:
+    def update(self, memory: Memory, info: Info) -> tuple[Memory, float]:
+        """Return the memory after a step, and the step size to try next."""
+        ...
+
+    def final(self, memory: Memory) -> float:
         """Return the step size to keep."""
         ...
 
-    def numbers(self) -> list[float]:
-        """Return everything that it remembers."""
-        ...
 
-    def recall(self, numbers: list[float]) -> None:
-        """Take back what `numbers` returned."""
-
-
+@dataclass(frozen=True)
 class DualAveraging:
-    """Drive the mean acceptance of all chains to a target.
+    """Drives the mean acceptance of all chains to a target.
 
     Args:
         target: Wanted acceptance probability, in (0, 1).
     """
 
-    def __init__(self, target: float) -> None:
-        self._target = target
-        self.restart(1.0)
+    target: float
 
-    def restart(self, step_size: float) -> None:
-        """Forget the past and begin at *step_size*."""
-        self._mu = math.log(10.0 * step_size)
-        self._log_average = math.log(step_size)
-        self._error = 0.0
-        self._count = 0
+    # Hoffman & Gelman (2014), section 3.2.1: their recommended gamma, t0, kappa, and the factor in mu =
+    # log(10 e0).
+    _GAMMA = 0.05
+    _T0 = 10.0
+    _KAPPA = 0.75
+    _BIAS = 10.0
 
-    def update(self, info: Info) -> float:
-        """Return the step size to try next (gamma 0.05, t0 10, kappa 0.75)."""
-        self._count += 1
-        weight = 1.0 / (self._count + 10.0)
-        shortfall = self._target - float(info.acceptance.mean())
-        self._error = (1 - weight) * self._error + weight * shortfall
-        log_step = self._mu - math.sqrt(self._count) / 0.05 * self._error
-        fade = self._count**-0.75
-        self._log_average = fade * log_step + (1 - fade) * self._log_average
-        return math.exp(log_step)
+    def start(self, step_size: float) -> Memory:
+        """Return mu, the averaged log step size, the averaged shortfall, and the number of steps."""
+        return (math.log(self._BIAS * step_size), math.log(step_size), 0.0, 0.0)
 
-    def final(self) -> float:
+    def update(self, memory: Memory, info: Info) -> tuple[Memory, float]:
+        """Return the memory after a step, and the step size to try next."""
+        mu, average, error, count = memory
+        count += 1.0
+        weight = 1.0 / (count + self._T0)
+        error = (1 - weight) * error + weight * (self.target - float(info.acceptance.mean()))
+        log_step = mu - math.sqrt(count) / self._GAMMA * error
+        fade = count**-self._KAPPA
+        return (mu, fade * log_step + (1 - fade) * average, error, count), math.exp(log_step)
+
+    def final(self, memory: Memory) -> float:
         """Return the averaged step size."""
-        return math.exp(self._log_average)
-
-    def numbers(self) -> list[float]:
-        """Return everything that it remembers."""
-        return [self._mu, self._log_average, self._error, float(self._count)]
-
-    def recall(self, numbers: list[float]) -> None:
-        """Take back what `numbers` returned."""
-        self._mu, self._log_average, self._error, count = numbers
-        self._count = int(count)
+        return math.exp(memory[1])
 
 
+@dataclass(frozen=True)
 class EnergyVariance:
-    """Drive the variance of the energy error per dimension to a target, using Var ~ step^6.
+    """Drives the variance of the energy error per dimension to a target, using Var ~ step^6.
 
     Args:
         target: Wanted E[dE^2] / dim per step.
         dim: Number of parameters.
     """
 
+    target: float
+    dim: int
+
+    # Steps that the running average remembers (Robnik et al. 2023; 150 is also BlackJAX's default).
     _MEMORY = 150.0
+    # Largest change of the step size at once: one outlier among the energy errors must not decide.
+    _SLOWEST, _FASTEST = 0.8, 1.25
 
-    def __init__(self, target: float, dim: int) -> None:
-        self._target, self._dim = target, dim
-        self.restart(1.0)
+    def start(self, step_size: float) -> Memory:
+        """Return the step size, and the weighted sum of E[dE^2] / step^6 with its weight."""
+        return (step_size, 0.0, 0.0)
 
-    def restart(self, step_size: float) -> None:
-        """Forget the past and begin at *step_size*."""
-        self._step, self._sum, self._weight = step_size, 0.0, 0.0
-
-    def update(self, info: Info) -> float:
-        """Return the step size to try next; it halves when a chain diverges."""
+    def update(self, memory: Memory, info: Info) -> tuple[Memory, float]:
+        """Return the memory after a step, and the step size to try next; it halves when a chain diverges."""
+        step, total, weight = memory
         if bool(info.diverged.any()):
-            self.restart(0.5 * self._step)
-            return self._step
+            return self.start(0.5 * step), 0.5 * step
         fade = (self._MEMORY - 1) / (self._MEMORY + 1)
-        error = float(info.energy_change.square().mean()) / self._dim
-        self._sum = fade * self._sum + error / self._step**6
-        self._weight = fade * self._weight + 1.0
-        wanted = (self._target / max(self._sum / self._weight, 1e-300)) ** (1 / 6)
-        self._step = min(max(wanted, 0.8 * self._step), 1.25 * self._step)
-        return self._step
+        error = float(info.energy_change.square().mean()) / self.dim
+        total = fade * total + error / step**6
+        weight = fade * weight + 1.0
+        wanted = (self.target / max(total / weight, 1e-300)) ** (1 / 6)
+        step = min(max(wanted, self._SLOWEST * step), self._FASTEST * step)
+        return (step, total, weight), step
 
-    def final(self) -> float:
+    def final(self, memory: Memory) -> float:
         """Return the step size reached."""
-        return self._step
-
-    def numbers(self) -> list[float]:
-        """Return everything that it remembers."""
-        return [self._step, self._sum, self._weight]
-
-    def recall(self, numbers: list[float]) -> None:
-        """Take back what `numbers` returned."""
-        self._step, self._sum, self._weight = numbers
+        return memory[0]
 
 
 @dataclass(frozen=True)
@@ -148,7 +131,7 @@ class Plan:
         step_size: First step size.
         variances: ``(dim,)`` first guess of the posterior variances, also the prior that every
             later estimate is shrunk towards.
-        bounds: Smallest and largest step size to try.
+        bounds: Smallest and largest step size to try; by default any that arithmetic allows.
     """
 
     n_steps: int
@@ -161,6 +144,44 @@ class Plan:
         return min(max(step_size, self.bounds[0]), self.bounds[1])
 
 
+class Moments(NamedTuple):
+    """Mean and sum of squared deviations ``(dim,)`` over draws and chains, by Welford's update.
+
+    Attributes:
+        n_steps: Steps seen.
+        n_positions: Positions seen, steps times chains.
+        mean: ``(dim,)``.
+        squares: ``(dim,)``.
+    """
+
+    n_steps: int
+    n_positions: int
+    mean: Tensor
+    squares: Tensor
+
+
+class Warming(NamedTuple, Generic[S]):
+    """Where a warm-up is.
+
+    Attributes:
+        chains: State of the kernel.
+        step_size: To try next.
+        variances: ``(dim,)``, of the last adaptation window.
+        memory: Of the step rule.
+        window: Moments of the current adaptation window.
+        grad_evals: Gradient evaluations of one chain.
+        n_steps: Steps done.
+    """
+
+    chains: S
+    step_size: float
+    variances: Tensor
+    memory: Memory
+    window: Moments
+    grad_evals: int
+    n_steps: int
+
+
 class WarmedUp(NamedTuple, Generic[S]):
     """What warm-up leaves behind; ``grad_evals`` are those of one chain."""
 
@@ -171,6 +192,7 @@ class WarmedUp(NamedTuple, Generic[S]):
     n_steps: int
 
 
+@dataclass(frozen=True)
 class WarmUp(Generic[S]):
     """A kernel whose step size and scales are learned while it runs, pooled over chains.
 
@@ -178,70 +200,45 @@ class WarmUp(Generic[S]):
         make: Builds the kernel from a step size and the variances ``(dim,)``.
         rule: Moves the step size.
         plan: Lengths and first guesses.
-        position: ``(chains, dim)`` start.
-        generator: Source of randomness.
     """
 
-    def __init__(
-        self,
-        make: Callable[[float, Tensor], Kernel[S]],
-        rule: StepRule,
-        plan: Plan,
-        position: Tensor,
-        generator: Generator,
-    ) -> None:
-        self._make, self._rule, self._plan, self._generator = make, rule, plan, generator
-        self._step_size, self._variances = plan.clamp(plan.step_size), plan.variances
-        rule.restart(self._step_size)
-        self._kernel = make(self._step_size, self._variances)
-        self._state = self._kernel.init(position, generator)
-        self._ends = set(window_ends(plan.n_steps))
-        self._window = _Moments(plan.variances)
-        self._grad_evals, self._done = 1, 0
+    make: Callable[[float, Tensor], Kernel[S]]
+    rule: StepRule
+    plan: Plan
 
-    @property
-    def has_ended(self) -> bool:
-        """Whether all steps are done."""
-        return self._done >= self._plan.n_steps
+    def start(self, position: Tensor, generator: Generator) -> Warming[S]:
+        """Begin at *position* ``(chains, dim)``; one gradient per chain."""
+        plan = self.plan
+        size = plan.clamp(plan.step_size)
+        chains = self.make(size, plan.variances).init(position, generator)
+        return Warming(chains, size, plan.variances, self.rule.start(size), _empty(plan.variances), 1, 0)
 
-    def step(self) -> None:
+    def step(self, at: Warming[S], generator: Generator) -> Warming[S]:
         """Make one step and learn from it."""
-        plan, rule = self._plan, self._rule
-        self._state, info = self._kernel.step(self._state, self._generator)
-        self._done += 1
-        self._grad_evals += info.grad_evals
-        self._step_size = plan.clamp(rule.update(info))
-        self._window.add(self._state.position)
-        if self._done in self._ends:
-            self._variances = self._window.shrunk(plan.variances)
-            self._step_size = plan.clamp(rule.final())
-            rule.restart(self._step_size)
-            self._window = _Moments(plan.variances)
-        elif self._done == min(self._ends, default=0) // 4:
-            self._window = _Moments(plan.variances)  # the way in from the start tells nothing of the scales
-        self._kernel = self._make(self._step_size, self._variances)
+        plan, rule, ends = self.plan, self.rule, window_ends(self.plan.n_steps)
+        chains, info = self.make(at.step_size, at.variances).step(at.chains, generator)
+        memory, size = rule.update(at.memory, info)
+        size, window, variances = plan.clamp(size), _with(at.window, chains.position), at.variances
+        done = at.n_steps + 1
+        if done in ends:
+            variances, size = _shrunk(window, plan.variances), plan.clamp(rule.final(memory))
+            memory, window = rule.start(size), _empty(plan.variances)
+        elif done == min(ends, default=0) // 4:
+            window = _empty(plan.variances)  # the way in from the start says nothing about the scales
+        return Warming(chains, size, variances, memory, window, at.grad_evals + info.grad_evals, done)
 
-    def result(self) -> WarmedUp[S]:
+    def result(self, at: Warming[S]) -> WarmedUp[S]:
         """Return what has been learned so far."""
-        step_size = self._plan.clamp(self._rule.final()) if self._done else self._step_size
-        return WarmedUp(self._state, step_size, self._variances, self._grad_evals, self._done)
-
-    def snapshot(self) -> list[Any]:
-        """Return everything that a later attempt needs besides randomness: plain values and tensors."""
-        numbers = [self._rule.numbers(), self._step_size, self._variances, self._grad_evals, self._done]
-        return [self._state, self._window.snapshot(), *numbers]
-
-    def restore(self, data: list[Any]) -> None:
-        """Take back what `snapshot` returned."""
-        state, window, rule, self._step_size, self._variances, self._grad_evals, self._done = data
-        self._state = rebuild(self._state, state)
-        self._window.restore(window)
-        self._rule.recall(rule)
-        self._kernel = self._make(self._step_size, self._variances)
+        size = self.plan.clamp(self.rule.final(at.memory)) if at.n_steps else at.step_size
+        return WarmedUp(at.chains, size, at.variances, at.grad_evals, at.n_steps)
 
 
 def window_ends(n_steps: int) -> list[int]:
-    """Return the steps after which scales are re-estimated: doubling windows, then a final buffer."""
+    """Return the steps after which scales are re-estimated: windows that double, between two buffers.
+
+    Stan's proportions: of 1,000 steps, 75 + 75 before the second window ends, 50 to 100 after the last. The
+    first window has at least 25 steps, as Stan's.
+    """
     start, final = int(0.15 * n_steps), int(0.1 * n_steps)
     ends, width, at = [], max(25, start // 3), start
     while at + width <= n_steps - final:
@@ -253,45 +250,31 @@ def window_ends(n_steps: int) -> list[int]:
     return ends
 
 
-class _Moments:
-    """Running mean and variance over draws and chains; memory does not grow with steps."""
+def _empty(like: Tensor) -> Moments:
+    return Moments(0, 0, torch.zeros_like(like), torch.zeros_like(like))
 
-    def __init__(self, dim: Tensor) -> None:
-        self.n_draws = 0
-        self._count = 0
-        self._mean = torch.zeros_like(dim)
-        self._squares = torch.zeros_like(dim)
 
-    def add(self, position: Tensor) -> None:
-        chains = position.shape[0]
-        mean = position.mean(0)
-        total = self._count + chains
-        shift = mean - self._mean
-        self._squares = (
-            self._squares
-            + (position - mean).square().sum(0)
-            + shift.square() * (self._count * chains / total)
-        )
-        self._mean = self._mean + shift * (chains / total)
-        self._count = total
-        self.n_draws += 1
+def _with(moments: Moments, position: Tensor) -> Moments:
+    """Add the positions ``(chains, dim)`` of one step (Chan, Golub & LeVeque 1983)."""
+    chains, mean = position.shape[0], position.mean(0)
+    total = moments.n_positions + chains
+    shift = mean - moments.mean
+    squares = (
+        moments.squares
+        + (position - mean).square().sum(0)
+        + shift.square() * (moments.n_positions * chains / total)
+    )
+    return Moments(moments.n_steps + 1, total, moments.mean + shift * (chains / total), squares)
 
-    def snapshot(self) -> list[Any]:
-        """Return all of it."""
-        return [self.n_draws, self._count, self._mean, self._squares]
 
-    def restore(self, data: list[Any]) -> None:
-        """Take back what `snapshot` returned."""
-        self.n_draws, self._count, self._mean, self._squares = data
+def _shrunk(moments: Moments, prior: Tensor) -> Tensor:
+    """Return variances ``(dim,)`` shrunk towards *prior*, as a weighted geometric mean.
 
-    def shrunk(self, prior: Tensor) -> Tensor:
-        """Return variances ``(dim,)`` shrunk towards *prior*, as a weighted geometric mean.
-
-        An arithmetic one would let a prior that is a thousand times too wide dominate. The weight is
-        the number of steps, not steps times chains: draws of a chain are correlated.
-        """
-        variances = self._squares / max(self._count - 1, 1)
-        usable = torch.isfinite(variances) & (variances > 0)
-        variances = torch.where(usable, variances, prior)
-        weight = self.n_draws / (self.n_draws + 5.0)
-        return torch.exp(weight * variances.log() + (1 - weight) * prior.log())
+    An arithmetic one would let a prior that is a thousand times too wide dominate. The weight n / (n + 5) is
+    Stan's; n counts steps, not steps times chains: draws of a chain are correlated.
+    """
+    variances = moments.squares / max(moments.n_positions - 1, 1)
+    usable = torch.isfinite(variances) & (variances > 0)
+    variances = torch.where(usable, variances, prior)
+    weight = moments.n_steps / (moments.n_steps + 5.0)
+    return torch.exp(weight * variances.log() + (1 - weight) * prior.log())

@@ -25,7 +25,7 @@ def uniform_like(values: Tensor, generator: Generator) -> Tensor:
     return torch.rand(values.shape, generator=generator, dtype=values.dtype, device=values.device)
 
 
-class Verdict(NamedTuple):
+class MetropolisResult(NamedTuple):
     """A Metropolis test, each ``(chains,)``; an energy error that is not finite is infinite."""
 
     change: Tensor
@@ -33,11 +33,11 @@ class Verdict(NamedTuple):
     accepted: Tensor
 
 
-def metropolis(change: Tensor, generator: Generator) -> Verdict:
+def metropolis(change: Tensor, generator: Generator) -> MetropolisResult:
     """Accept with probability min(1, exp(-change)), *change* the energy errors ``(chains,)``."""
     change = torch.where(torch.isfinite(change), change, torch.inf)
     acceptance = torch.exp(-change.clamp(min=0.0))
-    return Verdict(change, acceptance, uniform_like(change, generator) < acceptance)
+    return MetropolisResult(change, acceptance, uniform_like(change, generator) < acceptance)
 
 
 def select(chosen: Tensor, new: N, old: N) -> N:

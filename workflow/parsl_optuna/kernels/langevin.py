@@ -42,12 +42,13 @@ class Params(Motion):
     """Settings of one kernel: those of the motion, and of the test.
 
     Args:
-        slack: Energy error of a step up to which it is not tested, of all chains or of each ``(chains,)``.
+        rejection_threshold: Energy error of a step up to which it is not tested, of all chains or of each
+        ``(chains,)``.
             0 makes the chain exact; more keeps the many small errors of many dimensions, each harmless
             to its own direction, from reversing the motion all the time.
     """
 
-    slack: float | Tensor = 0.0
+    rejection_threshold: float | Tensor = 0.0
 
 
 class State(NamedTuple):
@@ -83,7 +84,9 @@ def step(state: State, generator: Generator, *, potential: Potential, params: Pa
     work = kinetic_change(state.momentum, state.gradient, half) + kinetic_change(refreshed, gradient, half)
     change, acceptance, accepted = metropolis(energy - state.potential + work, generator)
     turned = state._replace(momentum=-state.momentum)
-    new = select(accepted | (change <= params.slack), State(position, momentum, energy, gradient), turned)
+    new = select(
+        accepted | (change <= params.rejection_threshold), State(position, momentum, energy, gradient), turned
+    )
     return new, Info(acceptance, change, change > DIVERGENCE_THRESHOLD, 1)
 
 
@@ -98,7 +101,7 @@ def moved(
     return torch.add(position, kicked, alpha=half).add_(refreshed, alpha=half), refreshed
 
 
-def tolerance(changes: Tensor) -> Tensor:
+def rejection_threshold(changes: Tensor) -> Tensor:
     """Return slacks ``(chains,)``: four standard deviations of energy errors *changes* ``(steps, chains)``.
 
     Of all chains, or of a chain's own where these are larger: a chain that starts in a stiffer place than the

@@ -32,10 +32,11 @@ def loads(content: bytes) -> Any:
 
 
 def rebuild(like: T, data: Any) -> T:
-    """Give plain *data* the named tuples of *like*, which has the same shape."""
-    if isinstance(like, tuple) and hasattr(like, "_fields"):
-        return type(like)(*(rebuild(part, entry) for part, entry in zip(like, data, strict=True)))
-    return data
+    """Give plain *data* the tuples of *like*, named or not, which has the same shape."""
+    if not isinstance(like, tuple):
+        return data
+    parts = (rebuild(part, entry) for part, entry in zip(like, data, strict=True))
+    return type(like)(*parts) if hasattr(like, "_fields") else type(like)(parts)
 
 
 def _stored(value: Any, arrays: dict[str, Any]) -> Any:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from parsl_optuna.core.records import Comparison
 from parsl_optuna.tasks.base import Reference, Task
+from parsl_optuna.tasks.llc import samplers
 from parsl_optuna.tasks.llc.problem import spec
-from parsl_optuna.tasks.llc.samplers import params
+
+METHODS = samplers.methods()
 
 TASK = Task(
     name="llc",
     version=1,
     resolve=spec.resolve,
-    methods=("sgld", "vi", "mclmc", "hmc", "auto"),
-    complete=params.complete,
-    space=params.space,
-    run="parsl_optuna.tasks.llc.samplers.methods:run",
+    methods=tuple(METHODS),
+    complete=samplers.complete,
+    space=samplers.space,
+    run="parsl_optuna.tasks.llc.run:run",
     prepare="parsl_optuna.tasks.llc.problem.target:prepare",
     reference=Reference("hmc", Comparison("llc_hat", "se_hat", "llc_ref", "se_ref")),
     metric="llc_hat",
-    extends={"hmc": "draws", "mclmc": "steps", "vi": "steps"},
+    extends={name: method.extends for name, method in METHODS.items() if method.extends},
     columns={
         "llc_hat": "float",
         "se_hat": "float",

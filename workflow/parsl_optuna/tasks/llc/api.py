@@ -12,14 +12,13 @@ from torch import Generator, Tensor, nn
 from parsl_optuna.core.clock import Deadline
 from parsl_optuna.kernels.device import keep_memory
 from parsl_optuna.store.checkpoint import Checkpoint
-from parsl_optuna.tasks.llc.engine.auto import run_auto
 from parsl_optuna.tasks.llc.engine.stages import Stages
 from parsl_optuna.tasks.llc.problem.centre import find_centre
 from parsl_optuna.tasks.llc.problem.estimand import Estimand
 from parsl_optuna.tasks.llc.problem.module import pose
 from parsl_optuna.tasks.llc.problem.spec import Posterior, Training
 from parsl_optuna.tasks.llc.problem.target import Target, examine
-from parsl_optuna.tasks.llc.samplers.params import Auto, Kernel
+from parsl_optuna.tasks.llc.samplers.auto import Params, estimate
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Settings:
 
     n_beta: float | None
     gamma: float
-    kernel: Kernel
+    kernel: str
     relative_error: float
     polish: bool
     precision: Literal["float64", "float32"]
@@ -70,11 +69,11 @@ def run(
     sampled = exact if dtype == torch.float64 else pose(model, loss, x, y, dtype)
     target = Target(posterior, sampled.loss, centre.to(dtype), diagonal.to(dtype), summary)
     stream = Generator(centre.device).manual_seed(settings.seed)
-    estimand, params = Estimand(target), Auto(settings.kernel, settings.relative_error)
-    metrics, trace = run_auto(estimand, params, Stages(Checkpoint(), stream, estimand), deadline)
+    estimand, params = Estimand(target), Params(settings.kernel, settings.relative_error)
+    metrics, trace = estimate(estimand, params, Stages(Checkpoint(), stream, estimand), deadline)
     if not trace.n_draws:
         nothing = torch.empty(0, 0).numpy()
         return Result(metrics, nothing, nothing, nothing)
-    excess, controlled, radius = (trace.values[name].cpu() for name in ("excess", "controlled", "radius"))
+    excess, controlled, radius = (trace.values[name].cpu() for name in ("excess", "adjusted", "radius"))
     distance = (2.0 / settings.gamma * radius).sqrt()
     return Result(metrics, excess.numpy(), controlled.numpy(), distance.numpy())

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 from parsl_optuna.kernels.diagnostics import mcse
-from parsl_optuna.tasks.llc.answer.control_variates import Held, controlled, held_by_loss
+from parsl_optuna.tasks.llc.answer.control_variates import Held, adjusted, held_by_loss
 
 CURVATURE = torch.tensor([300.0, 20.0, 0.5, 0.0]).double()
 GAMMA = 1.0
@@ -60,7 +60,7 @@ def test_the_virial_of_what_is_held_has_its_mean_wherever_it_is_centred(generato
 def test_on_a_normal_posterior_controls_take_most_of_the_error(generator):
     excess, values, known = normal_draws(generator)
 
-    sharpened = controlled(excess, values, known)
+    sharpened = adjusted(excess, values, known)
 
     assert mcse(sharpened) < 0.2 * mcse(excess)
     assert abs(float(sharpened.mean()) - TRUTH) < 4 * mcse(sharpened)
@@ -71,7 +71,7 @@ def test_intervals_with_controls_cover_the_truth(generator):
     hits = 0
     for _ in range(300):
         excess, values, known = normal_draws(generator)
-        sharpened = controlled(excess, values, known)
+        sharpened = adjusted(excess, values, known)
         hits += abs(float(sharpened.mean()) - TRUTH) < 1.96 * mcse(sharpened)
 
     assert 0.906 <= hits / 300 <= 0.994
@@ -81,7 +81,7 @@ def test_controls_may_leave_no_error_at_all():
     """Where the remainder is the same number in every draw, its variance is 0."""
     excess = (torch.arange(32).reshape(16, 2) % 4 == 0).double()
 
-    sharpened = controlled(excess, {"known": excess}, {"known": 0.375})
+    sharpened = adjusted(excess, {"known": excess}, {"known": 0.375})
 
     assert float(sharpened.std()) == 0.0
     assert float(sharpened.mean()) == pytest.approx(0.375)
@@ -91,7 +91,7 @@ def test_controls_that_tell_nothing_of_the_loss_leave_it_as_it_is(generator):
     excess, values, known = normal_draws(generator)
     other = {name: torch.randn_like(value) + known[name] for name, value in values.items()}
 
-    assert controlled(excess, other, known) is excess
+    assert adjusted(excess, other, known) is excess
 
 
 def test_controls_that_leave_a_slow_remainder_are_not_used(generator):
@@ -101,16 +101,16 @@ def test_controls_that_leave_a_slow_remainder_are_not_used(generator):
     for draw in range(1, len(slow)):
         slow[draw] = 0.99 * slow[draw - 1] + 0.03 * torch.randn(8, generator=generator)
 
-    assert controlled(excess, {"known": excess + 0.005 * slow}, {"known": 0.0}) is not excess
-    assert controlled(excess, {"known": excess + 0.02 * slow}, {"known": 0.0}) is excess
+    assert adjusted(excess, {"known": excess + 0.005 * slow}, {"known": 0.0}) is not excess
+    assert adjusted(excess, {"known": excess + 0.02 * slow}, {"known": 0.0}) is excess
 
 
 def test_controls_that_chains_do_not_agree_on_are_not_used(generator):
     excess, *_ = normal_draws(generator)
     apart = 0.2 * torch.arange(8.0).double()
 
-    assert controlled(excess, {"known": excess}, {"known": TRUTH}) is not excess
-    assert controlled(excess, {"known": excess + apart - apart.mean()}, {"known": TRUTH}) is excess
+    assert adjusted(excess, {"known": excess}, {"known": TRUTH}) is not excess
+    assert adjusted(excess, {"known": excess + apart - apart.mean()}, {"known": TRUTH}) is excess
 
 
 @pytest.mark.parametrize("broken", ["few", "infinite", "none"])
@@ -119,4 +119,4 @@ def test_where_nothing_can_be_fitted_the_loss_is_left_as_it_is(generator, broken
     if broken == "infinite":
         values["held"][5, 1] = math.inf
 
-    assert controlled(excess, values, {} if broken == "none" else known) is excess
+    assert adjusted(excess, values, {} if broken == "none" else known) is excess

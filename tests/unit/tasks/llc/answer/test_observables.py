@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from parsl_optuna.kernels import hmc, langevin, reshuffled, sgld
+from parsl_optuna.kernels import hmc, langevin, random_reshuffling, sgld
 from parsl_optuna.kernels.metric import isotropic
 from parsl_optuna.tasks.llc.answer.control_variates import Held
 from parsl_optuna.tasks.llc.answer.observables import Observer
@@ -51,13 +51,13 @@ def test_chains_on_all_data_are_seen_as_defined(observer, generator, kernel):
 def test_chains_on_parts_are_seen_with_the_gradient_of_all_data(observer, generator):
     estimand, metric = observer.estimand, observer.metric
     parts = [metric.potential(part) for part in estimand.parts(4, generator)]
-    energies = reshuffled.Energies(parts, metric.potential(estimand.energy))
-    kernel = reshuffled.build(energies, reshuffled.Params(0.01, every=3))
+    energies = random_reshuffling.Energies(parts, metric.potential(estimand.energy))
+    kernel = random_reshuffling.build(energies, random_reshuffling.Params(0.01, every=3))
     state = kernel.init(torch.randn(4, estimand.dim, generator=generator).double(), generator)
     for _ in range(3):
         state, _ = kernel.step(state, generator)
 
-    seen = observer.parts(None, state)
+    seen = observer.minibatches(None, state)
 
     assert_same(seen, expected(observer, metric.position(state.at.position), generator))
 

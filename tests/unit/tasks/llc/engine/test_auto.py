@@ -7,7 +7,7 @@ import pytest
 from parsl_optuna.core.clock import Deadline
 from parsl_optuna.tasks.base import Work, run_task
 from parsl_optuna.tasks.llc import TASK
-from parsl_optuna.tasks.llc.engine import runs
+from parsl_optuna.tasks.llc.samplers import langevin, sgld
 
 from tests.scenarios import DLN, Bench, n_beta, power, quadratic, w1w2_squared
 
@@ -49,7 +49,7 @@ def test_the_answer_is_right_within_its_error(tmp_path, name, kernel):
 
 @pytest.mark.parametrize("kernel", ["langevin", "hmc", "sgld"])
 def test_a_network_on_minibatches_and_on_all_data_agree(tmp_path, kernel, monkeypatch):
-    monkeypatch.setattr(runs, "_REJECTED", 0.0)  # no step is so short that tests of each one are preferred
+    monkeypatch.setattr(langevin, "_REJECTED", 0.0)  # never test each step
     tanh = {"kind": "mlp", "in_dim": 2, "out_dim": 1, "depth": 1, "hidden": 3, "activation": "tanh"}
     bench = Bench({"model": tanh, "overrides": {"data": {"n_data": 1500}}}, tmp_path)
 
@@ -62,8 +62,8 @@ def test_a_network_on_minibatches_and_on_all_data_agree(tmp_path, kernel, monkey
     assert difference < SIGMAS * math.hypot(metrics["se_hat"], exact["se_hat"]) + slack
     if kernel == "langevin":
         told = metrics["diagnostics"]
-        assert told["parts"] > 1
-        assert 0.0 < told["heat"] * metrics["llc_hat"] < metrics["se_hat"]
+        assert told["minibatches"] > 1
+        assert 0.0 < told["gradient_noise_bias"] * metrics["llc_hat"] < metrics["se_hat"]
 
 
 @pytest.mark.parametrize("kernel", ["langevin", "hmc", "sgld"])
@@ -90,12 +90,12 @@ def test_a_wrong_centre_is_exactly_negative_and_said(tmp_path, kernel):
     assert metrics["status"] == "not_minimum"
 
 
-def test_a_dominating_localiser_is_said(tmp_path):
+def test_a_dominating_prior_is_said(tmp_path):
     overrides = {**N_1000, "posterior": {"gamma": 1000.0}}
 
     metrics = Bench({"model": "monomial", "overrides": overrides}, tmp_path).run("auto")
 
-    assert metrics["status"] == "localiser_dominated"
+    assert metrics["status"] == "prior_dominated"
 
 
 def test_too_little_time_gives_what_there_is_and_never_ok(tmp_path):
@@ -110,7 +110,7 @@ def test_too_little_time_gives_what_there_is_and_never_ok(tmp_path):
 def test_chains_that_leave_the_finite_numbers_are_drawn_again_with_half_the_step(tmp_path, monkeypatch):
     bench = Bench({"model": "quadratic", "overrides": N_1000}, tmp_path)
     stable = bench.run("auto", kernel="sgld")
-    monkeypatch.setattr(runs, "_SGLD_FRACTION", (1.5, 1.5))  # of the stability limit
+    monkeypatch.setattr(sgld, "_FRACTION", (1.5, 1.5))  # of the stability limit
 
     metrics = bench.run("auto", kernel="sgld")
 

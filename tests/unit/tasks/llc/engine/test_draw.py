@@ -7,7 +7,7 @@ from parsl_optuna.core.clock import Deadline
 from parsl_optuna.kernels.types import Info, Kernel
 from parsl_optuna.store.checkpoint import Checkpoint
 from parsl_optuna.tasks.llc.engine import draw as draws
-from parsl_optuna.tasks.llc.engine.runs import Run
+from parsl_optuna.tasks.llc.engine.draw import Run
 from parsl_optuna.tasks.llc.engine.stages import Stages
 
 CHAINS = 8

@@ -3,11 +3,12 @@ import math
 import pytest
 import torch
 from parsl_optuna.core.clock import Deadline
-from parsl_optuna.kernels import chain, langevin, reshuffled
+from parsl_optuna.kernels import chain, langevin
+from parsl_optuna.kernels import random_reshuffling as reshuffling
 from parsl_optuna.kernels.diagnostics import mcse
 from parsl_optuna.kernels.langevin import Motion
 from parsl_optuna.kernels.metric import isotropic
-from parsl_optuna.tasks.llc.engine.minibatches import Noise, left_over, measured, part_count
+from parsl_optuna.tasks.llc.engine.minibatches import Noise, best_count, left_over, measured
 from parsl_optuna.tasks.llc.engine.warmup import stable_step
 from parsl_optuna.tasks.llc.problem.estimand import Estimand
 from parsl_optuna.tasks.llc.problem.losses import MlpLoss
@@ -89,27 +90,27 @@ def test_on_a_regression_the_heat_is_what_was_expected(tmp_path, generator):
     def observe(_, now):
         return {"excess": estimand.excess(metric.position(now.at.position))}
 
-    energies = reshuffled.Energies(parts, metric.potential(estimand.energy))
-    kernel = reshuffled.build(energies, reshuffled.Params(motion.step_size, motion.friction, every=10))
+    energies = reshuffling.Energies(parts, metric.potential(estimand.energy))
+    kernel = reshuffling.build(energies, reshuffling.Params(motion.step_size, motion.friction, every=10))
     state = kernel.init(states[-1].position, generator)
     trace = chain.run(kernel, state, generator, chain.Schedule(10_000, 10), observe, Deadline())[1]
 
     excess = trace.values["excess"][50:]
     heat = float(excess.mean()) - regression(estimand)
     assert heat > 5 * mcse(excess)
-    assert heat == pytest.approx(noise.heat(3, motion), rel=0.3)
+    assert heat == pytest.approx(noise.bias(3, motion), rel=0.3)
 
 
 @pytest.mark.parametrize(("power", "count"), [(0.0, 16), (1e-6, 16), (0.5, 2), (1e6, 1), (math.nan, 1)])
 def test_the_noisier_the_fewer_parts(power, count):
     noise = Noise(16, power, 1.0, 4.0)
 
-    assert part_count(noise, Motion(0.5), 0.01) == count
+    assert best_count(noise, Motion(0.5), 0.01) == count
 
 
 def test_without_an_error_that_is_wanted_nothing_is_cut():
-    assert part_count(Noise(16, 1e-6, 1.0, 4.0), Motion(0.5), 0.0) == 1
-    assert part_count(Noise(16, 1e-6, 1.0, 4.0), Motion(0.5), math.nan) == 1
+    assert best_count(Noise(16, 1e-6, 1.0, 4.0), Motion(0.5), 0.0) == 1
+    assert best_count(Noise(16, 1e-6, 1.0, 4.0), Motion(0.5), math.nan) == 1
 
 
 def test_examples_that_are_all_the_same_may_be_cut_anyhow(generator):
@@ -123,14 +124,14 @@ def test_examples_that_are_all_the_same_may_be_cut_anyhow(generator):
     noise = measured(estimand, metric, states, generator)
 
     assert noise is not None
-    assert part_count(noise, motion, 0.01) == 4
+    assert best_count(noise, motion, 0.01) == 4
 
 
 def test_heat_grows_with_the_cube_of_parts_where_steps_are_short():
     noise = Noise(16, 1.0, 1.0, 4.0)
 
-    ratio = noise.heat(8, Motion(1e-3)) / noise.heat(4, Motion(1e-3))
+    ratio = noise.bias(8, Motion(1e-3)) / noise.bias(4, Motion(1e-3))
 
     assert ratio == pytest.approx(7 * 8 * 9 / (3 * 4 * 5), rel=1e-3)
-    assert noise.heat(1, Motion(0.5)) == 0.0
-    assert noise.heat(4, Motion(0.5, friction=2.0)) == pytest.approx(noise.heat(4, Motion(0.5)) / 2)
+    assert noise.bias(1, Motion(0.5)) == 0.0
+    assert noise.bias(4, Motion(0.5, friction=2.0)) == pytest.approx(noise.bias(4, Motion(0.5)) / 2)

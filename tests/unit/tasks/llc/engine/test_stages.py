@@ -77,7 +77,7 @@ def test_interrupted_and_uninterrupted_runs_are_the_same(bench, tmp_path, method
 @pytest.mark.parametrize("method", RUNS)
 def test_telling_changes_nothing(bench, monkeypatch, method):
     wanted, told = run(bench, method, Checkpoint()), []
-    monkeypatch.setattr("parsl_optuna.tasks.llc.samplers.methods.Stages", partial(Stages, tell_sec=0.0))
+    monkeypatch.setattr("parsl_optuna.tasks.llc.run.Stages", partial(Stages, report_sec=0.0))
 
     found = run(bench, method, Checkpoint(), told)
 

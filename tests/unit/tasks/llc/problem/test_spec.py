@@ -18,7 +18,6 @@ def test_the_presets_of_the_contract_exist():
     assert {"small", "base"} <= set(preset_names("model"))
     assert {"small", "base"} <= set(preset_names("data"))
     assert {"_null", "small", "base"} <= set(preset_names("teacher"))
-    assert {"hmc", "sgld", "vi", "mclmc", "auto"} == set(preset_names("sampler"))
 
 
 def test_overrides_reach_the_model():

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from parsl_optuna.kernels.diagnostics import ess, rhat
-from parsl_optuna.tasks.llc.answer.summary import TRIAL_GATE
+from parsl_optuna.tasks.llc.answer.verdict import TRIAL_GATE
 
 _HELD = 0.5
 """Share of a coordinate's precision that comes from the loss, from which on the loss holds it."""
@@ -58,7 +58,7 @@ def held_by_loss(positions: Tensor, gamma: float, centre: Tensor) -> Held:
     return Held(torch.where(mask, positions.mean(0), centre), mask.to(positions))
 
 
-def controlled(excess: Tensor, values: Mapping[str, Tensor], known: Mapping[str, float]) -> Tensor:
+def adjusted(excess: Tensor, values: Mapping[str, Tensor], known: Mapping[str, float]) -> Tensor:
     """Return draws of the same mean as *excess*, less how *values* differ from their *known* means.
 
     That is *excess* itself unless it makes the error much smaller and chains agree on what is left.
@@ -84,8 +84,8 @@ def controlled(excess: Tensor, values: Mapping[str, Tensor], known: Mapping[str,
     size = matrix.norm(dim=0).clamp(min=1e-300)
     weights = torch.linalg.lstsq(matrix / size, wanted.unsqueeze(1), driver="gelsd").solution[:, 0] / size
     zeros = columns[1:].movedim(0, -1)
-    sharpened = (columns[0] - zeros @ weights.to(zeros)).to(excess)
-    mixing = ess(sharpened) / ess(excess)
-    gain = mixing * float(excess.var()) / max(float(sharpened.var()), 1e-300)
-    is_better = gain * min(1.0, mixing) >= _WORTH and rhat(sharpened) <= TRIAL_GATE.rhat
-    return sharpened if is_better else excess
+    precise = (columns[0] - zeros @ weights.to(zeros)).to(excess)
+    mixing = ess(precise) / ess(excess)
+    gain = mixing * float(excess.var()) / max(float(precise.var()), 1e-300)
+    is_better = gain * min(1.0, mixing) >= _WORTH and rhat(precise) <= TRIAL_GATE.rhat
+    return precise if is_better else excess

@@ -1,4 +1,4 @@
-"""What is recorded of chains: t (L - L0), and observables that tell whether to trust it or sharpen it."""
+"""What is recorded of chains: t (L - L0), and observables that show whether to trust it, or adjust it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from parsl_optuna.kernels import hmc, langevin, reshuffled, sgld
+from parsl_optuna.kernels import hmc, langevin, random_reshuffling, sgld
 from parsl_optuna.kernels.metric import Metric
 from parsl_optuna.tasks.llc.answer.control_variates import Held
 from parsl_optuna.tasks.llc.problem.estimand import Estimand
@@ -23,7 +23,7 @@ class Observer:
 
     @property
     def known(self) -> dict[str, float]:
-        """What some observables are on average."""
+        """Exact means of some observables."""
         return {"virial": float(self.estimand.dim), "held": self.held.mean}
 
     def all_data(self, before: Any, after: hmc.State | langevin.State) -> dict[str, Tensor]:
@@ -31,7 +31,7 @@ class Observer:
         del before
         return self._at(after.position, after.potential, after.gradient)
 
-    def parts(self, before: Any, after: reshuffled.State) -> dict[str, Tensor]:
+    def minibatches(self, before: Any, after: random_reshuffling.State) -> dict[str, Tensor]:
         """Observe chains that have just looked at all data."""
         del before
         return self._at(after.seen.position, after.seen.energy, after.seen.whole)

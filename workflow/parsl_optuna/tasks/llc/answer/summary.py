@@ -15,30 +15,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from parsl_optuna.kernels import chain
 from parsl_optuna.kernels.diagnostics import drift, equal_time, ess, mcse, rhat
-from parsl_optuna.kernels.importance import TRUSTED
+from parsl_optuna.tasks.llc.answer.verdict import Gate, verdict
 from parsl_optuna.tasks.llc.problem.estimand import Estimand
-
-
-@dataclass(frozen=True)
-class Gate:
-    """What draws must satisfy to be called converged."""
-
-    rhat: float
-    ess: float
-    drift: float = 4.0
-    divergences: float = 0.01
-
-
-TRIAL_GATE = Gate(rhat=1.05, ess=100.0)
-REFERENCE_GATE = Gate(rhat=1.01, ess=400.0, drift=4.0, divergences=1e-3)
-
-_VIRIAL_TOLERANCE = 0.05
-_VARIANCE_OVER_MEAN = 1.2
-_SENSITIVITY = 0.5
-_SHORTFALL = 0.05
-_SIGMAS = 3.0
-_CORRECTION = 0.03
 
 
 class Traces(NamedTuple):
@@ -61,27 +41,42 @@ class Draws:
 
     Attributes:
         traces: Of the chains that stayed finite.
+        lost_chains: Chains that left the finite numbers and are not in the traces.
         weights: ``(draws,)`` time per draw; None when all count alike.
         acceptance: Mean acceptance probability; None where there is no correction.
         energy_variance: Mean squared energy error per dimension and step; None where undefined.
         divergences: Fraction of diverged draws.
-        lost_chains: Chains that left the finite numbers and are not in the traces.
         n_steps: Steps per chain, warm-up included.
         truncated: Whether the budget ended the run.
         settings: What adaptation chose, for the record.
-        bias_limit: Largest tolerated *energy_variance*; None without one.
+        energy_limit: Largest tolerated *energy_variance*; None without one.
     """
 
     traces: Traces
+    lost_chains: int = 0
     weights: Tensor | None = None
     acceptance: float | None = None
     energy_variance: float | None = None
     divergences: float = 0.0
-    lost_chains: int = 0
     n_steps: int = 0
     truncated: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
-    bias_limit: float | None = None
+    energy_limit: float | None = None
+
+
+def drawn(
+    trace: chain.Trace, warm_up_steps: int, settings: dict[str, Any], *, is_corrected: bool = True
+) -> Draws:
+    """Return what a Markov chain saw; *is_corrected* says whether a Metropolis test gives acceptances."""
+    has_draws = trace.n_draws > 0
+    return Draws(
+        *finite_chains(trace.values),
+        acceptance=float(trace.acceptance.mean()) if has_draws and is_corrected else None,
+        divergences=float(trace.diverged.double().mean()) if has_draws else 0.0,
+        n_steps=warm_up_steps + trace.n_steps,
+        truncated=trace.truncated,
+        settings=settings,
+    )
 
 
 def finite_chains(values: Mapping[str, Tensor]) -> tuple[Traces, int]:
@@ -121,7 +116,7 @@ def summarise(
         "virial_se": math.nan if empty else mcse(virial) / estimand.dim,
         "variance_over_mean": _ratio(draws.traces.excess),
         "variance_over_mean_se": _ratio_error(draws.traces.excess, ess(excess)),
-        "localiser_sensitivity": _sensitivity(excess, radius),
+        "prior_sensitivity": _sensitivity(excess, radius),
         "below_L0": math.nan if empty else float((draws.traces.excess < 0).double().mean()),
         "lowest_excess": math.nan if empty else float(draws.traces.excess.min()),
         "acceptance": draws.acceptance,
@@ -135,7 +130,7 @@ def summarise(
         "centre_bias": estimand.target.summary.centre_bias,
         **draws.settings,
     }
-    status, reason = judge(value, error, diagnostics, gate, draws.bias_limit)
+    status, reason = verdict(value, error, diagnostics, gate, draws.energy_limit)
     return {
         "llc_hat": value,
         "se_hat": error,
@@ -150,56 +145,6 @@ def summarise(
         "dim": estimand.dim,
         "diagnostics": diagnostics,
     }
-
-
-def judge(
-    value: float, error: float, seen: dict[str, Any], gate: Gate, bias_limit: float | None
-) -> tuple[str, str | None]:
-    """Return the status and the number that shows it; the first that applies, worst first."""
-    scale = max(abs(value), 1e-12)
-    shortfall = -seen["lowest_excess"]
-    ratio = seen["variance_over_mean"]
-    wide = _SIGMAS * seen["variance_over_mean_se"]
-    off = abs(seen["virial_ratio"] - 1.0)
-    if not seen["n_draws"] and not seen["lost_chains"]:
-        return "not_converged", "the budget ended before the first draw"
-    if not math.isfinite(value) or seen["lost_chains"]:
-        return "diverged", f"{seen['lost_chains']} chains left the finite numbers; lower the step size"
-    if seen["divergences"] > gate.divergences:
-        return "diverged", f"{seen['divergences']:.2%} of draws diverged (limit {gate.divergences:.2%})"
-    if shortfall > max(_SHORTFALL * scale, 2 * error, 1e-6):
-        return "not_minimum", f"a draw lies {shortfall:.3g} (in units of the LLC) below the centre"
-    drop = seen["centre_bias"] or 0.0
-    if drop > max(_SHORTFALL * scale, 2 * error, 1e-6):
-        norm = seen["gradient_norm"]
-        return (
-            "not_minimum",
-            f"gradient {norm:.2g} at the centre: a minimum {drop:.3g} (in units of the LLC) below it",
-        )
-    if bias_limit is not None and not seen["energy_variance"] <= bias_limit:
-        return (
-            "diverged",
-            f"energy variance {seen['energy_variance']:.2g} above {bias_limit:.2g} per dimension",
-        )
-    if value > 0 and (ratio - wide > _VARIANCE_OVER_MEAN or ratio > 2 * _VARIANCE_OVER_MEAN):
-        return "not_converged", f"variance/mean {ratio:.2f} above {_VARIANCE_OVER_MEAN}: draws too wide"
-    if not seen["rhat"] <= gate.rhat:
-        return "not_converged", f"R-hat {seen['rhat']:.3f} above {gate.rhat}"
-    if not seen["ess"] >= gate.ess:
-        return "not_converged", f"ESS {seen['ess']:.0f} below {gate.ess:.0f}"
-    if not abs(seen["drift"]) <= gate.drift:
-        return "not_converged", f"halves differ by {seen['drift']:.1f} standard errors"
-    if off > _VIRIAL_TOLERANCE + _SIGMAS * seen["virial_se"]:
-        return "not_converged", f"virial/dim {seen['virial_ratio']:.3f}, should be 1"
-    corrected = seen.get("llc_corrected", math.nan)
-    if math.isfinite(corrected) and seen["khat"] <= TRUSTED:
-        allowed = _SIGMAS * math.hypot(error, seen["se_corrected"]) + _CORRECTION * scale
-        if abs(corrected - value) > allowed:
-            return "not_converged", f"importance sampling gives {corrected:.4g} (k-hat {seen['khat']:.2f})"
-    if seen["localiser_sensitivity"] > _SENSITIVITY:
-        slope = seen["localiser_sensitivity"]
-        return "localiser_dominated", f"-d log LLC / d log gamma = {slope:.2f} above {_SENSITIVITY}"
-    return "ok", None
 
 
 def _ratio(excess: Tensor) -> float:

@@ -1,8 +1,8 @@
-"""Drawing until a standard error is reached: what is burn-in, when there is enough."""
+"""Drawing until a standard error is reached: what counts as burn-in, and when there are enough draws."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -11,20 +11,69 @@ from torch import Tensor
 from parsl_optuna.core.clock import Deadline
 from parsl_optuna.kernels import chain
 from parsl_optuna.kernels.diagnostics import drift, ess, mcse, rhat
-from parsl_optuna.tasks.llc.answer.control_variates import controlled
-from parsl_optuna.tasks.llc.answer.summary import TRIAL_GATE
-from parsl_optuna.tasks.llc.engine.runs import Run
-from parsl_optuna.tasks.llc.engine.stages import Stages
+from parsl_optuna.kernels.types import Kernel
+from parsl_optuna.tasks.llc.answer.control_variates import adjusted
+from parsl_optuna.tasks.llc.answer.verdict import TRIAL_GATE
+from parsl_optuna.tasks.llc.engine.stages import Stages, excess_of
 
 _BURN_IN_SHARE = 0.2
-_FIRST_DRAWS = 64
-_FEWEST_DRAWS = 128
+"""Of the budget, at most, for steps that are dropped without a look at them."""
+
+_ROUND, _FEWEST_DRAWS = 64, 128
+"""Draws of the first round, and the fewest of a run: with fewer, ESS and R-hat of halves mean little."""
+
+_GROWTH = 4
+"""Each later round is a quarter as long as what is drawn: a run exceeds what it needs by a quarter at
+most.
+"""
+
 _MOST_DRAWS = 4096
+"""Draws that are kept; then every second one is dropped, so that memory does not grow with steps."""
+
 _DRIFT = 2.5
-"""Standard errors between the halves of a run from which on its first half counts as burn-in."""
+"""Standard errors between the halves of a run from which on its first half is burn-in: by chance in 1.2 %
+of looks.
+"""
 
 _BETTER = 0.7
-"""Factor on the standard error by which the later half of a run must beat all of it, where 1.4 is chance."""
+"""Factor on the standard error by which the later half of a run must beat all of it, where sqrt(2) is
+chance.
+"""
+
+_ESS_MARGIN = 2
+"""Draws end at so many times the ESS of the gate, so that chance does not fail a run that has just ended."""
+
+
+class Goal(NamedTuple):
+    """What is wanted: a relative standard error, until when to tune, and a factor on untested steps."""
+
+    relative_error: float
+    deadline: Deadline
+    shortened: float = 1.0
+
+
+class Run(NamedTuple):
+    """What draws.
+
+    Attributes:
+        kernel: The kernel.
+        state: Of its chains.
+        every: Steps per record.
+        observe: ``(state before, state after) -> observables``, each ``(chains,)``.
+        known: Exact means of some observables.
+        settings: What was chosen, for the record.
+        burn_in: Steps to drop first.
+        noise_bias: Stochastic-gradient bias that is expected of the LLC, relative to it.
+    """
+
+    kernel: Kernel[Any]
+    state: Any
+    every: int
+    observe: Callable[[Any, Any], dict[str, Tensor]]
+    known: Mapping[str, float]
+    settings: dict[str, Any]
+    burn_in: int = 0
+    noise_bias: float = 0.0
 
 
 class _Drawing(NamedTuple):
@@ -63,36 +112,36 @@ def draw(run: Run, stages: Stages, wanted: float, deadline: Deadline) -> chain.T
         if done < at.steps and not deadline.expired:
             return at._replace(chains=chains, trace=trace, done=done)
         trace = trace._replace(truncated=done < at.steps)
-        return _judged(_Drawing(chains, trace, at.every, at.steps, done, ended=False), run.known, wanted)
+        return _next_round(_Drawing(chains, trace, at.every, at.steps, done, ended=False), run.known, wanted)
 
     nothing = chain.Schedule(run.burn_in, every=run.burn_in + 1)
     part = deadline.part(_BURN_IN_SHARE)
     state, burnt = stages.chain(run.kernel, run.state, nothing, lambda _, __: {}, part)
-    begin = _Drawing(state, chain.nothing(), run.every, _FIRST_DRAWS * run.every, 0, ended=False)
-    trace = stages.through(advance, begin, lambda at: at.ended, _drawn).trace
+    begin = _Drawing(state, chain.nothing(), run.every, _ROUND * run.every, 0, ended=False)
+    trace = stages.run(advance, begin, lambda at: at.ended, lambda at: excess_of(at.trace)).trace
     return trace._replace(n_steps=burnt.n_steps + trace.n_steps)
 
 
-def _judged(at: _Drawing, known: Mapping[str, float], wanted: float) -> _Drawing:
+def _next_round(at: _Drawing, known: Mapping[str, float], wanted: float) -> _Drawing:
     """Look at the draws after a round: end, drop a burn-in, thin, or plan the next round."""
     trace, every = at.trace, at.every
     excess = trace.values.get("excess")
     if excess is None or not bool(torch.isfinite(excess).all()):
         return at._replace(ended=True)
     if trace.truncated:
-        return at._replace(trace=_arrived(trace), ended=True)
+        return at._replace(trace=_without_burn_in(trace), ended=True)
     if abs(drift(excess)) > _DRIFT:
         trace = chain.later_half(trace)
     elif _is_enough(excess, wanted, trace.values, known):
         return at._replace(ended=True)
     if trace.n_draws >= _MOST_DRAWS:
         trace, every = chain.thinned(trace), 2 * every
-    return _Drawing(at.chains, trace, every, every * max(_FIRST_DRAWS, trace.n_draws // 4), 0, ended=False)
+    return _Drawing(at.chains, trace, every, every * max(_ROUND, trace.n_draws // _GROWTH), 0, ended=False)
 
 
-def _arrived(trace: chain.Trace) -> chain.Trace:
+def _without_burn_in(trace: chain.Trace) -> chain.Trace:
     """Drop first halves that make the error larger, of draws that there is no time to add to."""
-    while trace.n_draws >= 2 * _FIRST_DRAWS:
+    while trace.n_draws >= 2 * _ROUND:
         later = chain.later_half(trace)
         if not mcse(later.values["excess"]) < _BETTER * mcse(trace.values["excess"]):
             break
@@ -100,15 +149,11 @@ def _arrived(trace: chain.Trace) -> chain.Trace:
     return trace
 
 
-def _drawn(at: _Drawing) -> tuple[int, Tensor]:
-    return at.trace.n_steps, at.trace.values.get("excess", torch.empty(0, 0))
-
-
 def _is_enough(
     excess: Tensor, wanted: float, values: Mapping[str, Tensor], known: Mapping[str, float]
 ) -> bool:
-    if len(excess) < _FEWEST_DRAWS or not ess(excess) >= 2 * TRIAL_GATE.ess:
+    if len(excess) < _FEWEST_DRAWS or not ess(excess) >= _ESS_MARGIN * TRIAL_GATE.ess:
         return False
-    sharpened = controlled(excess, values, known)
-    is_sharp = mcse(sharpened) <= wanted * abs(float(sharpened.mean()))
-    return is_sharp and rhat(excess) <= TRIAL_GATE.rhat  # last: it sorts all draws
+    precise = adjusted(excess, values, known)
+    is_precise = mcse(precise) <= wanted * abs(float(precise.mean()))
+    return is_precise and rhat(excess) <= TRIAL_GATE.rhat  # last: it sorts all draws

@@ -42,7 +42,7 @@ class Noise(NamedTuple):
     share: float
     stiffness: float
 
-    def heat(self, count: int, motion: Motion) -> float:
+    def bias(self, count: int, motion: Motion) -> float:
         """Return what epochs of *count* parts are expected to add to the LLC: h/(4 friction) tr(C S)."""
         if count == 1:
             return 0.0
@@ -53,7 +53,7 @@ class Noise(NamedTuple):
         return 0.25 * motion.step_size / motion.friction * power * self.share * left
 
 
-def part_count(noise: Noise, motion: Motion, wanted: float) -> int:
+def best_count(noise: Noise, motion: Motion, wanted: float) -> int:
     """Return the number of parts with which a standard error of *wanted*, heat included, costs least.
 
     Steps cost 1/parts, and it takes as many as 1 / (wanted^2 - heat^2) of them.
@@ -62,7 +62,7 @@ def part_count(noise: Noise, motion: Motion, wanted: float) -> int:
         return 1
 
     def gain(count: int) -> float:
-        return count * (1.0 - (noise.heat(count, motion) / wanted) ** 2)
+        return count * (1.0 - (noise.bias(count, motion) / wanted) ** 2)
 
     return max([1, *(count for count in _COUNTS if count <= noise.parts)], key=gain)
 

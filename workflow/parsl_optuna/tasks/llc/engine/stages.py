@@ -1,8 +1,8 @@
-"""A run as a sequence of stages that a later attempt can go on from.
+"""A run as a sequence of stages that a later attempt can continue.
 
-A stage that has ended is not run again: its result is read back. The current one goes on from its last save.
-Everything between stages is deterministic and is simply done again, so the same calls must come in the
-same order. Knows where progress is kept only as three functions.
+A stage that has ended is not run again: its result is read back. The current one continues from its last
+save. Everything between stages is deterministic and is simply done again, so the same calls must come in the
+same order. Knows where progress is kept only as four functions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 
 from parsl_optuna.core.clock import Deadline
 from parsl_optuna.kernels import chain
-from parsl_optuna.kernels.adapt import HasPosition, Plan, StepRule, WarmedUp, WarmUp
+from parsl_optuna.kernels.adapt import HasPosition, WarmedUp, WarmUp
 from parsl_optuna.kernels.snapshot import dumps, loads, rebuild
 from parsl_optuna.kernels.types import Kernel
 
@@ -43,17 +43,17 @@ class Progress(Protocol):
 
 
 class Meter(Protocol):
-    """What counts the work of a run."""
+    """Counts the work of a run."""
 
     work: float
 
 
-Tell = Callable[[int, Tensor], None]
+Report = Callable[[int, Tensor], None]
 """Takes the number of steps of a stage so far, and its draws ``(draws, chains)`` of what is estimated."""
 
 
 class _UntilDue:
-    """Expires when the deadline does, when saving is due, or when it is time to tell."""
+    """Expires when the deadline does, when saving is due, or when it is time to report."""
 
     def __init__(self, deadline: Deadline, progress: Progress, until: float) -> None:
         self._deadline, self._progress, self._until = deadline, progress, until
@@ -72,9 +72,8 @@ class Stages:
         progress: Where they are kept.
         stream: The run's only source of randomness.
         meter: Its work, kept with the stages.
-        tell: Called with the draws of a stage every *tell_sec*; changes nothing.
-        observable: Which draws of a chain.
-        tell_sec: Seconds.
+        report: Called with the draws of a stage every *report_sec*; changes nothing.
+        report_sec: Seconds.
     """
 
     def __init__(
@@ -82,44 +81,71 @@ class Stages:
         progress: Progress,
         stream: Generator,
         meter: Meter,
-        tell: Tell | None = None,
-        tell_sec: float = 2.0,
-        observable: str = "excess",
+        report: Report | None = None,
+        report_sec: float = 2.0,  # curves and pruners need no more, and reports cost a file write each
     ) -> None:
         self.stream = stream
-        self._tell, self._tell_sec, self._observable = tell, tell_sec, observable
+        self._report, self._report_sec = report, report_sec
         self._progress, self._meter = progress, meter
         content = progress.load()
         self._kept: list[Any] = loads(content) if content is not None else []
         self._next = 0
         self._until: _UntilDue | None = None
 
-    def warm_up(
+    def run(
         self,
-        make: Callable[[float, Tensor], Kernel[P]],
-        rule: StepRule,
-        plan: Plan,
-        position: Tensor,
-        deadline: Deadline,
-    ) -> WarmedUp[P]:
-        """Run an `adapt.WarmUp` as one stage that is kept whenever saving is due."""
-        kept = self._open()
-        run = WarmUp(make, rule, plan, position, self.stream)
-        if kept is not None:
-            self._restore()
-            if kept["ended"]:
-                state, *rest = kept["data"]
-                return WarmedUp(rebuild(run.result().state, state), *rest)
-            run.restore(kept["data"])
-        while not run.has_ended:
-            run.step()
-            if deadline.expired:
-                break
-            if self._progress.due():
-                self._keep(run.snapshot(), ended=False)
-        warm = run.result()
-        self._keep(list(warm), ended=True)
-        return warm
+        step: Callable[[S], S],
+        state: S,
+        has_ended: Callable[[S], bool],
+        drawn: Callable[[S], tuple[int, Tensor]] | None = None,
+        wanted: int | None = None,
+        is_short: Callable[[S], bool] = lambda _: False,
+    ) -> S:
+        """Call *step* until *state* has ended, as one stage that is kept whenever saving is due.
+
+        Args:
+            step: The state after the next step. One that takes long ends early by `until`.
+            state: The start; a named tuple of tensors and plain values.
+            has_ended: Whether a state is the last one.
+            drawn: Steps and draws so far, for `Report`.
+            wanted: How many steps the stage is asked for, where a longer run may ask for more.
+            is_short: Whether a stage that has ended has fewer steps than it is asked for now, and may
+            continue.
+                It does if it is the last one or is asked for more than before: what came after it starts
+                anew.
+        """
+        self._next += 1
+        if self._next <= len(self._kept):
+            kept = self._kept[self._next - 1]
+            state = rebuild(state, kept["data"])
+            self.stream.set_state(kept["random"])
+            self._meter.work = kept["work"]
+            is_last = self._next == len(self._kept)
+            asked_for_more = wanted is not None and wanted > kept.get("wanted", wanted)
+            if kept["ended"] and not (is_short(state) and (is_last or asked_for_more)):
+                return state
+        reported_at = time.monotonic()
+        while not has_ended(state):
+            state = step(state)
+            if self._report is not None and drawn and time.monotonic() - reported_at >= self._report_sec:
+                work = self._meter.work  # a report is no work of the method
+                steps, draws = drawn(state)
+                if draws.numel():
+                    self._report(steps, draws)
+                self._meter.work, reported_at = work, time.monotonic()
+            if self._is_due() and not has_ended(state):
+                self._keep(state, ended=False)
+        self._keep(state, ended=True, wanted=wanted)
+        return state
+
+    def warm_up(self, run: WarmUp[P], position: Tensor, deadline: Deadline) -> WarmedUp[P]:
+        """Warm up from *position* ``(chains, dim)`` as one stage."""
+
+        def has_ended(at: Any) -> bool:
+            return at.n_steps >= run.plan.n_steps or (at.n_steps > 0 and deadline.expired)
+
+        begin = run.start(position, self.stream)
+        return run.result(self.run(lambda at: run.step(at, self.stream), begin, has_ended))
 
     def chain(
         self,
@@ -129,31 +155,25 @@ class Stages:
         observe: Callable[[S, S], dict[str, Tensor]],
         deadline: Deadline,
     ) -> tuple[S, chain.Trace]:
-        """Run `chain.run` as one stage that is kept whenever saving is due."""
-        kept = self._open()
-        trace = None
-        if kept is not None:
-            saved, numbers = kept["data"]
-            state, trace = rebuild(state, saved), chain.Trace(*numbers)
-            self._restore()
-            if kept["ended"] and not self._goes_on(kept, trace.n_steps, schedule.n_steps, deadline):
-                return state, trace
-        while True:
-            until = _UntilDue(deadline, self._progress, self._pause())
-            done = 0 if trace is None else trace.n_steps
-            rest = chain.Schedule(schedule.n_steps, schedule.every, done)
-            state, more = chain.run(kernel, state, self.stream, rest, observe, until)
-            trace = more if trace is None else chain.extend(trace, more)
-            if trace.n_steps >= schedule.n_steps or deadline.expired:
-                trace = trace._replace(truncated=trace.n_steps < schedule.n_steps)
-                self._keep([state, trace], ended=True, wanted=schedule.n_steps)
-                return state, trace
-            if until.is_due:
-                self._keep([state, trace], ended=False)
-            if self._tell is not None and trace.n_draws and self._observable in trace.values:
-                self._tell(trace.n_steps, trace.values[self._observable])
+        """Run `chain.run` as one stage, which a longer run continues."""
 
-    def loop(
+        def step(at: tuple[S, chain.Trace]) -> tuple[S, chain.Trace]:
+            state, trace = at
+            rest = chain.Schedule(schedule.n_steps, schedule.every, trace.n_steps)
+            state, more = chain.run(kernel, state, self.stream, rest, observe, self.until(deadline))
+            return state, chain.extend(trace, more)
+
+        def is_short(at: tuple[S, chain.Trace]) -> bool:
+            return at[1].n_steps < schedule.n_steps and not deadline.expired
+
+        def has_ended(at: tuple[S, chain.Trace]) -> bool:
+            return at[1].n_steps >= schedule.n_steps or (at[1].n_steps > 0 and deadline.expired)
+
+        begin, wanted = (state, chain.nothing()), schedule.n_steps
+        state, trace = self.run(step, begin, has_ended, lambda at: excess_of(at[1]), wanted, is_short)
+        return state, trace._replace(truncated=trace.n_steps < schedule.n_steps)
+
+    def count(
         self,
         step: Callable[[S], S],
         state: S,
@@ -161,62 +181,30 @@ class Stages:
         deadline: Deadline,
         draws: Callable[[S, Generator], Tensor],
     ) -> tuple[S, int]:
-        """Call *step* up to *n_steps* times as one stage; also return how many times it was called.
+        """Call *step* up to *n_steps* times, as one stage that a longer run continues; also return how often.
 
-        *draws* gives a few draws ``(draws, chains)`` of what is estimated, for `Tell`.
+        *draws* gives a few draws ``(draws, chains)`` of what is estimated, for `Report`.
         """
-        kept, done = self._open(), 0
-        if kept is not None:
-            saved, done = kept["data"]
-            state = rebuild(state, saved)
-            self._restore()
-            if kept["ended"] and deadline.expired:
-                return state, done
-        told_at = time.monotonic()
-        while done < n_steps:
-            state, done = step(state), done + 1
-            if deadline.expired:
-                break
-            if self._tell is not None and time.monotonic() - told_at >= self._tell_sec:
-                work = self._meter.work  # what is only told is no work of the method
-                self._tell(done, draws(state, Generator().manual_seed(done)))
-                self._meter.work, told_at = work, time.monotonic()
-            if self._progress.due():
-                self._keep([state, done], ended=False)
-        self._keep([state, done], ended=True)
-        return state, done
 
-    def through(
-        self,
-        step: Callable[[S], S],
-        state: S,
-        has_ended: Callable[[S], bool],
-        drawn: Callable[[S], tuple[int, Tensor]] | None = None,
-    ) -> S:
-        """Call *step* until *state* has ended, as one stage that is kept whenever saving is due.
+        def has_ended(at: tuple[S, int]) -> bool:
+            return at[1] >= n_steps or (at[1] > 0 and deadline.expired)
 
-        *drawn* gives the steps and draws so far, for `Tell`. A step that takes long ends early by `until`.
-        """
-        kept = self._open()
-        if kept is not None:
-            state = rebuild(state, kept["data"])
-            self._restore()
-            if kept["ended"]:
-                return state
-        told_at = time.monotonic()
-        while not has_ended(state):
-            state = step(state)
-            if self._tell is not None and drawn and time.monotonic() - told_at >= self._tell_sec:
-                self._tell(*drawn(state))
-                told_at = time.monotonic()
-            if self._is_due() and not has_ended(state):
-                self._keep(state, ended=False)
-        self._keep(state, ended=True)
-        return state
+        def step_on(at: tuple[S, int]) -> tuple[S, int]:
+            return step(at[0]), at[1] + 1
+
+        return self.run(
+            step_on,
+            (state, 0),
+            has_ended,
+            lambda at: (at[1], draws(at[0], Generator().manual_seed(at[1]))),
+            n_steps,
+            lambda at: at[1] < n_steps and not deadline.expired,
+        )
 
     def until(self, deadline: Deadline) -> chain.Expiring:
-        """Return what expires with *deadline*, or when it is time to save or to tell."""
-        self._until = _UntilDue(deadline, self._progress, self._pause())
+        """Return what expires with *deadline*, or when it is time to save or to report."""
+        pause = math.inf if self._report is None else time.monotonic() + self._report_sec
+        self._until = _UntilDue(deadline, self._progress, pause)
         return self._until
 
     def close(self) -> None:
@@ -228,23 +216,6 @@ class Stages:
         until, self._until = self._until, None
         return (until is not None and until.is_due) or self._progress.due()
 
-    def _pause(self) -> float:
-        """Return when it is time to tell."""
-        return math.inf if self._tell is None else time.monotonic() + self._tell_sec
-
-    def _open(self) -> Any:
-        """Begin the next stage; return what is kept of it."""
-        self._next += 1
-        return self._kept[self._next - 1] if self._next <= len(self._kept) else None
-
-    def _goes_on(self, kept: Any, done: int, wanted: int, deadline: Deadline) -> bool:
-        """Whether a stage that has ended is to be longer now: it is asked for more, or time had cut it short.
-
-        What came after it starts anew then, so that the second holds for the last stage only.
-        """
-        is_last = self._next == len(self._kept)
-        return done < wanted and not deadline.expired and (is_last or wanted > kept.get("wanted", wanted))
-
     def _keep(self, data: Any, *, ended: bool, wanted: int | None = None) -> None:
         """Keep the stage as it is; write it, if it has not ended or if saving is due."""
         random = self.stream.get_state()
@@ -255,8 +226,7 @@ class Stages:
         if not ended or self._progress.due():
             self._progress.save(dumps(self._kept))
 
-    def _restore(self) -> None:
-        """Set randomness and work to what they were when the stage was kept."""
-        entry = self._kept[self._next - 1]
-        self.stream.set_state(entry["random"])
-        self._meter.work = entry["work"]
+
+def excess_of(trace: chain.Trace) -> tuple[int, Tensor]:
+    """Return the steps and the draws ``(draws, chains)`` of t (L - L0) of *trace*, for `Report`."""
+    return trace.n_steps, trace.values.get("excess", trace.acceptance[:0])

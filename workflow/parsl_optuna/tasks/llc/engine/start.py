@@ -75,7 +75,7 @@ def annealed(
         is_left = deadline.expired or float(sizes.median()) * stiffest * math.sqrt(estimand.gamma) < 1.0
         return _Cooling(rungs if is_left else rung, w, sizes)
 
-    return stages.through(cool, _Cooling(0, w, sizes), lambda state: state.rung >= rungs).position
+    return stages.run(cool, _Cooling(0, w, sizes), lambda state: state.rung >= rungs).position
 
 
 def _equilibrated(

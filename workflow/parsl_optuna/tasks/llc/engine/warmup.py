@@ -94,7 +94,7 @@ def warm_up(estimand: Estimand, chains: int, stages: Stages, deadline: Deadline)
     start = Arrived(isotropic(estimand.centre, estimand.gamma**-0.5), nothing, position, 0)
     window = _Window(estimand, stages.stream, deadline, forgotten)
     warming = _Warming(start, torch.full_like(position[:, 0], torch.inf), 0, ended=False)
-    return stages.through(partial(_next_window, window), warming, lambda state: state.ended).at
+    return stages.run(partial(_next_window, window), warming, lambda state: state.ended).at
 
 
 def _next_window(window: _Window, state: _Warming) -> _Warming:
@@ -145,7 +145,7 @@ class _Window:
         z = metric.coordinates(at.position)
         size = stable_step(potential, z, self.generator)
         rate = max(friction(z), self.forgotten / (n_steps * size))
-        settings = langevin.Params(size, rate, slack=math.sqrt(self.estimand.dim))
+        settings = langevin.Params(size, rate, rejection_threshold=math.sqrt(self.estimand.dim))
         state = langevin.init(z, self.generator, potential=potential)
         kept, changes, done = [state], [], 0
         every = max(1, n_steps // _KEPT)
@@ -153,7 +153,9 @@ class _Window:
             state, info = langevin.step(state, self.generator, potential=potential, params=settings)
             changes = [*changes[1 - 4 * _JUDGED :], info.energy_change]
             if done % _JUDGED == 0:
-                settings = replace(settings, slack=langevin.tolerance(torch.stack(changes)))
+                settings = replace(
+                    settings, rejection_threshold=langevin.rejection_threshold(torch.stack(changes))
+                )
             if done % every == 0:
                 kept.append(state)
             if self.deadline.expired:

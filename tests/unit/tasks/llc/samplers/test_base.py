@@ -2,7 +2,7 @@ import pytest
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.core.space import Categorical
 from parsl_optuna.tasks.llc import TASK
-from parsl_optuna.tasks.llc.samplers.params import complete, space
+from parsl_optuna.tasks.llc.samplers import complete, space
 
 PROBLEM = TASK.resolve({"model": "small"}, "f $")
 

@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 from parsl_optuna.core.clock import Deadline
-from parsl_optuna.kernels import chain, langevin, reshuffled
+from parsl_optuna.kernels import chain, langevin
+from parsl_optuna.kernels import random_reshuffling as reshuffling
 from parsl_optuna.kernels.diagnostics import mcse
 from parsl_optuna.kernels.snapshot import dumps, loads, rebuild
 
@@ -24,7 +25,7 @@ def parts(pushes, precision=PRECISION):
 
         return energy
 
-    return reshuffled.Energies([of(push) for push in pushes], of(torch.zeros_like(pushes[0])))
+    return reshuffling.Energies([of(push) for push in pushes], of(torch.zeros_like(pushes[0])))
 
 
 def squares(kernel, generator, n_steps=8_000, every=5):
@@ -32,7 +33,7 @@ def squares(kernel, generator, n_steps=8_000, every=5):
     state = kernel.init(torch.zeros(128, 2).double(), generator)
 
     def observe(before, after):
-        position = after.at.position if isinstance(after, reshuffled.State) else after.position
+        position = after.at.position if isinstance(after, reshuffling.State) else after.position
         return {str(i): position[:, i].square() for i in range(2)}
 
     trace = chain.run(kernel, state, generator, chain.Schedule(n_steps, every), observe, Deadline())[1]
@@ -53,9 +54,9 @@ def test_errors_that_cancel_over_an_epoch_hardly_heat_and_fresh_ones_do(generato
     """Independent errors of covariance C make the temperature of a direction 1 + h C / (2 friction)."""
     energies = parts(PUSHES)
     variances = PUSHES.square().mean(0)
-    motion = langevin.Params(STEP, slack=math.inf)
+    motion = langevin.Params(STEP, rejection_threshold=math.inf)
 
-    in_epochs = squares(reshuffled.build(energies, reshuffled.Params(STEP)), generator)
+    in_epochs = squares(reshuffling.build(energies, reshuffling.Params(STEP)), generator)
     fresh = squares(langevin.build(afresh(energies), motion), generator)
 
     for i, precision in enumerate(PRECISION):
@@ -76,8 +77,8 @@ def test_every_part_comes_once_per_epoch_in_changing_order(generator):
 
         return energy
 
-    energies = reshuffled.Energies([spy(i) for i in range(4)], lambda w, _: (w.square().sum(-1), 2.0 * w))
-    kernel = reshuffled.build(energies, reshuffled.Params(STEP))
+    energies = reshuffling.Energies([spy(i) for i in range(4)], lambda w, _: (w.square().sum(-1), 2.0 * w))
+    kernel = reshuffling.build(energies, reshuffling.Params(STEP))
     state = kernel.init(torch.zeros(2, 3), generator)
     for _ in range(39):
         state, _ = kernel.step(state, generator)
@@ -89,8 +90,8 @@ def test_every_part_comes_once_per_epoch_in_changing_order(generator):
 
 def test_what_gained_too_much_energy_turns_back_to_where_it_was_looked_at(generator):
     steep = parts(PUSHES, precision=torch.tensor([400.0, 400.0], dtype=torch.float64))
-    kernel = reshuffled.build(
-        steep, reshuffled.Params(STEP, every=3, slack=5.0)
+    kernel = reshuffling.build(
+        steep, reshuffling.Params(STEP, every=3, rejection_threshold=5.0)
     )  # 2 / sqrt(400) = 0.1 is the limit
     start = kernel.init(torch.zeros(8, 2).double(), generator)
 
@@ -108,9 +109,9 @@ def test_what_gained_too_much_energy_turns_back_to_where_it_was_looked_at(genera
 def test_energy_errors_are_those_of_all_the_steps_between_looks(generator):
     """Of one part and without friction steps are those of `langevin`, whose errors are told one by one."""
     energies = parts(torch.zeros(1, 2).double())
-    frictionless = langevin.Params(STEP, friction=0.0, slack=math.inf)
+    frictionless = langevin.Params(STEP, friction=0.0, rejection_threshold=math.inf)
     single = langevin.build(energies.parts[0], frictionless)
-    kernel = reshuffled.build(energies, reshuffled.Params(STEP, friction=0.0, every=4))
+    kernel = reshuffling.build(energies, reshuffling.Params(STEP, friction=0.0, every=4))
     state = kernel.init(torch.ones(16, 2).double(), generator)
     one = langevin.State(*state.at[:2], state.seen.energy, state.at.gradient)
 
@@ -126,7 +127,7 @@ def test_energy_errors_are_those_of_all_the_steps_between_looks(generator):
 
 
 def test_a_state_in_the_middle_of_an_epoch_can_be_kept(generator):
-    kernel = reshuffled.build(parts(PUSHES), reshuffled.Params(STEP, every=3, slack=5.0))
+    kernel = reshuffling.build(parts(PUSHES), reshuffling.Params(STEP, every=3, rejection_threshold=5.0))
     state = kernel.init(torch.ones(4, 2).double(), generator)
     for _ in range(5):
         state, _ = kernel.step(state, generator)

@@ -172,12 +172,12 @@ def test_too_few_steps_are_never_ok(benches):
     assert metrics["status"] == "not_converged"
 
 
-def test_a_dominating_localiser_is_told(tmp_path):
+def test_a_dominating_prior_is_told(tmp_path):
     raw = {"model": "monomial", "overrides": {**N_1000, "posterior": {"gamma": 100.0}}}
 
     metrics = Bench(raw, tmp_path).run("hmc", draws=2000, warmup=500)
 
-    assert metrics["status"] == "localiser_dominated"
+    assert metrics["status"] == "prior_dominated"
 
 
 @pytest.mark.parametrize("method", ["hmc", "sgld", "mclmc", "vi"])

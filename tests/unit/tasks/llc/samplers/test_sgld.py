@@ -5,9 +5,10 @@ from parsl_optuna.kernels import chain
 from parsl_optuna.kernels.metric import isotropic
 from parsl_optuna.store.checkpoint import Checkpoint
 from parsl_optuna.tasks.llc.answer.control_variates import Held
-from parsl_optuna.tasks.llc.engine.runs import Goal, by_sgld
+from parsl_optuna.tasks.llc.engine.draw import Goal
 from parsl_optuna.tasks.llc.engine.stages import Stages
 from parsl_optuna.tasks.llc.engine.warmup import Arrived
+from parsl_optuna.tasks.llc.samplers.sgld import build
 
 from tests.scenarios import noisy_regression, regression
 
@@ -17,7 +18,7 @@ def sgld(estimand, generator, relative_error):
     nothing = Held(estimand.centre, torch.zeros_like(estimand.centre))
     arrived = Arrived(metric, nothing, estimand.starts(400, generator), 0)
     stages = Stages(Checkpoint(), generator, estimand)
-    return by_sgld(estimand, arrived, stages, Goal(relative_error, Deadline()))
+    return build(estimand, arrived, stages, Goal(relative_error, Deadline()))
 
 
 def test_minibatches_add_to_the_llc_what_is_predicted(tmp_path, generator):
@@ -27,8 +28,8 @@ def test_minibatches_add_to_the_llc_what_is_predicted(tmp_path, generator):
     _, trace = chain.run(run.kernel, run.state, generator, chain.Schedule(3000, 10), run.observe, Deadline())
 
     added = float(trace.values["excess"][30:].mean()) / regression(estimand) - 1.0
-    assert 0.05 < run.heat <= 0.15
-    assert added == pytest.approx(run.heat, rel=0.3)
+    assert 0.05 < run.noise_bias <= 0.15
+    assert added == pytest.approx(run.noise_bias, rel=0.3)
 
 
 def test_a_smaller_error_takes_larger_minibatches(tmp_path, generator):

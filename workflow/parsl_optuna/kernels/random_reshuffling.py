@@ -28,11 +28,11 @@ class Params(Motion):
 
     Args:
         every: Steps between looks at the energy on all data.
-        slack: Energy error of so many steps up to which they are not tested, as in `langevin`.
+        rejection_threshold: Energy error of so many steps up to which they are not tested, as in `langevin`.
     """
 
     every: int = 1
-    slack: float | Tensor = math.inf
+    rejection_threshold: float | Tensor = math.inf
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _looked_at(state: State, generator: Generator, energies: Energies, params: P
     """Compare the energy on all data with what it was."""
     now = Seen(*state.at, *energies.whole(state.at.position, generator))
     change, acceptance, accepted = metropolis(now.energy - state.seen.energy + state.work, generator)
-    passed = accepted | (change <= params.slack)
+    passed = accepted | (change <= params.rejection_threshold)
     seen = select(passed, now, state.seen._replace(momentum=-state.seen.momentum))
     new = State(Moving(*seen[:3]), seen, torch.zeros_like(seen.energy), 0, state.order, state.done)
     return new, Info(acceptance, change, change > DIVERGENCE_THRESHOLD, 1)
