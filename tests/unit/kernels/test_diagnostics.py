@@ -88,3 +88,12 @@ def test_the_mean_over_equal_times_is_the_weighted_mean(weights, seed):
     found = equal_time(trace, weight).mean(0)
 
     assert torch.allclose(expected, found, atol=1e-9)
+
+
+def test_the_ess_of_an_alternating_trace_is_capped():
+    """Its mean is known better than from independent draws; how much better, draws cannot tell (Stan's
+    cap).
+    """
+    trace = (-1.0) ** torch.arange(1000, dtype=torch.float64).unsqueeze(1).expand(1000, 4)
+
+    assert ess(trace) == pytest.approx(4000 * math.log10(4000))

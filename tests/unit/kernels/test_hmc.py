@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from parsl_optuna.core.clock import Deadline
@@ -82,3 +84,19 @@ def test_short_steps_move_a_chain_where_long_ones_diverge_and_only_their_failure
     assert bool(one_size.diverged.all())
     assert float(many.acceptance.mean()) > 0.02
     assert float(many.diverged.double().mean()) < 0.5
+
+
+def test_the_length_of_trajectories_varies_so_that_none_is_resonant(generator):
+    """Ten steps of this size turn an oscillator by half a period exactly: w would become -w for ever."""
+    size = 2.0 * math.sin(math.pi / 20)
+    kernel = hmc.build(potential(PRECISION[:1]), hmc.Params(size, 1 / PRECISION[:1], 10))
+    state = kernel.init(torch.randn(64, 1, generator=generator).double(), generator)
+    squares, lengths = [], []
+    for _ in range(100):
+        state, info = kernel.step(state, generator)
+        squares.append(state.position[:, 0].square())
+        lengths.append(info.grad_evals)
+
+    # Of a chain that never moves w^2 the mean of w^2 has its full variance, 2; of independent draws 2 / 100.
+    assert float(torch.stack(squares).mean(0).var()) < 0.3
+    assert (min(lengths), max(lengths)) == (5, 15)

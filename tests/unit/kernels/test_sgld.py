@@ -84,3 +84,19 @@ def test_a_chain_that_leaves_the_numbers_is_told(generator):
         state, info = kernel.step(state, generator)
 
     assert bool(info.diverged.all())
+
+
+def test_the_preconditioner_learns_for_exactly_as_many_steps_as_it_is_told(generator):
+    a = torch.tensor([2.0], dtype=torch.float64)
+    params = sgld.Params(0.1, preconditioner="rmsprop", freeze_after=3)
+    kernel = sgld.build(noisy(a, 1.0), noisy(a, 1.0), params)
+    state = kernel.init(torch.ones(4, 1, dtype=torch.float64), generator)
+    moments, costs = [float(state.second_moment)], []
+    for _ in range(5):
+        state, info = kernel.step(state, generator)
+        moments.append(float(state.second_moment))
+        costs.append(info.grad_evals)
+
+    assert len(set(moments[:4])) == 4
+    assert moments[3] == moments[4] == moments[5]
+    assert costs == [2, 2, 2, 1, 1]

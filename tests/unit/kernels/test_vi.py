@@ -115,3 +115,29 @@ def test_a_step_does_not_change_its_argument(generator):
     fit.step(state, generator)
 
     assert all(torch.equal(a, b) for a, b in zip(before, state.mixture, strict=True))
+
+
+def test_entries_of_a_gradient_that_are_not_finite_are_dropped(generator):
+    def energy(w, g):
+        gradient = w.clone()
+        gradient[0, 0] = torch.nan  # of the first fit
+        return 0.5 * w.square().sum(-1), gradient
+
+    fit = vi.build(energy, params())
+    state = fit.init(torch.zeros(2, DIM, dtype=torch.float64), generator)
+    for _ in range(5):
+        state, _ = fit.step(state, generator)
+
+    assert all(bool(torch.isfinite(leaf).all()) for leaf in state.mixture)
+    assert not torch.equal(state.mixture.mean[0], torch.zeros_like(state.mixture.mean[0]))
+
+
+def test_components_begin_with_unequal_widths_around_the_one_asked_for(generator):
+    """Equal components get equal gradients but for chance, and stay one."""
+    settings = params()
+    state = vi.build(lambda w, g: (w.sum(-1), w), settings).init(torch.zeros(2, DIM).double(), generator)
+    wanted = (settings.initial_sd / settings.whitening).log()
+
+    log_sd = state.mixture.log_sd
+    assert torch.allclose(log_sd.mean(1), wanted.expand(2, -1))
+    assert float((log_sd[:, 1:] - log_sd[:, :-1]).min()) > 0.1

@@ -63,3 +63,27 @@ def test_without_normalisation_the_layer_is_a_plain_one():
     x = torch.randn(4, 3)
 
     assert torch.allclose(layer(x), x @ layer.weight.T)
+
+
+@pytest.mark.parametrize(("layer", "shape"), list(layers()))
+def test_a_new_layer_knows_its_norm(layer, shape):
+    exact = torch.linalg.matrix_norm(dense(layer, shape).detach(), ord=2)
+
+    assert float(layer.sigma.detach()) == pytest.approx(float(exact), rel=0.01)
+
+
+def test_training_follows_the_weights_and_evaluation_leaves_the_estimate_alone():
+    layer = SpectralUpsampling(2, 1, 6, Generator().manual_seed(3), normalise=True)
+    x = torch.ones(1, 2, 6, 6)
+    with torch.no_grad():
+        layer.weight.mul_(torch.randn(layer.weight.shape, generator=Generator().manual_seed(1)))
+        exact = float(torch.linalg.matrix_norm(dense(layer, (2, 6, 6)), ord=2))
+        layer.eval()
+        layer(x)
+        stale = float(layer.sigma)
+        layer.train()
+        for _ in range(100):
+            layer(x)
+
+    assert stale < 0.9 * exact
+    assert float(layer.sigma.detach()) == pytest.approx(exact, rel=0.01)

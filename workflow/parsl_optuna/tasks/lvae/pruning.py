@@ -117,7 +117,7 @@ class Pruner:
         for dim in chosen.tolist():
             self._freeze(dim, epoch)
         if len(chosen):
-            self._not_before = epoch + max(self._guards.cooldown_epochs, 1)
+            self._not_before = epoch + self._guards.cooldown_epochs
         return len(chosen)
 
     def _closed(self, epoch: int, val_rec: float) -> str | None:
@@ -150,7 +150,6 @@ class Pruner:
         )
         self.active[dim] = False
         self.frozen_std[dim], self.frozen_code[dim] = self.std[dim], self.mean[dim]
-        self._streaks[dim] = 0
 
     def state(self) -> dict[str, Any]:
         """Return everything that a later attempt needs, as tensors and plain data."""
