@@ -15,12 +15,12 @@ from pathlib import Path
 
 from parsl_optuna.core.load import structure
 from parsl_optuna.core.spec import RunSpec
-from parsl_optuna.execution.simulated import Imagined, SimulatedExecutor
+from parsl_optuna.execution.simulated import SimulatedExecutor, SimulatedTrial
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.study.driver import Driver
 from parsl_optuna.study.plan.plans import RunPlan
 from parsl_optuna.study.plan.tuning import plan_run
-from parsl_optuna.study.simulation import Imagination, Known
+from parsl_optuna.study.simulation import Known, Simulation
 
 from benchmarks.bench_engine import quiet
 
@@ -54,7 +54,7 @@ def mix(seed: int) -> tuple[RunPlan, dict[tuple[str, str], list[float]]]:
     }
 
 
-class Timed(Imagination):
+class Timed(Simulation):
     """Trials that take a time of their own study, references theirs."""
 
     def __init__(self, studies: RunPlan, times: dict[tuple[str, str], list[float]], folder: Path) -> None:
@@ -63,17 +63,17 @@ class Timed(Imagination):
         known.reference_times = [REFERENCE_SEC]
         super().__init__(known)
 
-    def imagine(self, ticket) -> Imagined:
+    def simulate(self, ticket) -> SimulatedTrial:
         """Return the same time for the same trial in any order."""
         self._random.seed(ticket.trial_id)
-        return super().imagine(ticket)
+        return super().simulate(ticket)
 
 
-def run(orders: Sequence[RunPlan], imagination: Timed) -> tuple[float, float]:
+def run(orders: Sequence[RunPlan], simulation: Timed) -> tuple[float, float]:
     """Run plans one after another; return the makespan, and utilisation until the last trial starts."""
-    executor = SimulatedExecutor(WORKERS, imagination.imagine)
+    executor = SimulatedExecutor(WORKERS, simulation.simulate)
     for one in orders:
-        Driver(one, imagination.store, executor, quiet, executor.now).run()
+        Driver(one, simulation.store, executor, quiet, executor.now).run()
     usage = executor.usage()
     return usage.makespan_sec, usage.busy_before_sec / (WORKERS * usage.last_start_sec)
 
@@ -95,8 +95,8 @@ def main() -> None:
                 f"in turn, {BATCH} in flight": lambda p: in_turn(p, BATCH),
                 f"in turn, {WORKERS} in flight": lambda p: in_turn(p, WORKERS),
             }.items():
-                imagination = Timed(studies, times, Path(name))
-                found.setdefault(label, []).append(run(build(imagination.plan), imagination))
+                simulation = Timed(studies, times, Path(name))
+                found.setdefault(label, []).append(run(build(simulation.plan), simulation))
     first = found["together"]
     for label, runs in found.items():
         spans, shares = zip(*runs, strict=True)

@@ -22,8 +22,8 @@ from parsl_optuna.core.load import structure
 from parsl_optuna.core.records import Request
 from parsl_optuna.core.space import Int
 from parsl_optuna.core.spec import RunSpec
-from parsl_optuna.execution.simulated import Imagined, SimulatedExecutor
-from parsl_optuna.store.simulated import ImaginedStore
+from parsl_optuna.execution.simulated import SimulatedExecutor, SimulatedTrial
+from parsl_optuna.store.simulated import SimulatedStore
 from parsl_optuna.study.driver import Driver
 from parsl_optuna.study.plan.tuning import plan_run
 
@@ -53,14 +53,14 @@ def product(name: str, batch: int, seed: int) -> list[float]:
     }
     chosen = table(name)
     with tempfile.TemporaryDirectory() as folder:
-        store = ImaginedStore(Path(folder))
+        store = SimulatedStore(Path(folder))
 
-        def imagine(request: Request) -> Imagined:
+        def simulate(request: Request) -> SimulatedTrial:
             manifest, _ = store.manifest(request.pid, request.method, request.trial_id)
             loss, seconds = chosen.look(manifest.hyperparams)
-            return Imagined(seconds, store.imagine(manifest, seconds, {"loss": loss}).to_json())
+            return SimulatedTrial(seconds, store.simulate(manifest, seconds, {"loss": loss}).to_json())
 
-        executor = SimulatedExecutor(batch, imagine)
+        executor = SimulatedExecutor(batch, simulate)
         plan = plan_run(structure(RunSpec, raw, "bench"), "bench")
         (study,) = Driver(plan, store, executor, lambda _: None, executor.now).run().studies
     return [ended.values[0] for ended in study.ended.values() if ended.values is not None]

@@ -34,7 +34,7 @@ DOORS = {
     "optuna": {"study.search"},
     "matplotlib": {"report.plots"},
     "yaml": {"core.load"},
-    "cattrs": {"core.load"},
+    "cattrs": {"core.load", "core.codec"},
     "rfc8785": {"core.ids"},
 }
 

@@ -119,10 +119,10 @@ def finished(tmp_path):
     [
         ("metrics.json", lambda text: text[: len(text) // 2], ["metrics.json", "not valid JSON"]),
         ("metrics.json", lambda text: "{}", ["metrics.json", "not an outcome"]),
-        ("metrics.json", lambda text: text.replace('"r_', '"r_0'), ["metrics.json", "belongs to"]),
+        ("metrics.json", lambda text: text.replace('"r_', '"r_0'), ["metrics.json", "was changed"]),
         ("metrics.json", lambda text: "", ["metrics.json", "not valid JSON"]),
         ("manifest.json", lambda text: text[:20], ["manifest.json", "not valid JSON"]),
-        ("manifest.json", lambda text: text.replace('"k": ', '"k": 1'), ["manifest.json", "edited"]),
+        ("manifest.json", lambda text: text.replace('"k": ', '"k": 1'), ["manifest.json", "was changed"]),
     ],
 )
 def test_a_spoiled_file_is_named_and_nothing_is_lost(finished, name, spoil, words):
@@ -143,7 +143,7 @@ def test_a_spoiled_reference_is_named_and_deleting_it_cures(finished, tmp_path):
     path = next((tmp_path / "artifacts" / "problems").glob("*/ref.json"))
     path.write_text(path.read_text().replace("truth_ref", "truth"))
 
-    refused("parsl-optuna", "--config", config, "--inline", words=["ref.json", "truth_ref"])
+    refused("parsl-optuna", "--config", config, "--inline", words=["ref.json", "was changed"])
 
     path.unlink()
     out, _ = run("parsl-optuna", "--config", config, "--inline")

@@ -3,10 +3,10 @@ import math
 import pytest
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.core.objective import Objective, Scoring, signed_error
-from parsl_optuna.core.records import Comparison, Trusted
+from parsl_optuna.core.records import Comparison, ReferenceValue
 
 NAMES = Comparison("llc_hat", "se_hat", "llc_ref", "se_ref")
-REFERENCE = Trusted(5.0, 0.1, "ok", None, "r_1")
+REFERENCE = ReferenceValue(5.0, 0.1, "ok", None, "r_1")
 
 
 def first(objective, **values):

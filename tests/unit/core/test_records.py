@@ -1,16 +1,17 @@
 from hypothesis import given
 from hypothesis import strategies as st
-from parsl_optuna.core.records import OUTCOME_KEYS, Outcome, State
+from parsl_optuna.core.records import Outcome, State
 from parsl_optuna.worker import execute as worker
 
 from tests.unit.worker.test_execute import stored
 
+NOW = "2026-01-01T00:00:00.000Z"
+
 
 @given(st.sampled_from(State), st.dictionaries(st.text(min_size=1), st.integers()))
 def test_outcomes_go_to_json_and_back(state, metrics):
-    metrics = {name: value for name, value in metrics.items() if name not in OUTCOME_KEYS}
     outcome = Outcome(
-        "r_1", "p_1", "m", state, None, 1.0, 2.0, "a", "b", "host", objectives={"error": 1.0}, metrics=metrics
+        "r_1", "p_1", "m", state, None, 1.0, 2.0, NOW, NOW, "host", objectives={"error": 1.0}, metrics=metrics
     )
 
     assert Outcome.from_json(outcome.to_json()) == outcome

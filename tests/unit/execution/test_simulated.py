@@ -4,7 +4,7 @@ import random
 
 import pytest
 from parsl_optuna.core.records import Request
-from parsl_optuna.execution.simulated import Imagined, SimulatedExecutor
+from parsl_optuna.execution.simulated import SimulatedExecutor, SimulatedTrial
 from parsl_optuna.worker import supervise
 
 
@@ -18,7 +18,9 @@ def drain(executor, futures):
 
 
 def simulate(workers, seconds, **kwargs):
-    return SimulatedExecutor(workers, lambda t: Imagined(seconds[t.trial_id], {"id": t.trial_id}), **kwargs)
+    return SimulatedExecutor(
+        workers, lambda t: SimulatedTrial(seconds[t.trial_id], {"id": t.trial_id}), **kwargs
+    )
 
 
 def test_workers_take_what_was_submitted_first():

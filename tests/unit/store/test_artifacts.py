@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 from parsl_optuna.core.errors import CorruptArtifact, SpecError, StoreError
 from parsl_optuna.core.records import Asked, Manifest, Outcome, State
+from parsl_optuna.store import document
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.layout import Artifacts, Results
 from parsl_optuna.worker.execute import failure
@@ -78,12 +79,11 @@ def test_another_manifest_under_the_same_id_is_a_collision(store):
     store.put_manifest(manifest(), ASKED)
     trial_id = manifest().trial_id
     path = store.paths.manifest("p_0123456789ab", "guess", trial_id)
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps(stored | {"seed": 5}), encoding="utf-8")
+    document.write(path, document.read(path) | {"seed": 5})
 
-    with pytest.raises(CorruptArtifact, match="collision"):
+    with pytest.raises(CorruptArtifact, match="edited, or a collision"):
         store.put_manifest(manifest(), ASKED)
-    with pytest.raises(CorruptArtifact, match="collision"):
+    with pytest.raises(CorruptArtifact, match="edited, or a collision"):
         store.manifest("p_0123456789ab", "guess", trial_id)
 
 
@@ -132,7 +132,7 @@ def test_a_damaged_outcome_is_told_with_its_path_and_the_cure(store, damage):
 def test_a_problem_is_verified(store):
     pid = store.put_problem("toy", 1, {"truth": 1.0}, "label")
     path = store.paths.problem(pid)
-    path.write_text(path.read_text(encoding="utf-8").replace("1.0", "2.0"), encoding="utf-8")
+    document.write(path, document.read(path) | {"problem": {"truth": 2.0}})
 
     with pytest.raises(CorruptArtifact, match="edited, or a collision"):
         store.put_problem("toy", 1, {"truth": 1.0}, "label")

@@ -6,6 +6,7 @@ import shutil
 import pytest
 from parsl_optuna.core.errors import CorruptArtifact
 from parsl_optuna.execution.inline import InlineExecutor
+from parsl_optuna.store import document
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.index import Index
 from parsl_optuna.study.driver import Driver
@@ -61,15 +62,24 @@ def test_an_outcome_that_is_gone_is_gone(kept, tmp_path):
     assert again(plan, ArtifactStore(tmp_path)).n_started == 1
 
 
-def test_an_outcome_that_was_changed_counts_as_it_is(kept, tmp_path):
+def test_an_outcome_that_was_written_anew_is_read_again(kept, tmp_path):
     plan, _, _ = kept
     path = trial_folder(tmp_path) / "metrics.json"
-    path.write_text(path.read_text().replace('"value": ', '"value": 1'))
-    changed = json.loads(path.read_text())["value"]
+    data = document.read(path)
+    document.write(path, data | {"metrics": data["metrics"] | {"value": 7.25}})
 
     (study,) = again(plan, ArtifactStore(tmp_path)).studies
 
-    assert changed in {ended.outcome.metrics["value"] for ended in study.ended.values()}
+    assert 7.25 in {ended.outcome.metrics["value"] for ended in study.ended.values()}
+
+
+def test_an_outcome_that_was_changed_is_refused(kept, tmp_path):
+    plan, _, _ = kept
+    path = trial_folder(tmp_path) / "metrics.json"
+    path.write_text(path.read_text().replace('"value": ', '"value": 1'))
+
+    with pytest.raises(CorruptArtifact, match=r"metrics\.json: was changed"):
+        again(plan, ArtifactStore(tmp_path))
 
 
 def test_a_manifest_that_was_changed_is_refused(kept, tmp_path):
@@ -77,7 +87,7 @@ def test_a_manifest_that_was_changed_is_refused(kept, tmp_path):
     path = trial_folder(tmp_path) / "manifest.json"
     path.write_text(path.read_text().replace('"kind": "', '"kind": "x'))
 
-    with pytest.raises(CorruptArtifact, match="its content has the id"):
+    with pytest.raises(CorruptArtifact, match=r"manifest\.json: was changed"):
         again(plan, ArtifactStore(tmp_path))
 
 

@@ -107,7 +107,7 @@ def test_an_untrusted_reference_is_marked_and_its_studies_run(tmp_path):
     result = drive(plan, tmp_path)
 
     trusted = result.references[plan.problems[0].pid]
-    assert not trusted.is_trusted
+    assert not trusted.is_reliable
     assert trusted.status_reason == "R-hat 9"
     assert len(result.studies[0].successes) == 6
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from parsl_optuna.cli import options
 from parsl_optuna.core.errors import SpecError
-from parsl_optuna.store.atomic import read_json
+from parsl_optuna.store import document
 from parsl_optuna.store.layout import Results
 
 
@@ -22,7 +22,7 @@ def command(results_dir: str | None, as_json: bool) -> None:
     from parsl_optuna.report.best import best_tables  # noqa: PLC0415
 
     path = Results(Path(results_dir or "results")).best
-    data = read_json(path)
+    data = document.read(path)
     if data is None or "studies" not in data:
         raise SpecError(f"{path}: no such file; run parsl-optuna first, or give --results-dir")
     if as_json:

@@ -88,6 +88,7 @@ def command(
         names = (manifest.pid, _METHOD, manifest.trial_id)
         with _progress(store.paths.progress(*names), problem.label):
             outcome = worker.execute(Request(str(store.paths.root), *names))
+        outcome = outcome["metrics"] | outcome
         picture = results.root / f"estimate_{manifest.trial_id}.png"
         drawn = _draw(store.paths.files(*names) / "trace.npz", outcome, picture)
         outcomes.append(outcome | {"problem": problem.label, "picture": str(picture) if drawn else None})

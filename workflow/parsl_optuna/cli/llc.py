@@ -11,9 +11,10 @@ import click
 from parsl_optuna import __version__
 from parsl_optuna.cli import options, session
 from parsl_optuna.core.errors import SpecError
+from parsl_optuna.core.records import Outcome, State
 from parsl_optuna.core.space import Scalar
 from parsl_optuna.core.spec import FixedSpec
-from parsl_optuna.store.atomic import read_json
+from parsl_optuna.store import document
 from parsl_optuna.store.layout import Results
 from parsl_optuna.study.plan.fixed import load_fixed, plan_fixed
 
@@ -52,7 +53,7 @@ def command(
         session.warn(f"{pid}: {reason}")
     for trials in result.studies:
         for entry in trials.ended.values():
-            click.echo(line_of(trials.study.label, entry.manifest.method, entry.outcome.to_json()))
+            click.echo(line_of(trials.study.label, entry.manifest.method, entry.outcome))
     click.echo(f"table  {results.table}")
     if result.interrupted:
         return 130
@@ -60,13 +61,13 @@ def command(
     return 1 if result.failures or any(entry.outcome.state != "ok" for entry in ended) else 0
 
 
-def line_of(label: str, method: str, outcome: Mapping[str, object]) -> str:
-    """Return one line on a run: estimate, error and status, or why it has none."""
-    if outcome["state"] != "ok":
-        return f"{label:24} {method:6} {outcome['state']}: {outcome['reason']}"
-    value, error = outcome.get("llc_hat"), outcome.get("se_hat")
+def line_of(label: str, method: str, outcome: Outcome) -> str:
+    """Return one line on a trial: estimate, error and status, or why it has none."""
+    if outcome.state is not State.OK:
+        return f"{label:24} {method:6} {outcome.state}: {outcome.reason}"
+    value, error = outcome.metrics.get("llc_hat"), outcome.metrics.get("se_hat")
     estimate = f"{value:.4f} ± {error:.4f}" if value is not None and error is not None else f"{value}"
-    return f"{label:24} {method:6} {estimate}  {outcome.get('status')}"
+    return f"{label:24} {method:6} {estimate}  {outcome.metrics.get('status')}"
 
 
 def _tuned(spec: FixedSpec, where: str) -> dict[tuple[str, str, str], Mapping[str, Scalar]]:
@@ -76,7 +77,7 @@ def _tuned(spec: FixedSpec, where: str) -> dict[tuple[str, str, str], Mapping[st
         if sampler.best_from is None:
             continue
         path = Results(Path(sampler.best_from)).best
-        data = read_json(path)
+        data = document.read(path)
         if data is None:
             raise SpecError(f"{where} $.samplers[{index}].best_from: {path} is missing; tune first")
         for point in data["studies"]:

@@ -9,7 +9,8 @@ import click
 from rich.console import Console
 
 from parsl_optuna.cli import options, session
-from parsl_optuna.store.atomic import write_bytes, write_json
+from parsl_optuna.store import document
+from parsl_optuna.store.atomic import write_bytes
 from parsl_optuna.store.layout import Results
 from parsl_optuna.study.plan.tuning import load_run, plan_run
 
@@ -64,7 +65,7 @@ def report(plan: Any, result: Any, results: Results) -> None:
     from parsl_optuna.report.best import best_points, best_tables  # noqa: PLC0415
 
     points = best_points(result)
-    write_json(results.best, {"studies": points})
+    document.write(results.best, {"studies": points})
     rows = aggregate.read(results.table).to_pandas()
     if result.n_started or not results.picture.exists():
         from parsl_optuna.report.plots import convergence  # noqa: PLC0415
@@ -80,7 +81,7 @@ def report(plan: Any, result: Any, results: Results) -> None:
         trusted = result.references.get(problem.pid)
         if problem.pid in result.failures:
             session.warn(f"{problem.label} ({problem.pid}): {result.failures[problem.pid]}")
-        elif trusted is not None and not trusted.is_trusted:
+        elif trusted is not None and not trusted.is_reliable:
             reason = f"{trusted.status}: {trusted.status_reason}"
             session.warn(f"{problem.label} ({problem.pid}): its reference is not to be trusted, {reason}")
     for trials in result.studies:

@@ -10,8 +10,8 @@ import click
 
 from parsl_optuna.cli import options
 from parsl_optuna.core.errors import SpecError
+from parsl_optuna.store import document
 from parsl_optuna.store.artifacts import ArtifactStore
-from parsl_optuna.store.atomic import read_json
 
 
 @click.command("show")
@@ -27,10 +27,10 @@ def _find(store: ArtifactStore, identifier: str) -> dict[str, Any]:
     if identifier.startswith("p_"):
         problem = store.problem(identifier)
         if problem is not None:
-            return problem | {"reference": read_json(store.paths.reference(identifier))}
+            return problem | {"reference": document.read(store.paths.reference(identifier))}
     for path in sorted(store.paths.runs.glob(f"*/*/{identifier}/manifest.json")):
-        manifest = read_json(path)
-        return {"manifest": manifest, "metrics": read_json(path.with_name("metrics.json"))}
+        manifest = document.read(path)
+        return {"manifest": manifest, "metrics": document.read(path.with_name("metrics.json"))}
     raise SpecError(
         f"'{identifier}': no such problem or trial in {store.paths.root}; see parsl-optuna status"
     )

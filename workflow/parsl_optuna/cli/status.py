@@ -10,8 +10,8 @@ import click
 
 from parsl_optuna.cli import options
 from parsl_optuna.core.errors import CorruptArtifact
+from parsl_optuna.store import document
 from parsl_optuna.store.artifacts import ArtifactStore
-from parsl_optuna.store.atomic import read_json
 
 
 @click.command("status")
@@ -35,7 +35,7 @@ def _problem(store: ArtifactStore, pid: str) -> list[dict]:
     problem = store.problem(pid)
     if problem is None:
         return []
-    reference = read_json(store.paths.reference(pid))
+    reference = document.read(store.paths.reference(pid))
     word = "no reference" if reference is None else f"reference {reference.get('status')}"
     lines = [{"pid": pid, "problem": problem["label"], "method": "", "states": {word: 1}}]
     for method in store.methods(pid):
@@ -50,7 +50,7 @@ def _state(folder: Path) -> str:
     if not (folder / "manifest.json").exists():
         return "empty"
     try:
-        metrics = read_json(folder / "metrics.json")
+        metrics = document.read(folder / "metrics.json")
     except CorruptArtifact:
         return "corrupt"
     return "unfinished" if metrics is None else str(metrics.get("state"))

@@ -33,6 +33,7 @@ def command(manifest: Path, again: bool, as_json: bool) -> int:
         outcome = worker.replay(root, pid, method, trial_id)
     else:
         outcome = worker.execute(Request(root, pid, method, trial_id))
+    outcome = outcome["metrics"] | outcome  # metrics whose name is free also stand at top level, as on disk
     if as_json:
         click.echo(json.dumps(outcome, indent=2))
     else:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from parsl_optuna.core.objective import Scoring
-from parsl_optuna.core.records import Asked, Comparison, Manifest, Outcome, State, Trial, Trusted
+from parsl_optuna.core.records import Asked, Comparison, Manifest, Outcome, ReferenceValue, State, Trial
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Ended:
         outcome: What came of it; of several, the first one, or the first that failed.
         objectives: By name, as people see them; of several, their mean, median or worst.
         scoring: How they were computed.
-        trusted: The reference that they were computed with; None without one.
+        reference: The reference that they were computed with; None without one.
         label: The problem's label.
         spread: Standard deviation of the first objective over replicates, or problems; None of one trial.
     """
@@ -30,7 +30,7 @@ class Ended:
     outcome: Outcome
     objectives: Mapping[str, float | None]
     scoring: Scoring
-    trusted: Trusted | None = None
+    reference: ReferenceValue | None = None
     label: str = ""
     spread: float | None = None
 
@@ -72,7 +72,7 @@ def score(
     outcome: Outcome,
     scoring: Scoring,
     comparison: Comparison | None,
-    trusted: Trusted | None,
+    reference: ReferenceValue | None,
     label: str,
 ) -> Ended:
     """Score an outcome: the one way by which the driver and the table compute objectives.
@@ -82,9 +82,9 @@ def score(
         outcome: What came of it.
         scoring: What is optimised.
         comparison: Which metrics are compared; None for a task without reference.
-        trusted: The reference; None without one.
+        reference: The reference; None without one.
         label: The problem's label.
     """
     values = {**outcome.metrics, "runtime_sec": outcome.runtime_sec}
-    objectives = scoring.scores(values, comparison, trusted)
-    return Ended(trial.manifest, trial.asked, outcome, objectives, scoring, trusted, label)
+    objectives = scoring.scores(values, comparison, reference)
+    return Ended(trial.manifest, trial.asked, outcome, objectives, scoring, reference, label)

@@ -29,6 +29,10 @@ class StoreError(WorkflowError, OSError):
     """The artifacts or results folder cannot be read or written."""
 
 
+class NewerSchema(StoreError):
+    """A file was written by a newer version of the program."""
+
+
 class HeldError(WorkflowError, RuntimeError):
     """Another driver is at work on the same results."""
 

@@ -1,4 +1,4 @@
-"""YAML and plain mappings into typed records; the only place that imports yaml or cattrs.
+"""YAML and plain mappings into typed records; the only place that imports yaml.
 
 Unknown keys are errors with the nearest valid name, and all errors are told at once, each with its path.
 """
@@ -144,7 +144,7 @@ def structure(cls: type[T], data: object, where: str) -> T:
     try:
         return _CONVERTER.structure(data, cls)
     except (ClassValidationError, IterableValidationError) as error:
-        lines = [f"{where}{path}: {text}" for path, text in _flatten(error, "")]
+        lines = [f"{where}{path}: {text}" for path, text in mistakes(error)]
         raise SpecError("\n".join(dict.fromkeys(lines))) from error
     except _Several as error:
         raise SpecError("\n".join(f"{where}{path}: {text}" for path, text in error.mistakes)) from error
@@ -157,8 +157,12 @@ def unstructure(record: Any) -> Any:
     return _CONVERTER.unstructure(record)
 
 
-def _flatten(error: BaseException, path: str) -> list[tuple[str, str]]:
+def mistakes(error: BaseException) -> list[tuple[str, str]]:
     """List (path, message) for every leaf of a cattrs exception group."""
+    return _flatten(error, "")
+
+
+def _flatten(error: BaseException, path: str) -> list[tuple[str, str]]:
     if isinstance(error, ClassValidationError):
         notes, rest = error.group_exceptions()
         found = [leaf for sub, note in notes for leaf in _flatten(sub, f"{path}.{note.name}")]
@@ -206,13 +210,14 @@ def _strict(kind: type, name: str) -> Any:
     return hook
 
 
-def _build_converter() -> cattrs.Converter:
-    converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True)
+def strict_converter(*, forbid_extra_keys: bool) -> cattrs.Converter:
+    """Return a converter that never turns one type into another: ``"3"`` is no number, ``1`` not true."""
+    converter = cattrs.Converter(forbid_extra_keys=forbid_extra_keys, detailed_validation=True)
     converter.register_structure_hook(float, _strict_float)
     converter.register_structure_hook(int, _strict_int)
     converter.register_structure_hook(bool, _strict(bool, "true or false"))
     converter.register_structure_hook(str, _strict(str, "a string"))
-    converter.register_structure_hook_factory(dataclasses.is_dataclass, _record(converter))
+    converter.register_structure_hook_factory(dataclasses.is_dataclass, _record(converter, forbid_extra_keys))
     converter.register_structure_hook_func(_is_optional, _optional(converter))
     converter.register_structure_hook_func(_is_sequence, _sequence(converter, tuple))
     converter.register_structure_hook_func(_is_list, _sequence(converter, list))
@@ -221,11 +226,11 @@ def _build_converter() -> cattrs.Converter:
     return converter
 
 
-def _record(converter: cattrs.Converter) -> Any:
+def _record(converter: cattrs.Converter, forbid_extra_keys: bool) -> Any:
     """Refuse anything but a mapping before cattrs looks for keys in it."""
 
     def factory(cls: type) -> Any:
-        structure_fields = make_dict_structure_fn(cls, converter, _cattrs_forbid_extra_keys=True)
+        structure_fields = make_dict_structure_fn(cls, converter, _cattrs_forbid_extra_keys=forbid_extra_keys)
 
         def hook(value: Any, _: type) -> Any:
             if not isinstance(value, Mapping):
@@ -322,4 +327,4 @@ def _literal(value: object, cls: Any) -> Any:
     raise SpecError(f"unknown value {_said(value)}; {nearest(str(value), map(str, cls.__args__))}")
 
 
-_CONVERTER = _build_converter()
+_CONVERTER = strict_converter(forbid_extra_keys=True)

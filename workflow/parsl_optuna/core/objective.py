@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from parsl_optuna.core.errors import SpecError
-from parsl_optuna.core.records import Comparison, Trusted
+from parsl_optuna.core.records import Comparison, ReferenceValue
 
 Kind = Literal["abs", "huber", "standardised", "metric"]
 Goal = Literal["minimize", "maximize"]
@@ -70,17 +70,17 @@ class Scoring:
         return self.goals.get(name) == "maximize"
 
     def scores(
-        self, values: Mapping[str, Any], comparison: Comparison | None, trusted: Trusted | None
+        self, values: Mapping[str, Any], comparison: Comparison | None, reference: ReferenceValue | None
     ) -> dict[str, float | None]:
         """Return every objective of a trial, by name, as people see it; None where it is undefined.
 
         Args:
             values: The trial's metrics and ``runtime_sec``.
             comparison: Which metrics are compared; None for a task without reference.
-            trusted: The reference; None without one.
+            reference: The reference; None without one.
         """
         return {
-            name: _primary(self.first, values, comparison, trusted)
+            name: _primary(self.first, values, comparison, reference)
             if name == ERROR
             else finite(values.get(name))
             for name in self.names
@@ -112,13 +112,13 @@ class Scoring:
 
 
 def signed_error(
-    values: Mapping[str, Any], comparison: Comparison | None, trusted: Trusted | None
+    values: Mapping[str, Any], comparison: Comparison | None, reference: ReferenceValue | None
 ) -> float | None:
     """Return estimate - reference; None where either is missing."""
-    if comparison is None or trusted is None or trusted.value is None:
+    if comparison is None or reference is None or reference.value is None:
         return None
     value = finite(values.get(comparison.value))
-    return None if value is None else value - trusted.value
+    return None if value is None else value - reference.value
 
 
 def finite(value: Any) -> float | None:
@@ -132,14 +132,14 @@ def _primary(
     objective: Objective,
     values: Mapping[str, Any],
     comparison: Comparison | None,
-    trusted: Trusted | None,
+    reference: ReferenceValue | None,
 ) -> float | None:
     if objective.type == "metric":
         return finite(values.get(objective.metric or ""))
-    error = signed_error(values, comparison, trusted)
-    if error is None or comparison is None or trusted is None:
+    error = signed_error(values, comparison, reference)
+    if error is None or comparison is None or reference is None:
         return None
-    size, se_ref = abs(error), trusted.se or 0.0
+    size, se_ref = abs(error), reference.se or 0.0
     if objective.type == "huber":
         delta = objective.delta or 2.0 * se_ref
         if delta == 0.0:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, Literal
 
+from parsl_optuna.core.codec import Record, Timestamp
+from parsl_optuna.core.errors import SpecError
 from parsl_optuna.core.ids import trial_id
 from parsl_optuna.core.resources import LimitsSpec
 from parsl_optuna.core.space import Scalar
+
+SCHEMA = 2
+"""Number of the form of every file on disk. An added field does not change it: readers fill in the default,
+and older programs keep what they do not know. Files without a number are of form 1."""
 
 Role = Literal["trial", "reference"]
 
@@ -29,13 +35,16 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True)
-class Manifest:
+class Manifest(Record):
     """Everything that fixes one trial; its hash is the trial's id.
+
+    A field added later has a default, and counts towards the id only with another value: ids do not move.
+    What says how a trial came about, or where it runs, belongs into `Asked`.
 
     Attributes:
         task: Name of the task.
         task_version: Version of the task.
-        role: ``trial``, or ``reference`` for a trusted answer.
+        role: ``trial``, or ``reference`` for a reference value.
         pid: The problem's id.
         method: Name of the method.
         hyperparams: Complete hyperparameters.
@@ -61,28 +70,29 @@ class Manifest:
     @classmethod
     def known(cls, trial_id: str, data: Mapping[str, Any]) -> Manifest:
         """Return a manifest whose id has been checked before."""
-        manifest = cls(**{name: data[name] for name in _MANIFEST})
+        manifest = cls.from_json(data)
         manifest.__dict__["trial_id"] = trial_id  # where the cached property would put it
         return manifest
 
     def identity(self) -> dict[str, Any]:
         """Return the hashed part as plain data."""
-        data = self.to_json()
+        data = {one.name: getattr(self, one.name) for one in _IDENTITY if _counts(self, one)}
+        data["hyperparams"] = dict(self.hyperparams)
         if self.role == "reference":
             del data["budget_sec"]
         return data
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data."""
-        data = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        return data | {"hyperparams": dict(self.hyperparams)}
+
+_IDENTITY = tuple(one for one in fields(Manifest) if one.name != "unknown")
 
 
-_MANIFEST = tuple(entry.name for entry in fields(Manifest))
+def _counts(manifest: Manifest, entry: Field[Any]) -> bool:
+    default = entry.default if entry.default_factory is MISSING else entry.default_factory()
+    return default is MISSING or getattr(manifest, entry.name) != default
 
 
 @dataclass(frozen=True)
-class Asked:
+class Asked(Record):
     """How a manifest came about; stored with it, not part of its identity.
 
     Attributes:
@@ -96,7 +106,7 @@ class Asked:
     """
 
     number: int | None
-    at: str
+    at: Timestamp
     by: str
     attempt: int = 0
     extends: str | None = None
@@ -146,8 +156,8 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came back from a trial; ``metrics.json`` is this record with the metrics at top level.
+class Outcome(Record):
+    """What came back from a trial, as ``metrics.json`` stores it.
 
     Attributes:
         trial_id: The trial's id.
@@ -169,7 +179,7 @@ class Outcome:
             and from how the trial was asked for.
         objectives: All of them, by name; as above.
         judged_by: The objective as older versions stored it here; now `Asked` has it.
-        metrics: What the task returned.
+        metrics: What the task returned, by names of its own.
     """
 
     trial_id: str
@@ -179,8 +189,8 @@ class Outcome:
     reason: str | None
     runtime_sec: float
     budget_sec: float
-    started: str
-    ended: str
+    started: Timestamp
+    ended: Timestamp
     host: str
     prepare_sec: float = 0.0
     traceback: str | None = None
@@ -192,37 +202,44 @@ class Outcome:
     judged_by: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data, the metrics at the top level."""
-        data = {name: getattr(self, name) for name in OUTCOME_KEYS}
-        return data | {"state": self.state.value} | dict(self.metrics)
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Outcome:
-        """Read plain data.
-
-        Raises:
-            KeyError, ValueError, TypeError: Not the record that `to_json` wrote.
-        """
-        own: dict[str, Any] = {name: data[name] for name in OUTCOME_KEYS if name != "judged_by"}
-        own["judged_by"] = data.get("judged_by", {})  # which older versions did not write
-        own["state"] = State(own["state"])
-        metrics = {name: value for name, value in data.items() if name not in OUTCOME_KEYS}
-        return cls(**own, metrics=metrics)
+def outcome_of_form_1(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn an outcome of form 1, which had the metrics at top level, into today's."""
+    own = {name: value for name, value in data.items() if name in _KEYS_OF_FORM_1}
+    return own | {"metrics": {name: value for name, value in data.items() if name not in _KEYS_OF_FORM_1}}
 
 
-OUTCOME_KEYS = tuple(entry.name for entry in fields(Outcome) if entry.name != "metrics")
-"""Keys of ``metrics.json`` that belong to the engine; a metric must not use them."""
+_KEYS_OF_FORM_1 = frozenset(
+    {"trial_id", "pid", "method", "state", "reason", "runtime_sec", "budget_sec", "started", "ended", "host"}
+    | {"prepare_sec", "traceback", "versions", "git_commit", "worker", "objective", "objectives", "judged_by"}
+)
+"""All other keys of an outcome of form 1 are metrics."""
+
+ENGINE_METRICS = frozenset({"runtime_sec"})
+"""Names that an objective may have beside those of metrics; a metric must not use them."""
+
+
+def check_metric_names(metrics: Mapping[str, Any]) -> None:
+    """Refuse names that no metric can have.
+
+    Raises:
+        SpecError: A name that is no string, is empty, or is one that the engine measures.
+    """
+    for name in metrics:
+        if not isinstance(name, str) or not name:
+            raise SpecError(f"a metric's name must be a string that is not empty, got {name!r}")
+        if name in ENGINE_METRICS:
+            raise SpecError(f"the metric '{name}' has a name of the engine, which measures it; rename it")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The names under which estimates and the trusted answer are stored.
+    """The names under which estimates and their reference value are stored.
 
     Attributes:
         value: Metric of a trial that is compared.
         value_se: Its standard error.
-        reference: Column and key of the trusted value.
+        reference: Column and key of the reference value.
         reference_se: Its standard error.
     """
 
@@ -233,15 +250,15 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Trusted:
-    """A reference as `ref.json` stores it.
+class ReferenceValue(Record):
+    """The reference value of a problem, as ``ref.json`` stores it.
 
     Attributes:
-        value: The trusted value; None when not finite.
+        value: The value that estimates are compared with; None when it is not finite.
         se: Its standard error.
-        status: The task's word on it; ``ok`` means it passed its gate.
-        status_reason: The number that shows why not.
-        trial_id: The run it came from.
+        status: The task's diagnosis; ``ok`` means that the reference passed it.
+        status_reason: The number that shows why it did not.
+        trial_id: The trial that computed it.
     """
 
     value: float | None
@@ -251,6 +268,6 @@ class Trusted:
     trial_id: str
 
     @property
-    def is_trusted(self) -> bool:
-        """Whether it passed its gate."""
+    def is_reliable(self) -> bool:
+        """Whether it passed its diagnosis and is finite."""
         return self.status == "ok" and self.value is not None

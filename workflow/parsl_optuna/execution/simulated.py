@@ -13,7 +13,7 @@ from parsl_optuna.core.records import Request
 from parsl_optuna.worker import supervise
 
 
-class Imagined(NamedTuple):
+class SimulatedTrial(NamedTuple):
     """What a trial would come to: how long it takes, and its outcome as plain data."""
 
     seconds: float
@@ -50,7 +50,7 @@ class SimulatedExecutor:
 
     Args:
         workers: How many.
-        imagine: Says what comes of a trial.
+        simulate: Says what comes of a trial.
         dispatch_sec: Says what the driver needs for a trial, doing nothing else meanwhile; None: nothing.
     """
 
@@ -59,11 +59,11 @@ class SimulatedExecutor:
     def __init__(
         self,
         workers: int,
-        imagine: Callable[[Request], Imagined],
+        simulate: Callable[[Request], SimulatedTrial],
         dispatch_sec: Callable[[Request], float] | None = None,
     ) -> None:
         self._idle = workers
-        self._imagine, self._dispatch_sec = imagine, dispatch_sec
+        self._simulate, self._dispatch_sec = simulate, dispatch_sec
         self._numbers = count()
         self._queue: list[tuple[float, int, _Work]] = []
         self._running: list[tuple[float, int, _Work]] = []
@@ -85,7 +85,7 @@ class SimulatedExecutor:
         if self._dispatch_sec is not None:
             self._clock += self._dispatch_sec(request)
             self._pass_time()
-        work = _Work(future, *self._imagine(request))
+        work = _Work(future, *self._simulate(request))
         heapq.heappush(self._queue, (-urgency, next(self._numbers), work))
         self._begin(self._clock)
         return future

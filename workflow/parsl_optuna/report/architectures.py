@@ -13,8 +13,9 @@ import numpy as np
 from parsl_optuna.core.clock import utc_now
 from parsl_optuna.core.records import State
 from parsl_optuna.report import plots
+from parsl_optuna.store import document
 from parsl_optuna.store.artifacts import ArtifactStore
-from parsl_optuna.store.atomic import write_bytes, write_json
+from parsl_optuna.store.atomic import write_bytes
 from parsl_optuna.study.search.points import Trials
 from parsl_optuna.tasks.autoencoder.columns import COLUMNS
 from parsl_optuna.tasks.autoencoder.params import n_parameters, widths
@@ -115,7 +116,7 @@ def write(found: Sequence[Tested], folder: Path, args: Mapping[str, Any]) -> lis
         write_bytes(path, plots.latent_plane(arrays["latent_train"], arrays["latent_test"]))
         paths.append(("Latent plane", path))
     path = folder / f"hyperparam_results_latent{latent}.json"
-    write_json(path, _json(found, best, args))
+    document.write(path, _json(found, best, args))
     paths.append(("Results saved", path))
     return paths
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from parsl_optuna.core.ended import Ended, score
 from parsl_optuna.core.errors import CorruptArtifact, SpecError
 from parsl_optuna.core.objective import Scoring, finite, signed_error
-from parsl_optuna.core.records import Outcome, Trial, Trusted
+from parsl_optuna.core.records import Outcome, ReferenceValue, Trial
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.atomic import write_bytes
 from parsl_optuna.tasks.base import Task, resolve_task
@@ -91,26 +91,26 @@ def collect(store: ArtifactStore, task_name: str) -> list[Ended]:
         problem = store.problem(pid)
         if problem is None or problem["task"] != task_name:
             continue
-        trusted = _trusted(store, task, pid)
+        reference = _reference(store, task, pid)
         for method in store.methods(pid):
             for manifest, asked in store.manifests(pid, method):
                 outcome = store.outcome(manifest)
                 if outcome is not None and manifest.role == "trial" and asked.by != "confirm":
                     trial = Trial(manifest, asked)
-                    entries.append(_ended(task, trial, outcome, trusted, problem["label"]))
+                    entries.append(_ended(task, trial, outcome, reference, problem["label"]))
     return entries
 
 
-def _ended(task: Task, trial: Trial, outcome: Outcome, trusted: Trusted | None, label: str) -> Ended:
+def _ended(task: Task, trial: Trial, outcome: Outcome, reference: ReferenceValue | None, label: str) -> Ended:
     """Score a trial as it was asked for; older versions stored how, or the objectives, with its outcome."""
     recipe = trial.asked.objective or outcome.judged_by
     if not recipe and outcome.objectives:
         scoring = Scoring(names=tuple(outcome.objectives))
-        return Ended(trial.manifest, trial.asked, outcome, outcome.objectives, scoring, trusted, label)
-    return score(trial, outcome, Scoring.from_json(recipe), task.comparison, trusted, label)
+        return Ended(trial.manifest, trial.asked, outcome, outcome.objectives, scoring, reference, label)
+    return score(trial, outcome, Scoring.from_json(recipe), task.comparison, reference, label)
 
 
-def _trusted(store: ArtifactStore, task: Task, pid: str) -> Trusted | None:
+def _reference(store: ArtifactStore, task: Task, pid: str) -> ReferenceValue | None:
     names = task.comparison
     if names is None:
         return None
@@ -134,9 +134,9 @@ def _fields(task: Task) -> list[tuple[str, pa.DataType]]:
 
 
 def _row(entry: Ended, task: Task) -> dict[str, Any]:
-    manifest, outcome, trusted = entry.manifest, entry.outcome, entry.trusted
+    manifest, outcome, reference = entry.manifest, entry.outcome, entry.reference
     comparison = task.comparison
-    error = signed_error(outcome.metrics, comparison, trusted)
+    error = signed_error(outcome.metrics, comparison, reference)
     row: dict[str, Any] = {
         "pid": manifest.pid,
         "method": manifest.method,
@@ -146,8 +146,8 @@ def _row(entry: Ended, task: Task) -> dict[str, Any]:
         "reason": outcome.reason,
         "objective": next(iter(entry.objectives.values()), None),
         "error": None if error is None else abs(error),
-        "reference_status": trusted.status if trusted else None,
-        "reference_id": trusted.trial_id if trusted else None,
+        "reference_status": reference.status if reference else None,
+        "reference_id": reference.trial_id if reference else None,
         "runtime_sec": outcome.runtime_sec,
         "budget_sec": manifest.budget_sec,
         "prepare_sec": outcome.prepare_sec,
@@ -161,14 +161,15 @@ def _row(entry: Ended, task: Task) -> dict[str, Any]:
         "task": manifest.task,
         "hyperparams_json": json.dumps(dict(manifest.hyperparams), sort_keys=True),
         "hyperparams": dict(manifest.hyperparams),
-        "diagnostics": _scalars(outcome.metrics.get("diagnostics", {})),
     }
-    declared = {*task.columns, *row}
-    row["metrics"] = _scalars({name: v for name, v in outcome.metrics.items() if name not in declared})
+    free = {name: value for name, value in outcome.metrics.items() if name not in task.columns}
+    diagnostics = outcome.metrics.get("diagnostics")
+    row["diagnostics"] = _scalars(diagnostics) if isinstance(diagnostics, Mapping) else {}
+    row["metrics"] = _scalars(free)
     row |= {name: _typed(outcome.metrics.get(name), kind) for name, kind in task.columns.items()}
     row |= {name: finite(value) for name, value in entry.objectives.items() if name not in row}
-    if comparison is not None and trusted is not None:
-        row |= {comparison.reference: trusted.value, comparison.reference_se: trusted.se}
+    if comparison is not None and reference is not None:
+        row |= {comparison.reference: reference.value, comparison.reference_se: reference.se}
     return row
 
 

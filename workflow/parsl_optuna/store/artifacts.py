@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from parsl_optuna.core import ids
-from parsl_optuna.core.errors import CorruptArtifact, StoreError
-from parsl_optuna.core.records import Asked, Manifest, Outcome, Trusted
-from parsl_optuna.store.atomic import parsed, read_bytes, read_json, write_json
+from parsl_optuna.core.codec import names
+from parsl_optuna.core.errors import CorruptArtifact, SpecError, StoreError
+from parsl_optuna.core.records import Asked, Manifest, Outcome, ReferenceValue, outcome_of_form_1
+from parsl_optuna.store import document
+from parsl_optuna.store.atomic import read_bytes
 from parsl_optuna.store.checkpoint import Checkpoint
 from parsl_optuna.store.index import Index
 from parsl_optuna.store.layout import Artifacts
@@ -59,7 +59,7 @@ class ArtifactStore:
         stored = self.problem(pid)
         if stored is None:
             data = {"pid": pid, "id_version": ids.ID_VERSION, **identity, "label": label}
-            write_json(self.paths.problem(pid), data, replace=False)
+            document.write(self.paths.problem(pid), data, replace=False)
         return pid
 
     def problem(self, pid: str) -> dict[str, Any] | None:
@@ -72,12 +72,12 @@ class ArtifactStore:
         content = read_bytes(path)
         if content is None:
             return None
-        data = parsed(path, content)
+        data = document.decoded(path, content)
         try:
-            actual = _problem_id(content)
-        except KeyError as error:
+            actual = _problem_id(path, content)
+        except (KeyError, TypeError, ValueError) as error:
             raise CorruptArtifact(
-                f"{path}: key {error} is missing; delete it to have it made again"
+                f"{path}: not a problem ({_said(error)}); delete it to have it made again"
             ) from error
         if actual != pid:
             raise CorruptArtifact(
@@ -96,10 +96,13 @@ class ArtifactStore:
             CorruptArtifact: A file is missing or differs from its checksum.
         """
         folder = self.paths.prepared(pid)
-        seal = read_json(folder / _SEAL)
+        seal = document.read(folder / _SEAL)
         if seal is None:
             return None
-        for name, checksum in seal["files"].items():
+        files = seal.get("files")
+        if not isinstance(files, dict):
+            raise CorruptArtifact(f"{folder / _SEAL}: lists no files; delete {folder} to have it made again")
+        for name, checksum in files.items():
             path = folder / name
             if not path.is_file() or _checksum(path) != checksum:
                 raise CorruptArtifact(f"{path}: missing or damaged; delete {folder} to have it made again")
@@ -119,7 +122,7 @@ class ArtifactStore:
         try:
             build(draft)
             files = {path.name: _checksum(path) for path in sorted(draft.iterdir())}
-            write_json(draft / _SEAL, {"files": files})
+            document.write(draft / _SEAL, {"files": files})
             draft.chmod(0o755)
             try:
                 draft.rename(target)
@@ -136,24 +139,27 @@ class ArtifactStore:
     # References.
 
     def put_reference(self, pid: str, data: Mapping[str, Any]) -> None:
-        """Publish a reference."""
-        write_json(self.paths.reference(pid), data)
+        """Publish a reference; its ``metrics`` also stand at top level, where their names are free."""
+        document.write(self.paths.reference(pid), {**data["metrics"], "pid": pid, **data})
 
-    def reference(self, pid: str, value: str, se: str) -> Trusted | None:
+    def reference(self, pid: str, value: str, se: str) -> ReferenceValue | None:
         """Return the published reference, with its value under the keys *value* and *se*.
 
         Raises:
-            CorruptArtifact: A key is missing.
+            CorruptArtifact: Changed, malformed, or the reference of another problem.
         """
         path = self.paths.reference(pid)
-        data = read_json(path)
+        data = document.read(path)
         if data is None:
             return None
+        if data.get("pid", pid) != pid:
+            raise CorruptArtifact(f"{path}: belongs to the problem {data['pid']}; delete it to make this one")
+        keys = {"value": value, "se": se} | {key: key for key in ("status", "status_reason", "trial_id")}
         try:
-            return Trusted(data[value], data[se], data["status"], data["status_reason"], data["trial_id"])
-        except KeyError as error:
+            return ReferenceValue.from_json({field: data[key] for field, key in keys.items()})
+        except (KeyError, SpecError) as error:
             raise CorruptArtifact(
-                f"{path}: key {error} is missing; delete it to have it made again"
+                f"{path}: not a reference ({_said(error)}); delete it to have it made again"
             ) from error
 
     # Trials.
@@ -169,18 +175,18 @@ class ArtifactStore:
         """
         trial_id = manifest.trial_id
         path = self.paths.manifest(manifest.pid, manifest.method, trial_id)
-        data = {"trial_id": trial_id, **manifest.to_json(), "asked": asdict(asked)}
-        if write_json(path, data, replace=False, durable=False):
+        data = {"trial_id": trial_id, **manifest.to_json(), "asked": asked.to_json()}
+        if document.write(path, data, replace=False, durable=False):
             return asked
-        found = read_json(path, durable=False)
+        found = document.read(path, durable=False, cure=_MANIFEST_CURE)
         if found is None:
-            write_json(path, data)
+            document.write(path, data)
             return asked
         stored, first = _manifest(path, found, trial_id)
         if ids.canonical(stored.identity()) != ids.canonical(manifest.identity()):
             raise CorruptArtifact(f"{path}: a collision: holds another trial of the id {trial_id}")
         if stored.budget_sec != manifest.budget_sec:
-            write_json(path, data)
+            document.write(path, found | {"budget_sec": manifest.budget_sec})
         return first
 
     def manifest(self, pid: str, method: str, trial_id: str) -> tuple[Manifest, Asked]:
@@ -190,7 +196,7 @@ class ArtifactStore:
             CorruptArtifact: Missing, malformed, or its content does not hash to *trial_id*.
         """
         path = self.paths.manifest(pid, method, trial_id)
-        data = read_json(path)
+        data = document.read(path, cure=_MANIFEST_CURE)
         if data is None:
             raise CorruptArtifact(f"{path}: is missing; delete the folder, or restore it")
         return _manifest(path, data, trial_id)
@@ -209,11 +215,11 @@ class ArtifactStore:
             path = self.paths.manifest(pid, method, trial_id)
             data = index.get(path)
             if data is not None:
-                yield Manifest.known(trial_id, data), Asked(**data["asked"])
+                yield Manifest.known(trial_id, _own(data)), Asked.from_json(data["asked"])
                 continue
             content = index.read(path)
             if content:
-                data = parsed(path, content)
+                data = document.decoded(path, content, _MANIFEST_CURE)
                 found = _manifest(path, data, trial_id)
                 index.add(path, data)
                 yield found
@@ -236,15 +242,15 @@ class ArtifactStore:
         path = self.paths.metrics(manifest.pid, manifest.method, manifest.trial_id)
         index = self._indexes.get((manifest.pid, manifest.method))
         if index is None:
-            data = read_json(path)
+            data = document.read(path, cure=_OUTCOME_CURE)
             return None if data is None else _outcome(path, data, manifest.trial_id)
         data = index.get(path)
         if data is not None:
-            return Outcome.from_json(data)
+            return _outcome(path, data, manifest.trial_id)
         content = index.read(path)
         if content is None:
             return None
-        data = parsed(path, content)
+        data = document.decoded(path, content, _OUTCOME_CURE)
         outcome = _outcome(path, data, manifest.trial_id)
         index.add(path, data)
         return outcome
@@ -253,7 +259,9 @@ class ArtifactStore:
         """Store an outcome; the first one committed is the accepted one, and is returned."""
         names = (manifest.pid, manifest.method, manifest.trial_id)
         path, manifest_path = self.paths.metrics(*names), self.paths.manifest(*names)
-        if write_json(path, outcome.to_json(), replace=False, beside=manifest_path):
+        data = outcome.to_json()
+        copies = {name: value for name, value in outcome.metrics.items() if _is_scalar(value)}
+        if document.write(path, {**data, **copies, **data}, replace=False, beside=manifest_path):
             return outcome
         accepted = self.outcome(manifest)
         return outcome if accepted is None else accepted
@@ -279,38 +287,66 @@ class ArtifactStore:
         path.replace(path.with_name(f"metrics.retired-{count + 1}.json"))
 
 
+_MANIFEST_CURE = "delete its folder to have the trial run again"
+_OUTCOME_CURE = "delete it to have the trial run again"
+
+
 @lru_cache(maxsize=64)  # a worker reads the same problem with every trial
-def _problem_id(content: bytes) -> str:
-    data = json.loads(content)
+def _problem_id(path: Path, content: bytes) -> str:
+    data = document.decoded(path, content)
     return ids.problem_id(data["task"], data["task_version"], data["problem"])
+
+
+def _own(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a manifest file that is the manifest."""
+    return {name: value for name, value in data.items() if name not in {"schema", "trial_id", "asked"}}
 
 
 def _manifest(path: Path, data: Mapping[str, Any], trial_id: str) -> tuple[Manifest, Asked]:
     try:
-        manifest = Manifest(**{entry.name: data[entry.name] for entry in fields(Manifest)})
-        asked = Asked(**data["asked"])
+        manifest = Manifest.from_json(_own(data))
+        asked = Asked.from_json(data["asked"])
         actual = manifest.trial_id
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, SpecError) as error:
         raise CorruptArtifact(
-            f"{path}: not a manifest ({error}); restore it, or delete its folder"
+            f"{path}: not a manifest ({_said(error)}); restore it, or {_MANIFEST_CURE}"
         ) from error
     if actual != trial_id:
+        newer = f"; a newer version wrote it, with {', '.join(manifest.unknown)}" if manifest.unknown else ""
         raise CorruptArtifact(
-            f"{path}: its content has the id {actual}, not {trial_id} (edited, or a collision)"
+            f"{path}: its content has the id {actual}, not {trial_id} (edited, or a collision{newer})"
         )
     return manifest, asked
 
 
 def _outcome(path: Path, data: Mapping[str, Any], trial_id: str) -> Outcome:
     try:
+        data = outcome_of_form_1(data) if data["schema"] == 1 else _without_copies(data)
         outcome = Outcome.from_json(data)
-    except (KeyError, TypeError, ValueError) as error:
-        raise CorruptArtifact(
-            f"{path}: not an outcome ({error}); restore it, or delete it to run the trial again"
-        ) from error
+    except SpecError as error:
+        raise CorruptArtifact(f"{path}: not an outcome ({error}); restore it, or {_OUTCOME_CURE}") from error
     if outcome.trial_id != trial_id:
         raise CorruptArtifact(f"{path}: belongs to the trial {outcome.trial_id}; delete it to run this one")
     return outcome
+
+
+def _without_copies(data: Mapping[str, Any]) -> dict[str, Any]:
+    metrics = data.get("metrics")
+    copied = metrics if isinstance(metrics, dict) else {}
+    own = names(Outcome)
+    return {
+        name: value
+        for name, value in data.items()
+        if name in own or (name != "schema" and (name not in copied or copied[name] != value))
+    }
+
+
+def _is_scalar(value: object) -> bool:
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
+def _said(error: Exception) -> str:
+    return f"key {error} is missing" if isinstance(error, KeyError) else str(error)
 
 
 def _folders(parent: Path) -> list[str]:

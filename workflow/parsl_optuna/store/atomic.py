@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import secrets
@@ -10,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from parsl_optuna.core.errors import CorruptArtifact, StoreError
+from parsl_optuna.core.errors import StoreError
 
 
 def write_bytes(
@@ -56,42 +55,6 @@ def write_bytes(
         ) from error
 
 
-_dumps = json.JSONEncoder(allow_nan=False, ensure_ascii=False).encode
-"""With an indent Python's encoder is ten times slower."""
-
-
-def write_json(
-    path: Path,
-    data: Mapping[str, Any],
-    *,
-    replace: bool = True,
-    durable: bool = True,
-    beside: Path | None = None,
-) -> bool:
-    """Write strict JSON in one step, a line per key; numbers that are not finite become null."""
-    lines = [f"  {_dumps(str(key))}: {_dumps(strict(value))}" for key, value in data.items()]
-    text = "{\n" + ",\n".join(lines) + "\n}\n"
-    return write_bytes(path, text.encode(), replace=replace, durable=durable, beside=beside)
-
-
-def read_json(path: Path, *, durable: bool = True) -> dict[str, Any] | None:
-    """Read a JSON object; None when there is no such file.
-
-    Args:
-        path: Where.
-        durable: Whether it was written so. If not, an empty file is what a power failure left, and counts
-            as none.
-
-    Raises:
-        CorruptArtifact: Not valid JSON, or not an object.
-        StoreError: The file cannot be read.
-    """
-    content = read_bytes(path)
-    if content is None or (not content and not durable):
-        return None
-    return parsed(path, content)
-
-
 def read_bytes(path: Path) -> bytes | None:
     """Read a file; None when there is no such file.
 
@@ -104,23 +67,6 @@ def read_bytes(path: Path) -> bytes | None:
         return None
     except OSError as error:
         raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def parsed(path: Path, content: bytes) -> dict[str, Any]:
-    """Return the JSON object that a file holds.
-
-    Raises:
-        CorruptArtifact: Not valid JSON, or not an object.
-    """
-    try:
-        data = json.loads(content)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CorruptArtifact(
-            f"{path}: not valid JSON ({error}); restore it, or delete it to have it made again"
-        ) from error
-    if not isinstance(data, dict):
-        raise CorruptArtifact(f"{path}: holds a {type(data).__name__} where an object belongs")
-    return data
 
 
 def _opened(path: Path) -> BinaryIO:

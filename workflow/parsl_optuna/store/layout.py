@@ -33,7 +33,7 @@ class Artifacts:
         return self.problems / _checked(pid) / "problem.json"
 
     def reference(self, pid: str) -> Path:
-        """Trusted answer of a problem."""
+        """ReferenceValue answer of a problem."""
         return self.problems / _checked(pid) / "ref.json"
 
     def prepared(self, pid: str) -> Path:

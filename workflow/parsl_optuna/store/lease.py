@@ -17,7 +17,7 @@ from typing import Any
 
 from parsl_optuna.core.clock import utc_now
 from parsl_optuna.core.errors import CorruptArtifact, HeldError, StoreError
-from parsl_optuna.store.atomic import read_json, write_json
+from parsl_optuna.store import document
 
 _PERIOD_SEC = 5.0
 _SILENT_PERIODS = 6
@@ -48,7 +48,7 @@ class Lease:
             StoreError: The folder cannot be written.
         """
         tries = 0
-        while not write_json(self._path, self._mine, replace=False):
+        while not document.write(self._path, self._mine, replace=False):
             holder = self._holder()
             if holder is not None and self._is_alive(holder):
                 raise HeldError(
@@ -113,7 +113,7 @@ class Lease:
             found = _read(marker)
             if (None if found is None else found["token"]) != token:
                 return False
-            return write_json(self._path, self._mine)
+            return document.write(self._path, self._mine)
         finally:
             marker.unlink(missing_ok=True)
 
@@ -122,14 +122,14 @@ class Lease:
             self._mine["beat"] += 1
             try:
                 if self._is_mine():
-                    write_json(self._path, self._mine)
+                    document.write(self._path, self._mine)
             except StoreError:  # a full disk is told by whoever has something to store
                 continue
 
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        data = read_json(path)
+        data = document.read(path)
     except CorruptArtifact:
         return None
     return data if data is not None and data.keys() >= _KEYS else None

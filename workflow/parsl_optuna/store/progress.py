@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from parsl_optuna.core.errors import StoreError
-from parsl_optuna.store.atomic import read_json, strict, write_json
+from parsl_optuna.store import document
+from parsl_optuna.store.atomic import strict
 
 
 class Report(NamedTuple):
@@ -100,12 +101,12 @@ def reports(path: Path) -> list[Report]:
 
 def ask_to_stop(path: Path, reason: str) -> None:
     """Ask for a trial to be pruned."""
-    write_json(path, {"reason": reason})
+    document.write(path, {"reason": reason})
 
 
 def stop_reason(path: Path) -> str | None:
     """Return why a trial is to be pruned; None while it is not."""
-    data = read_json(path)
+    data = document.read(path)
     return None if data is None else str(data.get("reason"))
 
 

@@ -8,18 +8,18 @@ from typing import Any
 
 from parsl_optuna.core import ids
 from parsl_optuna.core.clock import utc_now
-from parsl_optuna.core.records import Asked, Manifest, Outcome, State, Trusted
+from parsl_optuna.core.records import Asked, Manifest, Outcome, ReferenceValue, State
 from parsl_optuna.store.artifacts import ArtifactStore
 
 
-class ImaginedStore(ArtifactStore):
+class SimulatedStore(ArtifactStore):
     """The artifacts below *root*, and what would be added to them; nothing is written."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self._manifests: dict[tuple[str, str], dict[str, tuple[Manifest, Asked]]] = {}
         self._outcomes: dict[str, Outcome | None] = {}
-        self._references: dict[str, Trusted] = {}
+        self._references: dict[str, ReferenceValue] = {}
 
     def put_problem(self, task: str, version: int, problem: Mapping[str, Any], label: str) -> str:
         """Return the problem's id."""
@@ -27,14 +27,14 @@ class ImaginedStore(ArtifactStore):
         return ids.problem_id(task, version, problem)
 
     def put_reference(self, pid: str, data: Mapping[str, Any]) -> None:
-        """Do nothing: `imagine_reference` tells the value."""
+        """Do nothing: `simulate_reference` tells the value."""
 
-    def imagine_reference(self, pid: str, trusted: Trusted) -> None:
+    def simulate_reference(self, pid: str, reference: ReferenceValue) -> None:
         """Add a reference."""
-        self._references[pid] = trusted
+        self._references[pid] = reference
 
-    def reference(self, pid: str, value: str, se: str) -> Trusted | None:
-        """Return a reference, the imagined one if there is one."""
+    def reference(self, pid: str, value: str, se: str) -> ReferenceValue | None:
+        """Return a reference, the simulated one if there is one."""
         return self._references.get(pid) or super().reference(pid, value, se)
 
     def put_manifest(self, manifest: Manifest, asked: Asked) -> Asked:
@@ -59,7 +59,7 @@ class ImaginedStore(ArtifactStore):
             return self._outcomes[manifest.trial_id]
         return super().outcome(manifest)
 
-    def imagine(self, manifest: Manifest, seconds: float, metrics: Mapping[str, Any]) -> Outcome:
+    def simulate(self, manifest: Manifest, seconds: float, metrics: Mapping[str, Any]) -> Outcome:
         """Add what would come of a trial that goes well."""
         now = utc_now()
         outcome = Outcome(

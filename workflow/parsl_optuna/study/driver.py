@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from parsl_optuna.core.clock import Clock, utc_now
-from parsl_optuna.core.records import Asked, Outcome, State, Trusted
+from parsl_optuna.core.records import Asked, Outcome, ReferenceValue, State
 from parsl_optuna.execution.backend import Executor
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.study.dispatch import Dispatch, Job, Result
@@ -71,7 +71,7 @@ class RunResult:
     """
 
     studies: tuple[Trials, ...]
-    references: Mapping[str, Trusted]
+    references: Mapping[str, ReferenceValue]
     failures: Mapping[str, str]
     n_started: int
     interrupted: bool
@@ -108,7 +108,7 @@ class Driver:
         self._started_at = now()
         self._trials: dict[int, Trials] = {}
         self._preparing: set[str] = set()
-        self._references: dict[str, Trusted] = {}
+        self._references: dict[str, ReferenceValue] = {}
         self._failures: dict[str, str] = {}
         self._ready: set[str] = set()
         self._n_ended = 0

@@ -11,10 +11,10 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
-from parsl_optuna.core.records import Trusted
-from parsl_optuna.execution.simulated import Imagined, SimulatedExecutor
+from parsl_optuna.core.records import ReferenceValue
+from parsl_optuna.execution.simulated import SimulatedExecutor, SimulatedTrial
 from parsl_optuna.store.artifacts import ArtifactStore
-from parsl_optuna.store.simulated import ImaginedStore
+from parsl_optuna.store.simulated import SimulatedStore
 from parsl_optuna.study.driver import Driver, Snapshot
 from parsl_optuna.study.forecast import runtimes
 from parsl_optuna.study.plan.plans import RunPlan, SearchSettings, StopRules, StudyPlan
@@ -72,9 +72,9 @@ def predict(plan: RunPlan, store: ArtifactStore, workers: Sequence[int]) -> list
 
 def _predicted(known: Known, workers: int) -> Prediction:
     plan = known.plan
-    imagination = Imagination(known)
-    executor = SimulatedExecutor(workers, imagination.imagine, imagination.dispatch_sec)
-    result = Driver(imagination.plan, imagination.store, executor, _unseen, executor.now).run()
+    simulation = Simulation(known)
+    executor = SimulatedExecutor(workers, simulation.simulate, simulation.dispatch_sec)
+    result = Driver(simulation.plan, simulation.store, executor, _unseen, executor.now).run()
     usage = executor.usage()
     before = workers * usage.last_start_sec
     return Prediction(
@@ -84,9 +84,9 @@ def _predicted(known: Known, workers: int) -> Prediction:
         usage.busy_before_sec / before if before else 1.0,
         workers * usage.makespan_sec / 3600.0,
         result.n_started,
-        imagination.driver_sec,
+        simulation.driver_sec,
         sum(study.batch_size for study in plan.studies),
-        imagination.n_measured / max(imagination.n_imagined, 1),
+        simulation.n_measured / max(simulation.n_simulated, 1),
     )
 
 
@@ -121,7 +121,7 @@ class Known:
         ]
 
 
-class Imagination:
+class Simulation:
     """What would come of the trials of a plan.
 
     Args:
@@ -131,15 +131,15 @@ class Imagination:
         store: Where they would be kept.
         plan: The run, with searches that need no values.
         driver_sec: What the driver would have needed so far.
-        n_imagined: Trials so far.
+        n_simulated: Trials so far.
         n_measured: Those among them whose time was drawn from measured ones.
     """
 
     def __init__(self, known: Known) -> None:
         plan = known.plan
-        self.store = ImaginedStore(known.root)
+        self.store = SimulatedStore(known.root)
         self.plan = replace(plan, studies=tuple(_plain(study) for study in plan.studies))
-        self.driver_sec, self.n_imagined, self.n_measured = 0.0, 0, 0
+        self.driver_sec, self.n_simulated, self.n_measured = 0.0, 0, 0
         self._known, self._random = known, random.Random(0)
         self._proposed: dict[tuple[str, str], int] = {}
 
@@ -152,19 +152,20 @@ class Imagination:
         self.driver_sec += seconds
         return seconds
 
-    def imagine(self, ticket: Any) -> Imagined:
+    def simulate(self, ticket: Any) -> SimulatedTrial:
         """Return how long a trial takes and what comes of it."""
         manifest, _ = self.store.manifest(ticket.pid, ticket.method, ticket.trial_id)
         times = self._known.reference_times
         if manifest.role == "trial":
             times = self._known.times.get((manifest.pid, manifest.method), ())
-        self.n_imagined += 1
+        self.n_simulated += 1
         self.n_measured += bool(times)
         seconds = self._random.choice(times) if times else manifest.budget_sec
-        outcome = self.store.imagine(manifest, seconds, self._metrics())
+        outcome = self.store.simulate(manifest, seconds, self._metrics())
         if manifest.role == "reference":
-            self.store.imagine_reference(manifest.pid, Trusted(0.0, 0.0, "ok", None, manifest.trial_id))
-        return Imagined(seconds, outcome.to_json())
+            value = ReferenceValue(0.0, 0.0, "ok", None, manifest.trial_id)
+            self.store.simulate_reference(manifest.pid, value)
+        return SimulatedTrial(seconds, outcome.to_json())
 
     def _metrics(self) -> dict[str, float]:
         """Return values at random for everything that may be judged."""

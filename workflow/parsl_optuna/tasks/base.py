@@ -63,7 +63,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Reference:
-    """How a trusted answer is computed: an ordinary run of *method* with *params*."""
+    """How a reference value is computed: an ordinary run of *method* with *params*."""
 
     method: str
     comparison: Comparison
@@ -85,7 +85,7 @@ class Task:
         space: ``(resolved problem, method) -> default search space``.
         run: ``Work -> Metrics``, or ``module:name`` of it when its import is slow.
         prepare: Optional ``(resolved problem, folder)`` that fills the folder, or its name.
-        reference: Optional trusted answer.
+        reference: How its reference value is computed, if it has one.
         metric: The metric that an objective of kind ``metric`` minimises.
         open_params: Whether a search space may name parameters that *complete* has no default for.
         required: ``(resolved problem, method) -> names`` of parameters that have no default: the search

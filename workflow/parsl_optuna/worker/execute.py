@@ -25,7 +25,7 @@ from parsl_optuna.core.clock import Deadline, utc_now
 from parsl_optuna.core.errors import CorruptArtifact, Pruned, StoreError, TaskError, WorkflowError
 from parsl_optuna.core.ids import derive_seed
 from parsl_optuna.core.objective import finite
-from parsl_optuna.core.records import OUTCOME_KEYS, Asked, Manifest, Outcome, Request, State
+from parsl_optuna.core.records import Asked, Manifest, Outcome, Request, State, check_metric_names
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.checkpoint import Checkpoint
 from parsl_optuna.store.progress import Reporter, stop_reason
@@ -106,7 +106,8 @@ def replay(root: str, pid: str, method: str, trial_id: str) -> dict[str, Any]:
     agrees = None
     if stored is not None:
         name = resolve_task(manifest.task).result
-        agrees = (stored.state, stored.metrics.get(name)) == (data["state"], finite(data.get(name)))
+        found = finite(data["metrics"].get(name))
+        agrees = (stored.state, stored.metrics.get(name)) == (data["state"], found)
     return data | {"agrees": agrees}
 
 
@@ -151,7 +152,8 @@ class _Progress:
     files: Path | None = None
 
     def report(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Tell how far the run is; raises `Pruned` when it is to stop."""
+        """Report progress; raises `Pruned` when the trial is to stop, `SpecError` at a bad name."""
+        check_metric_names(metrics)
         self.reporter.report(step, metrics)
         if self.is_pruned():
             raise Pruned
@@ -262,11 +264,7 @@ def _run(
         progress.files,
     )
     metrics = run_task(task, work)
-    taken = sorted(set(metrics) & set(OUTCOME_KEYS))
-    if taken:
-        raise TaskError(
-            f"task '{task.name}' returned the metric '{taken[0]}', a name of the engine; rename it"
-        )
+    check_metric_names(metrics)
     return metrics
 
 
@@ -296,17 +294,17 @@ def publish(store: ArtifactStore, manifest: Manifest, outcome: Outcome) -> None:
     """Write ``ref.json`` from the outcome of a reference."""
     reference = resolve_task(manifest.task).reference
     assert reference is not None
-    names, metrics = reference.comparison, dict(outcome.metrics)
+    names, metrics = reference.comparison, outcome.metrics
     data = {
-        names.reference: metrics.pop(names.value),
-        names.reference_se: metrics.pop(names.value_se, None),
-        "status": metrics.pop("status", "ok"),
-        "status_reason": metrics.pop("status_reason", None),
+        names.reference: metrics.get(names.value),
+        names.reference_se: metrics.get(names.value_se),
+        "status": metrics.get("status", "ok"),
+        "status_reason": metrics.get("status_reason"),
         "trial_id": outcome.trial_id,
         "method": manifest.method,
         "runtime_sec": outcome.runtime_sec,
         "budget_sec": outcome.budget_sec,
-        **metrics,
+        "metrics": outcome.metrics,
     }
     store.put_reference(manifest.pid, data)
 

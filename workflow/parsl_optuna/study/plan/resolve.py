@@ -20,7 +20,7 @@ class ProblemPlan:
         pid: Its id.
         label: Short text for people.
         problem: Resolved spec.
-        reference: Manifest of the trusted answer; None when the run needs none.
+        reference: Manifest of the reference; None when the run needs none.
     """
 
     pid: str

@@ -10,7 +10,7 @@ from typing import Any
 
 from parsl_optuna.core.ended import Ended, score
 from parsl_optuna.core.objective import Scoring
-from parsl_optuna.core.records import Asked, Manifest, Outcome, State, Trial, Trusted
+from parsl_optuna.core.records import Asked, Manifest, Outcome, ReferenceValue, State, Trial
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.study.plan.plans import RunPlan, StudyPlan
 from parsl_optuna.study.pooling import as_point, by_site, pooled, ranked, stop_reason
@@ -44,7 +44,7 @@ class Trials:
         plan: RunPlan,
         study: StudyPlan,
         store: ArtifactStore,
-        trusted: Mapping[str, Trusted],
+        trusted: Mapping[str, ReferenceValue],
         *,
         early: bool = False,
     ) -> None:
