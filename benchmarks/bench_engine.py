@@ -18,7 +18,8 @@ from typing import Any
 import optuna
 from parsl_optuna.core.load import structure
 from parsl_optuna.core.spec import RunSpec
-from parsl_optuna.execution.apps import ParslExecutor, local_config
+from parsl_optuna.execution.apps import ParslExecutor
+from parsl_optuna.execution.configs import local_config
 from parsl_optuna.execution.inline import InlineExecutor
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.study.driver import Driver
@@ -119,6 +120,15 @@ class TimedExecutor:
         return self._pool.submit(later)
 
     def check(self) -> None:
+        """Do nothing."""
+
+    def status(self) -> None:
+        """Return nothing: nobody looks."""
+
+    def replace(self, future: Future[Any]) -> None:
+        """Do nothing: nothing is late."""
+
+    def drain(self) -> None:
         """Do nothing."""
 
     def close(self) -> None:

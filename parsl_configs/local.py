@@ -4,11 +4,9 @@ A starting point for a file of your own; ``parsl-optuna --parsl-config FILE`` ta
 that defines ``config``, a ``parsl.Config`` or a function that returns one.
 """
 
-from pathlib import Path
-
-from parsl_optuna.execution.apps import local_config
+from parsl_optuna.execution.configs import local_config
 
 
 def config():
     """Return the configuration."""
-    return local_config(Path("runinfo"))
+    return local_config()

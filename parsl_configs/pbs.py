@@ -2,17 +2,15 @@ r"""Blocks of workers as PBS Pro or OpenPBS jobs.
 
 What to ask for stands in the block ``cluster`` of the configuration, or after ``--set``:
 
-    parsl-optuna --config FILE --parsl-config parsl_configs/pbs.py \
+    parsl-optuna --config FILE --parsl-config pbs \
         --set partition=workq --set walltime=02:00:00 --set cores=16
 
 With ``gpus: 4`` every node starts four workers, and each sees one GPU.
 """
 
-from pathlib import Path
-
-from parsl_optuna.execution.cluster import pbs_config
+from parsl_optuna.execution.configs import pbs_config
 
 
 def config(cluster):
-    """Return the configuration for a `parsl_optuna.core.spec.ClusterSpec`."""
-    return pbs_config(cluster, Path("runinfo"))
+    """Return the configuration for a `parsl_optuna.core.resources.ClusterSpec`."""
+    return pbs_config(cluster)

@@ -49,6 +49,15 @@ class ShuffledExecutor:
     def check(self):
         pass
 
+    def status(self):
+        return None
+
+    def replace(self, future):
+        pass
+
+    def drain(self):
+        pass
+
     def close(self):
         self._held = []
 
@@ -64,6 +73,15 @@ class IsolatedExecutor:
         return future
 
     def check(self):
+        pass
+
+    def status(self):
+        return None
+
+    def replace(self, future):
+        pass
+
+    def drain(self):
         pass
 
     def close(self):

@@ -30,7 +30,7 @@ LAYERS = [
 ]
 DOORS = {
     "torch": {"kernels", "tasks"},
-    "parsl": {"execution.apps", "execution.cluster", "execution.watched_pool"},
+    "parsl": {"execution"},
     "optuna": {"study.search"},
     "matplotlib": {"report.plots"},
     "yaml": {"core.load"},

@@ -5,8 +5,9 @@ import time
 from concurrent.futures import wait
 
 import pytest
-from parsl_optuna.core.errors import ExecutorError, SpecError
-from parsl_optuna.execution.apps import ParslExecutor, file_config, local_config
+from parsl_optuna.core.errors import ExecutorError
+from parsl_optuna.execution.apps import ParslExecutor
+from parsl_optuna.execution.configs import file_config, local_config
 from parsl_optuna.execution.inline import InlineExecutor
 
 from tests.conftest import ROOT
@@ -75,11 +76,6 @@ def test_a_file_may_define_a_config_or_a_function(tmp_path):
 
     assert executor.submit(divmod, 7, 2).result(timeout=60) == (3, 1)
     executor.close()
-
-
-def test_a_missing_file_is_told(tmp_path):
-    with pytest.raises(SpecError, match="no such file"):
-        file_config(tmp_path / "none.py")
 
 
 def test_inline_is_the_same_contract():

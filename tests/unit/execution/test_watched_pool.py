@@ -9,7 +9,7 @@ import psutil
 import pytest
 import zmq
 from parsl.executors.high_throughput.process_worker_pool import HEARTBEAT_CODE
-from parsl_optuna.execution.watched_pool import is_served
+from parsl_optuna.execution.watched_pool import Service
 
 from tests.waiting import wait_for
 
@@ -35,11 +35,20 @@ def start_pool(port, folder):
     )
 
 
-def test_a_port_is_served_while_someone_listens(interchange):
+def test_a_port_that_was_served_and_is_refused_twice_is_gone(interchange):
     server, port = interchange
-    assert is_served(["127.0.0.2", "127.0.0.1"], port)
+    service = Service(["127.0.0.2", "127.0.0.1"], port)
+    assert service.is_there()
+    assert not service.is_gone
     server.close()  # in another thread, some time
-    wait_for(lambda: not is_served(["127.0.0.2", "127.0.0.1"], port), 10)
+    wait_for(lambda: not service.is_there() and service.is_gone, 10)
+
+
+def test_a_port_that_nobody_ever_served_is_not_called_gone():
+    service = Service(["127.0.0.2", "127.0.0.1"], 1)
+
+    assert not any(service.is_there() for _ in range(5))
+    assert service.is_gone is False
 
 
 def test_a_pool_whose_interchange_dies_before_it_registers_leaves_with_its_workers(interchange, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from parsl_optuna.execution.backend import Executor
 from parsl_optuna.report.live import Progress
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.atomic import write_bytes
+from parsl_optuna.store.events import EventLog
 from parsl_optuna.store.layout import Results
 from parsl_optuna.store.lease import Lease
 
@@ -29,12 +30,15 @@ if TYPE_CHECKING:
     AnySpec = RunSpec | FixedSpec | SweepSpec | FolderSpec
 
 
-def choose_executor(spec: AnySpec, longest_sec: float, *, local: bool, inline: bool) -> Executor:
+def choose_executor(
+    spec: AnySpec, longest_sec: float, events: EventLog, *, local: bool, inline: bool
+) -> Executor:
     """Return the backend that the options ask for; nothing is started yet.
 
     Args:
         spec: The configuration; its ``parsl_config`` counts unless an option says otherwise.
         longest_sec: How long a trial may take, all in all.
+        events: Where blocks are recorded.
         local: Whether ``--local`` is given.
         inline: Whether ``--inline`` is given.
 
@@ -47,16 +51,14 @@ def choose_executor(spec: AnySpec, longest_sec: float, *, local: bool, inline: b
         from parsl_optuna.execution.inline import InlineExecutor  # noqa: PLC0415
 
         return InlineExecutor()
-    from parsl_optuna.execution import apps  # noqa: PLC0415
+    from parsl_optuna.execution import apps, configs  # noqa: PLC0415
 
-    run_dir = Path(spec.results_dir).resolve() / "runinfo"
-    if local:
-        return apps.ParslExecutor(lambda: apps.local_config(run_dir))
-    path, cluster = Path(str(spec.parsl_config)), spec.cluster
-    if cluster.trial_sec is None and longest_sec < cluster.walltime_sec:
-        cluster = replace(cluster, trial_sec=longest_sec)
-    apps.file_config(path, cluster)  # a mistake in it is told before anything is written
-    return apps.ParslExecutor(lambda: apps.file_config(path, cluster))
+    name = "local" if local else str(spec.parsl_config)
+    cluster = spec.cluster if name == "local" else spec.cluster.fitting(longest_sec)
+    run_dir = Path(spec.results_dir).absolute() / "runinfo"
+    # A mistake in a file is told before anything is written.
+    source = configs.ConfigSource(name, cluster, run_dir, spec.executor)
+    return apps.ParslExecutor(source, events, spec.executor, run_dir)
 
 
 def longest_sec(plan: RunPlan) -> float:
@@ -90,7 +92,8 @@ def carry_out(
         report: What else to write while the results are held.
     """
     store = ArtifactStore(Path(spec.artifacts_dir))
-    executor = choose_executor(spec, longest_sec(plan), local=local, inline=inline)
+    events = EventLog(results.events)
+    executor = choose_executor(spec, longest_sec(plan), events, local=local, inline=inline)
     store.check_writable()
     with Lease(results.lease):
         write_config(asdict(spec), results)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
+from typing import Any
 
 from parsl_optuna.core.errors import SpecError
+
+_GPUS = re.compile(r"(?:[A-Za-z0-9_.\-]+:)?[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -44,31 +48,41 @@ class ClusterSpec:
         partition: Partition or queue.
         account: Account that is charged.
         qos: Quality of service (SLURM).
+        constraint: Features that nodes must have: a SLURM constraint, or ``name=value`` in a PBS chunk.
+        reservation: Name of an advance reservation.
+        exclusive: Whether nodes are shared with nobody; null means yes where *cores* is null.
         walltime: Of a block, ``HH:MM:SS``.
         nodes: Per block.
         cores: Per node; null takes whole nodes.
-        memory_gb: Per node.
-        gpus: Per node; every worker sees one of its own.
+        memory_gb: Per node, in GiB.
+        memory_gb_per_core: Per core, in GiB, instead of *memory_gb* (SLURM).
+        gpus: Per node, ``4``, or with their type ``a100:4`` (SLURM); every worker sees one of its own.
         workers: Per node; null is one per GPU, or else one per core.
         max_blocks: At most so many at a time.
         idle_sec: A block without work is given back after this time.
         trial_sec: A block starts no trial later than this before its walltime ends; null is the
             longest budget with its grace.
         worker_init: Shell lines before the workers start, for modules and environments.
-        options: More lines for the head of the submit script, ``#SBATCH …`` or ``#PBS …``.
+        options: More scheduler options, such as ``--mail-user=me@example.org``, each as one word or as
+            a line ``#SBATCH …`` or ``#PBS …``.
         address: Of this machine as the nodes reach it; null tries all.
         poll_sec: How often the scheduler is asked about blocks.
         heartbeat_sec: Workers that are silent for six times this time are lost.
+        allocation: Whether to use the nodes of the job that the command itself runs in, and to ask for none.
     """
 
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
+    constraint: str | None = None
+    reservation: str | None = None
+    exclusive: bool | None = None
     walltime: str = "01:00:00"
     nodes: int = 1
     cores: int | None = None
     memory_gb: int | None = None
-    gpus: int = 0
+    memory_gb_per_core: int | None = None
+    gpus: Any = 0
     workers: int | None = None
     max_blocks: int = 1
     idle_sec: float = 120.0
@@ -78,10 +92,25 @@ class ClusterSpec:
     address: str | None = None
     poll_sec: float = 30.0
     heartbeat_sec: int = 10
+    allocation: bool = False
 
     def __post_init__(self) -> None:
         for name in ("nodes", "max_blocks", "idle_sec", "poll_sec", "heartbeat_sec"):
             above_zero(name, getattr(self, name))
+        for name in ("cores", "memory_gb", "memory_gb_per_core", "workers", "trial_sec"):
+            if getattr(self, name) is not None:
+                above_zero(name, getattr(self, name))
+        for name in ("partition", "account", "qos", "constraint", "reservation", "address"):
+            value = getattr(self, name)
+            if value is not None and (not value or any(letter.isspace() for letter in value)):
+                raise SpecError(f"{name} {value!r} must be one word")
+        for option in self.options:
+            if not option.strip() or "\n" in option.strip():
+                raise SpecError(f"options: {option!r} must be one option, such as --mail-user=me@example.org")
+        if self.memory_gb is not None and self.memory_gb_per_core is not None:
+            raise SpecError("memory_gb and memory_gb_per_core exclude each other; give one")
+        if not _GPUS.fullmatch(str(self.gpus)) or isinstance(self.gpus, (bool, float)):
+            raise SpecError(f"gpus {self.gpus!r} must be a number, or a type and a number such as a100:4")
         parts = self.walltime.split(":")
         if len(parts) != 3 or not all(part.isdigit() for part in parts) or not self.walltime_sec:
             raise SpecError(f"walltime '{self.walltime}' must be HH:MM:SS, in quotes")
@@ -94,10 +123,41 @@ class ClusterSpec:
         hours, minutes, seconds = (int(part) for part in self.walltime.split(":"))
         return 3600 * hours + 60 * minutes + seconds
 
+    def fitting(self, longest_sec: float) -> ClusterSpec:
+        """Return this for trials that may take *longest_sec*, grace included.
+
+        Raises:
+            SpecError: A block could end before a trial, which would start again in the next one for ever.
+        """
+        if self.trial_sec is not None:
+            return self
+        if longest_sec >= self.walltime_sec:
+            raise SpecError(
+                f"no block can end a trial: one may take {longest_sec:g} s with grace, and cluster.walltime "
+                f"is {self.walltime}, {self.walltime_sec} s; raise the walltime, lower the budgets, or set "
+                "cluster.trial_sec to what a trial needs of a block at most, as one with checkpoints does"
+            )
+        return replace(self, trial_sec=longest_sec)
+
+    @property
+    def n_gpus(self) -> int:
+        """GPUs per node."""
+        return int(str(self.gpus).rpartition(":")[2])
+
+    @property
+    def gpu_type(self) -> str | None:
+        """Type of the GPUs; None where any will do."""
+        return str(self.gpus).rpartition(":")[0] or None
+
+    @property
+    def is_exclusive(self) -> bool:
+        """Whether whole nodes are asked for."""
+        return self.cores is None if self.exclusive is None else self.exclusive
+
     @property
     def workers_per_node(self) -> int | None:
         """How many workers to start on a node; None leaves it to the cores found there."""
-        return self.workers or self.gpus or self.cores
+        return self.workers or self.n_gpus or self.cores
 
     @property
     def drain_sec(self) -> int | None:

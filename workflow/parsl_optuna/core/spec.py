@@ -146,7 +146,9 @@ class RunSpec:
         cluster: What to ask a scheduler for.
         artifacts_dir: Where trials and references are kept.
         results_dir: Where tables are written.
-        parsl_config: Python file that defines the Parsl configuration.
+        parsl_config: ``local``, ``slurm``, ``pbs``, or a Python file that defines Parsl's configuration.
+        executor: Which of the configuration's executors runs trials; null takes the only one, or the only one
+            that has worker processes.
     """
 
     problems: tuple[dict[str, Any], ...]
@@ -162,6 +164,7 @@ class RunSpec:
     artifacts_dir: str = "artifacts"
     results_dir: str = "results"
     parsl_config: str | None = None
+    executor: str | None = None
 
     def __post_init__(self) -> None:
         if not self.problems:
@@ -201,7 +204,9 @@ class FixedSpec:
         cluster: What to ask a scheduler for.
         artifacts_dir: Where runs are kept.
         results_dir: Where the table is written.
-        parsl_config: Python file that defines the Parsl configuration.
+        parsl_config: ``local``, ``slurm``, ``pbs``, or a Python file that defines Parsl's configuration.
+        executor: Which of the configuration's executors runs trials; null takes the only one, or the only one
+            that has worker processes.
     """
 
     problems: tuple[dict[str, Any], ...]
@@ -214,6 +219,7 @@ class FixedSpec:
     artifacts_dir: str = "artifacts"
     results_dir: str = "results"
     parsl_config: str | None = None
+    executor: str | None = None
 
     def __post_init__(self) -> None:
         if not self.problems or not self.samplers:
@@ -241,7 +247,9 @@ class SweepSpec:
         cluster: What to ask a scheduler for.
         artifacts_dir: Where runs are kept.
         results_dir: Where the table is written.
-        parsl_config: Python file that defines the Parsl configuration.
+        parsl_config: ``local``, ``slurm``, ``pbs``, or a Python file that defines Parsl's configuration.
+        executor: Which of the configuration's executors runs trials; null takes the only one, or the only one
+            that has worker processes.
     """
 
     file: str
@@ -259,6 +267,7 @@ class SweepSpec:
     artifacts_dir: str = "artifacts"
     results_dir: str = "results"
     parsl_config: str | None = None
+    executor: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("count", "batch_size", "budget_sec", "max_hours"):
@@ -275,7 +284,9 @@ class FolderSpec:
         options: What the command was given, to be written beside the results.
         artifacts_dir: Where trials are kept.
         results_dir: Where tables are written.
-        parsl_config: Python file that defines the Parsl configuration.
+        parsl_config: ``local``, ``slurm``, ``pbs``, or a Python file that defines Parsl's configuration.
+        executor: Which of the configuration's executors runs trials; null takes the only one, or the only one
+            that has worker processes.
         cluster: What to ask a scheduler for.
     """
 
@@ -283,6 +294,7 @@ class FolderSpec:
     artifacts_dir: str = "artifacts"
     results_dir: str = "results"
     parsl_config: str | None = None
+    executor: str | None = None
     cluster: ClusterSpec = field(default_factory=ClusterSpec)
 
 

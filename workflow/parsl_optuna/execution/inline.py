@@ -6,6 +6,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
+from parsl_optuna.execution.backend import BackendStatus
+
 
 class InlineExecutor:
     """Runs every function during its submission."""
@@ -23,6 +25,16 @@ class InlineExecutor:
         return future
 
     def check(self) -> None:
+        """Do nothing."""
+
+    def status(self) -> BackendStatus | None:
+        """Return None: nothing is ever queued."""
+        return None
+
+    def replace(self, future: Future[Any]) -> None:
+        """Do nothing: a submission ends before it returns."""
+
+    def drain(self) -> None:
         """Do nothing."""
 
     def close(self) -> None:

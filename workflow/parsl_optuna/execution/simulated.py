@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any, NamedTuple
 
 from parsl_optuna.core.records import Request
+from parsl_optuna.execution.backend import BackendStatus
 from parsl_optuna.worker import supervise
 
 
@@ -98,6 +99,16 @@ class SimulatedExecutor:
         ended, self._ended = self._ended, []
         for work in ended:
             work.future.set_result(work.result)
+
+    def status(self) -> BackendStatus | None:
+        """Return None: nobody looks."""
+        return None
+
+    def replace(self, future: Future[Any]) -> None:
+        """Do nothing: nothing is late."""
+
+    def drain(self) -> None:
+        """Do nothing: nobody interrupts it."""
 
     def close(self) -> None:
         """Do nothing."""

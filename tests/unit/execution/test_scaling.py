@@ -1,0 +1,76 @@
+"""How many blocks are held, worked out by hand."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from parsl_optuna.execution.scaling import Decision, Use, decide
+
+
+def decided(outstanding, blocks, new_workers=4, max_blocks=3, idle_sec=60):
+    return decide(outstanding, blocks, new_workers, max_blocks, idle_sec)
+
+
+@pytest.mark.parametrize(("outstanding", "asked"), [(0, 0), (1, 1), (4, 1), (5, 2), (12, 3), (100, 3)])
+def test_as_many_blocks_are_asked_for_as_the_tasks_can_use(outstanding, asked):
+    assert decided(outstanding, {}) == Decision(ask=asked)
+
+
+def test_queued_blocks_count_as_what_they_will_be():
+    assert decided(8, {"a": Use(4), "b": Use(4, queued=True)}) == Decision()
+
+
+def test_a_draining_block_is_replaced_once_its_place_is_free():
+    blocks = {"a": Use(4, tasks=1, draining=True)}
+
+    assert decided(3, blocks, max_blocks=1) == Decision()
+    assert decided(3, blocks, max_blocks=2) == Decision(ask=1)
+
+
+def test_what_a_draining_block_runs_needs_no_other_block():
+    assert decided(2, {"a": Use(4, tasks=2, draining=True)}) == Decision()
+
+
+def test_idle_blocks_go_back_while_others_work():
+    blocks = {"a": Use(4, tasks=1), "b": Use(4, idle_sec=61), "c": Use(4, idle_sec=30)}
+
+    assert decided(1, blocks) == Decision(give_back=("b",))
+
+
+def test_a_block_without_work_for_a_while_goes_back_at_the_end():
+    assert decided(0, {"a": Use(4, idle_sec=61)}) == Decision(give_back=("a",))
+
+
+def test_a_queued_block_is_kept_until_it_was_spare_for_a_while():
+    assert decided(1, {"a": Use(4, tasks=1), "b": Use(4, queued=True, idle_sec=5)}) == Decision()
+    assert decided(1, {"a": Use(4, tasks=1), "b": Use(4, queued=True, idle_sec=61)}).give_back == ("b",)
+
+
+uses = st.builds(
+    Use,
+    workers=st.integers(1, 8),
+    tasks=st.integers(0, 8),
+    idle_sec=st.floats(0, 200),
+    draining=st.booleans(),
+    queued=st.booleans(),
+)
+
+
+@given(
+    outstanding=st.integers(0, 100),
+    blocks=st.dictionaries(st.sampled_from("abcdefgh"), uses),
+    new_workers=st.integers(0, 8),
+    max_blocks=st.integers(1, 5),
+)
+def test_there_are_never_more_than_allowed_and_nothing_that_works_is_given_back(
+    outstanding, blocks, new_workers, max_blocks
+):
+    decision = decide(outstanding, blocks, new_workers, max_blocks, 60)
+
+    assert decision.ask == 0 or len(blocks) + decision.ask <= max_blocks
+    assert not (decision.ask and decision.give_back)
+    assert all(blocks[job].tasks == 0 and blocks[job].idle_sec > 60 for job in decision.give_back)
+    kept = sum(
+        use.workers for job, use in blocks.items() if job not in decision.give_back and not use.draining
+    )
+    lent = sum(use.tasks for use in blocks.values() if use.draining)
+    assert not decision.give_back or kept >= outstanding - lent
