@@ -17,14 +17,16 @@ def test_an_analysis_is_tables_pictures_and_one_page(tmp_path):
 
     folder = tmp_path / "results" / "analysis"
     assert str(folder / "index.html") in out
+    assert "ok" in out.splitlines()[0]
     page = (folder / "index.html").read_text()
     assert page.count("data:image/png;base64") == 3
     assert "http" not in page  # it needs nothing else
     effects = pd.read_csv(folder / "effects.csv")
     assert set(effects.parameter) == {"x", "k", "kind"}
     assert set(effects.metric) == {"objective", "cost"}
+    assert "no test" in effects.note.iloc[0]  # the sampler learns
     ranked = pd.read_csv(folder / "importances.csv")
-    cost = ranked[ranked.metric == "cost"].groupby("parameter").share.mean()
+    cost = ranked[ranked.metric == "cost"].groupby("parameter").importance.mean()
     assert cost.idxmax() == "k"
     assert "## How trials went" in (folder / "summary.md").read_text()
 

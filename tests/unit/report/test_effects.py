@@ -1,40 +1,36 @@
-import json
+import itertools
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from parsl_optuna.report import effects
+from parsl_optuna.report.configurations import flatten
 from scipy import stats
+
+from tests.unit.report.test_configurations import trials as rows_of
 
 
 def trials(points, values, **columns):
-    rows = pd.DataFrame(
-        {
-            "hyperparams_json": [json.dumps(point) for point in points],
-            "objective": values,
-            "problem": "p",
-            "method": "m",
-            "state": "ok",
-            "seed": 0,
-        }
-    )
-    return effects.flatten(rows.assign(**columns))
+    return flatten(rows_of(points, values, **columns))
+
+
+POINTS = [{"a": a, "b": b} for a in "xy" for b in (1.5, 2.5, 3.5)]
+VALUES = [1.0, 2.0, 3.0, 11.0, 12.0, 13.0]
 
 
 def test_a_value_by_value_comparison_has_means_intervals_and_a_test():
-    rows = trials([{"a": k} for k in "xxxyyy"], [1.0, 2.0, 3.0, 11.0, 12.0, 13.0])
+    rows = trials(POINTS, VALUES)
 
     table = effects.effects(rows, ["objective"])
 
-    x, y = table.to_dict("records")
+    x, y = table[table["parameter"] == "a"].to_dict("records")
     assert (x["value"], x["estimate"], x["n"]) == ("x", 2.0, 3)
     low, high = stats.t.interval(0.95, 2, loc=2.0, scale=1 / math.sqrt(3))
     assert (x["low"], x["high"]) == (pytest.approx(low), pytest.approx(high))
     assert x["p"] == y["p"] == pytest.approx(stats.kruskal([1, 2, 3], [11, 12, 13]).pvalue)
-    assert x["p_holm"] == x["p"]
+    assert x["p_holm"] == pytest.approx(min(1.0, 2 * x["p"]))  # b is tested too
 
 
 def test_a_continuous_parameter_has_a_rank_correlation():
@@ -55,19 +51,104 @@ def test_failed_trials_and_what_does_not_vary_are_left_out():
     assert effects.effects(rows, ["objective"]).empty
 
 
-def test_pairs_agree_in_everything_else():
-    points = [{"sn": sn, "seed": seed} for seed in range(6) for sn in (False, True)]
-    values = [seed * 10 + (1.0 + 0.1 * seed if point["sn"] else 0.0) for point, seed in
-              zip(points, np.repeat(range(6), 2), strict=True)]  # fmt: skip
+def test_the_mean_over_seeds_is_the_unit_of_an_effect():
+    points = [{"a": a, "b": b, "seed": s} for a in "xy" for b in range(3) for s in range(4)]
+    values = [point["b"] + 10 * (point["a"] == "y") + 0.1 * point["seed"] for point in points]
 
-    (pair,) = effects.pairs(trials(points, values), ["objective"]).to_dict("records")
+    found = effects.effects(trials(points, values), ["objective"])
 
-    difference = 1.0 + 0.1 * np.arange(6)
-    assert (pair["first"], pair["second"], pair["n"]) == ("False", "True", 6)
+    assert found[found["parameter"] == "a"]["n"].tolist() == [3, 3]
+    assert set(found["parameter"]) == {"a", "b"}
+
+
+def test_a_parameter_counts_only_where_it_has_an_effect():
+    """The folded default of the other strategy once made a parameter significant that had no effect."""
+    points = [
+        {"pruning_strategy": strategy, "plummet_threshold": 0.05, "percentile": 0.05} | own
+        for strategy, own in [("lognorm", {"percentile": p}) for p in (0.05, 0.1, 0.2)]
+        + [("plummet", {"plummet_threshold": t}) for t in (0.02, 0.05, 0.1)]
+    ]
+    values = [10.0, 10.0, 10.0, 1.0, 1.1, 0.9]
+
+    found = effects.effects(trials(points, values, task="lvae", method="lvae"), ["objective"])
+
+    assert found[found["parameter"] == "percentile"]["estimate"].tolist() == [10.0, 10.0, 10.0]
+    assert found[found["parameter"] == "plummet_threshold"]["n"].tolist() == [1, 1, 1]
+
+
+def test_trials_of_a_sampler_that_learns_are_not_tested():
+    searched = trials(POINTS, VALUES, asked_by="search")
+
+    adaptive = effects.effects(searched, ["objective"])
+    random = effects.effects(searched, ["objective"], sampler_learns=False)
+    fixed = effects.effects(trials(POINTS, VALUES, asked_by="fixed"), ["objective"])
+
+    assert adaptive["p"].isna().all()
+    assert set(adaptive["note"]) == {effects.ADAPTIVE}
+    assert random["p"].notna().all()
+    assert fixed["p"].notna().all()
+
+
+def test_tests_are_corrected_for_all_of_the_table():
+    stream = np.random.default_rng(1)
+    points = [{"a": x, "b": y} for x, y in stream.random((30, 2))]
+    rows = trials(points, stream.random(30), cost=stream.random(30))
+
+    found = effects.effects(rows, ["objective", "cost"])
+
+    assert len(found) == 4
+    assert found["p_holm"].tolist() == pytest.approx(effects.holm(found["p"].to_numpy()).tolist())
+
+
+def test_pairs_agree_in_everything_else_and_the_seed_is_the_unit():
+    levels = itertools.product(range(6), (False, True), (1, 2))
+    points = [{"sn": sn, "lr": lr, "seed": seed} for seed, sn, lr in levels]
+    values = [p["seed"] * 10 + p["lr"] + p["sn"] * (1.0 + 0.1 * p["seed"]) for p in points]
+
+    found = effects.pairs(trials(points, values), ["objective"]).set_index("parameter")
+
+    pair, difference = found.loc["sn"], 1.0 + 0.1 * np.arange(6)
+    assert (pair["first"], pair["second"], pair["seeds"], pair["matches"]) == ("false", "true", 6, 12)
     assert pair["difference"] == pytest.approx(difference.mean())
+    low, high = stats.t.interval(0.95, 5, loc=difference.mean(), scale=stats.sem(difference))
+    assert (pair["low"], pair["high"]) == (pytest.approx(low), pytest.approx(high))
     assert pair["d_z"] == pytest.approx(difference.mean() / difference.std(ddof=1))
     assert pair["p_t"] == pytest.approx(stats.ttest_1samp(difference, 0).pvalue)
     assert pair["p_wilcoxon"] == pytest.approx(stats.wilcoxon(difference).pvalue)
+
+
+def test_two_strategies_are_paired_whatever_they_alone_have():
+    default = {"plummet_threshold": 0.05, "percentile": 0.05}
+    own = [
+        {"pruning_strategy": "plummet", "plummet_threshold": 0.02},
+        {"pruning_strategy": "plummet", "plummet_threshold": 0.1},
+        {"pruning_strategy": "lognorm", "percentile": 0.05},
+    ]
+    points = [default | one | {"lr": lr, "seed": seed} for seed in (1, 2) for lr in (1, 2) for one in own]
+    values = [p["seed"] + p["lr"] + (p["pruning_strategy"] == "plummet") for p in points]
+
+    found = effects.pairs(trials(points, values, task="lvae", method="lvae"), ["objective"])
+
+    (pair,) = found[found["parameter"] == "pruning_strategy"].to_dict("records")
+    assert (pair["first"], pair["second"]) == ("lognorm", "plummet")
+    assert (pair["seeds"], pair["matches"]) == (2, 4)
+    assert pair["difference"] == pytest.approx(1.0)
+
+
+def test_any_two_of_several_values_are_compared():
+    points = [{"a": a, "seed": seed} for a in "xyz" for seed in range(3)]
+
+    found = effects.pairs(trials(points, list(np.arange(9.0))), ["objective"])
+
+    assert found[["first", "second"]].to_numpy().tolist() == [["x", "y"], ["x", "z"], ["y", "z"]]
+
+
+def test_a_single_seed_has_a_difference_and_no_test():
+    (pair,) = effects.pairs(trials([{"a": 1}, {"a": 2}], [1.0, 4.0]), ["objective"]).to_dict("records")
+
+    assert (pair["seeds"], pair["difference"]) == (1, 3.0)
+    assert math.isnan(pair["p_t"])
+    assert math.isnan(pair["low"])
 
 
 def test_without_partners_there_is_no_pair():

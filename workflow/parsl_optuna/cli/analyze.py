@@ -8,11 +8,11 @@ import click
 
 from parsl_optuna.cli import options
 from parsl_optuna.core.errors import SpecError
+from parsl_optuna.core.load import read_yaml
 from parsl_optuna.store.artifacts import ArtifactStore
-from parsl_optuna.store.layout import Results
 
-_TABLES = ("optuna_trials", "sweep_runs", "llc_runs")
-_MOST_PARAMETERS = 12
+_LEARN_NOTHING = ("random", "grid", "qmc", "brute_force")
+"""Samplers whose proposals do not depend on earlier values."""
 
 
 @click.command("analyze")
@@ -24,28 +24,34 @@ def command(results: Path, artifacts_dir: str | None) -> None:
     Effects with confidence intervals, importances, paired comparisons, failures, training curves; to
     RESULTS/analysis.
     """
-    from parsl_optuna.report import page as analysis  # noqa: PLC0415
-    from parsl_optuna.report import plots  # noqa: PLC0415
-    from parsl_optuna.report.effects import varied  # noqa: PLC0415
+    from parsl_optuna.report import analysis, page  # noqa: PLC0415
 
-    tables = [Results(results, name).table for name in _TABLES]
-    table = next((path for path in tables if path.is_file()), None)
-    if table is None:
+    table = _table(results)
+    store = ArtifactStore(Path(artifacts_dir or "artifacts"))
+    found = analysis.analyse(table, store, sampler_learns=_sampler_learns(table))
+    written = page.write(found, results / "analysis")
+    for sentence in found.findings:
+        click.echo(sentence)
+    click.echo(f"page     {written}")
+    click.echo(f"summary  {written.with_name('summary.md')}")
+
+
+def _table(results: Path) -> Path:
+    """Return the table of a results folder, whichever command wrote it; or the file itself."""
+    if results.is_file():
+        return results
+    tables = sorted(results.glob("*.parquet"))
+    if not tables:
         raise SpecError(f"{results}: no table of trials there; give the --results-dir of a run")
-    found = analysis.analyse(table, ArtifactStore(Path(artifacts_dir or "artifacts")))
-    pictures = {}
-    names = varied(found.rows)[:_MOST_PARAMETERS]
-    if names:
-        pictures["objective_by_hyperparameter"] = plots.effect_pictures(found.rows, names)
-    ranked = found.tables["importances"]
-    if not ranked.empty:
-        first = ranked[ranked["metric"] == "objective"].groupby("parameter")["share"].mean().nlargest(2)
-        if len(first) == 2:
-            a, b = (f"hp_{name}" for name in first.index)
-            pictures["interaction"] = plots.interaction(found.rows, a, b)
-    for metric, by_study in found.curves.items():
-        pictures[f"curves_of_{metric.replace('/', '_')}"] = plots.curves(by_study, metric)
-    page = analysis.write(found, pictures, results / "analysis")
-    click.echo(f"{len(found.rows)} trials")
-    click.echo(f"page     {page}")
-    click.echo(f"summary  {page.with_name('summary.md')}")
+    if len(tables) > 1:
+        names = ", ".join(path.name for path in tables)
+        raise SpecError(f"{results}: holds several tables ({names}); give the path of one")
+    return tables[0]
+
+
+def _sampler_learns(table: Path) -> bool:
+    """Whether the sampler of the run beside a table learned from its trials; yes where nothing says so."""
+    path = table.with_name(f"{table.stem}_config.yaml")
+    sampler = (read_yaml(path).get("optuna") or {}).get("sampler") if path.is_file() else None
+    name = sampler.get("name") if isinstance(sampler, dict) else sampler
+    return name not in _LEARN_NOTHING

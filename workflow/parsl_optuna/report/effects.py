@@ -1,8 +1,8 @@
-"""What a table of trials says about its hyperparameters: effects, pairs, failures. Pure; numbers by scipy."""
+"""What a table of trials says about its hyperparameters: outcomes, effects, pairs. Pure; numbers by scipy."""
 
 from __future__ import annotations
 
-import json
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -12,32 +12,31 @@ import pandas as pd
 from scipy import stats as _stats
 
 from parsl_optuna.core.objective import finite
-
-Frame = Any
-"""A pandas data frame; its stubs call every selection one of a dozen types."""
-
-Series = Any
-"""A pandas series."""
+from parsl_optuna.report.configurations import (
+    PREFIX,
+    STRATA,
+    Frame,
+    Series,
+    is_numeric,
+    label,
+    means,
+    strata,
+    varied,
+)
 
 stats: Any = _stats  # scipy's tests return named tuples that its annotations do not have
 
 _FEW = 8
-"""A parameter with at most so many values is compared value by value."""
+"""A parameter with at most so many values is compared value by value; more would be read as a scale."""
 
 _CONFIDENCE = 0.95
-_LEAST = 4
 
+_LEAST = 5
+"""Fisher's interval of a rank correlation divides by the square root of n - 3; below 5 it covers nearly
+all."""
 
-def flatten(rows: Frame) -> Frame:
-    """Return one row per trial: its own columns, and ``hp_NAME`` per hyperparameter."""
-    params = pd.DataFrame([json.loads(text) for text in rows["hyperparams_json"]], index=rows.index)
-    return rows.join(params.add_prefix("hp_"))
-
-
-def varied(rows: Frame) -> list[str]:
-    """Return the names of the hyperparameters that differ between the rows of `flatten`."""
-    columns = [name for name in rows.columns if name.startswith("hp_")]
-    return [name for name in columns if rows[name].map(json.dumps).nunique() > 1]
+ADAPTIVE = "proposed by a sampler that learns: no test"
+"""Its later trials depend on earlier values, so that they are not the independent draws that tests assume."""
 
 
 def outcomes(rows: Frame) -> Frame:
@@ -47,59 +46,80 @@ def outcomes(rows: Frame) -> Frame:
     return counts.rename("trials").reset_index()
 
 
-def effects(rows: Frame, metrics: Sequence[str]) -> Frame:
+def is_adaptive(rows: Frame, sampler_learns: bool) -> bool:
+    """Whether some of the trials were proposed by a sampler that learned from the others."""
+    return sampler_learns and "asked_by" in rows.columns and bool((rows["asked_by"] == "search").any())
+
+
+def effects(rows: Frame, metrics: Sequence[str], *, sampler_learns: bool = True) -> Frame:
     """Return, per problem, method, metric and hyperparameter, how they go together.
 
-    A parameter with few values has a row per value: mean, 95 % interval (Student's t), and the p-value
-    of Kruskal and Wallis' test over all values. Any other has one row with Spearman's rank
-    correlation, its 95 % interval (Fisher's z) and p-value. ``p_holm`` is corrected for all tests on the
-    same metric (Holm).
+    The unit is the configuration: the mean over its seeds. Only configurations in which the
+    hyperparameter has an effect count. A hyperparameter with few values has a row per value: mean, 95 %
+    interval (Student's t), and the p-value of the test of Kruskal and Wallis over all values. Any other has
+    one row with the rank correlation of Spearman, its 95 % interval (Fisher's z) and p-value. ``p_holm`` is
+    corrected for all tests of the table (Holm).
+
+    Args:
+        rows: Trials, from `configurations.flatten`.
+        metrics: Columns to explain.
+        sampler_learns: Whether trials that the search asked for depend on earlier ones; then there is no
+            test.
     """
     found: list[dict[str, Any]] = []
-    good = rows[rows["state"] == "ok"]
-    for (problem, method), group in good.groupby(["problem", "method"]):
+    for head, group in strata(rows):
+        note = ADAPTIVE if is_adaptive(group, sampler_learns) else ""
         for metric in metrics:
-            known = group[group[metric].map(finite).notna()]
-            for name in varied(known):
-                head = {"problem": problem, "method": method, "metric": metric, "parameter": name[3:]}
-                found += [head | entry for entry in _effect(known[name], known[metric].astype(float))]
+            units = means(group, metric)
+            for name in varied(units):
+                active = units[units[name].notna()]
+                more = {"metric": metric, "parameter": name.removeprefix(PREFIX), "note": note}
+                found += [head | more | entry for entry in _effect(active[name], active["y"])]
     table: Frame = pd.DataFrame(found)
     if table.empty:
         return table
-    tests = table.drop_duplicates(["problem", "method", "metric", "parameter"])
-    keys = ["problem", "method", "metric", "parameter"]
-    corrected = tests[keys].assign(
-        p_holm=tests.groupby("metric")["p"].transform(lambda p: holm(p.to_numpy(dtype=float)))
-    )
-    return table.merge(corrected, on=keys)
+    table.loc[table["note"] != "", "p"] = math.nan
+    return _corrected(table, [*STRATA, "metric", "parameter"], "p")
 
 
-def pairs(rows: Frame, metrics: Sequence[str]) -> Frame:
-    """Compare the two values of every two-valued hyperparameter, trial against trial.
+def pairs(rows: Frame, metrics: Sequence[str], *, sampler_learns: bool = True) -> Frame:
+    """Compare any two values of a hyperparameter with few values, everything else being equal.
 
-    Trials are paired that agree in everything else, seeds included. Per problem, method and metric: mean
-    difference (second value minus first) with its 95 % interval, effect size d_z = mean / sd, the
-    p-values of the paired t-test and of Wilcoxon's signed ranks, and ``p_holm``, the t-test's corrected
-    over problems and parameters.
+    Trials are matched that agree in all other hyperparameters which have an effect on both sides, and in
+    their seed. Those that one side alone has are averaged. The unit is the seed: its differences over all
+    matches are averaged first. Per problem, method and metric: mean difference (second minus first) with
+    its 95 % interval, effect size d_z = mean / sd, the p-values of the paired t-test and of Wilcoxon's
+    signed ranks, and ``p_holm``, the first one corrected for all tests of the table.
+
+    Args:
+        rows: Trials, from `configurations.flatten`.
+        metrics: Columns to compare.
+        sampler_learns: As for `effects`.
     """
     found: list[dict[str, Any]] = []
-    good = rows[rows["state"] == "ok"]
-    for (problem, method), group in good.groupby(["problem", "method"]):
+    for head, group in strata(rows):
+        note = ADAPTIVE if is_adaptive(group, sampler_learns) else ""
         names = varied(group)
         for name in names:
-            levels = sorted(group[name].dropna().unique(), key=str)
-            if len(levels) != 2:
+            labels = group[name].dropna().map(label)
+            levels = sorted(labels.unique())
+            if len(levels) > _FEW:
                 continue
-            rest = [other for other in names if other != name] + ["seed"]
-            for metric in metrics:
-                entry = _paired(group, name, levels, rest, metric)
-                if entry is not None:
-                    head = {"problem": problem, "method": method, "metric": metric, "parameter": name[3:]}
-                    found.append(head | entry)
+            for first, second in itertools.combinations(levels, 2):
+                sides = [group.loc[labels.index[labels == level]] for level in (first, second)]
+                rest = [
+                    one for one in names if one != name and all(side[one].notna().any() for side in sides)
+                ]
+                for metric in metrics:
+                    entry = _paired(sides, rest, metric)
+                    if entry is not None:
+                        more = {"metric": metric, "parameter": name.removeprefix(PREFIX), "note": note}
+                        found.append(head | more | {"first": first, "second": second} | entry)
     table: Frame = pd.DataFrame(found)
-    if not table.empty:
-        table["p_holm"] = table.groupby("metric")["p_t"].transform(lambda p: holm(p.to_numpy(dtype=float)))
-    return table
+    if table.empty:
+        return table
+    table.loc[table["note"] != "", ["p_t", "p_wilcoxon"]] = math.nan
+    return _corrected(table, [*STRATA, "metric", "parameter", "first", "second"], "p_t")
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -116,15 +136,21 @@ def holm(p: np.ndarray) -> np.ndarray:
     return corrected
 
 
+def _corrected(table: Frame, keys: list[str], column: str) -> Frame:
+    """Add ``p_holm``, each test counted once however many rows it has."""
+    tests = table.drop_duplicates(keys)
+    corrected = tests[keys].assign(p_holm=holm(tests[column].to_numpy(dtype=float)))
+    return table.merge(corrected, on=keys)
+
+
 def _effect(values: Series, metric: Series) -> list[dict[str, Any]]:
-    numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
-    labels = values.map(lambda value: value if isinstance(value, str) else json.dumps(value))
-    if labels.nunique() <= _FEW or not numeric:
+    labels = values.map(label)
+    if labels.nunique() <= _FEW or not is_numeric(values):
         return _by_value(labels, metric)
     if len(values) < _LEAST or metric.nunique() < 2:
         return []
     rho, p = stats.spearmanr(values, metric)
-    reach = stats.norm.ppf(0.5 + _CONFIDENCE / 2) / math.sqrt(max(len(values) - 3, 1))
+    reach = stats.norm.ppf(0.5 + _CONFIDENCE / 2) / math.sqrt(len(values) - 3)
     middle = math.atanh(min(max(float(rho), -0.999999), 0.999999))
     return [
         {
@@ -140,18 +166,17 @@ def _effect(values: Series, metric: Series) -> list[dict[str, Any]]:
 
 
 def _by_value(labels: Series, metric: Series) -> list[dict[str, Any]]:
-    groups = {str(label): group.to_numpy() for label, group in metric.groupby(labels)}
-    large = [group for group in groups.values() if len(group) > 1]
+    groups = {str(one): group.to_numpy() for one, group in metric.groupby(labels)}
     p = math.nan
-    if len(large) > 1 and metric.nunique() > 1:
-        p = float(stats.kruskal(*large).pvalue)
+    if min(len(group) for group in groups.values()) > 1 and metric.nunique() > 1:
+        p = float(stats.kruskal(*groups.values()).pvalue)
     entries = []
-    for label, group in groups.items():
+    for value, group in groups.items():
         low, high = _interval(group)
         entries.append(
             {
                 "kind": "mean",
-                "value": label,
+                "value": value,
                 "n": len(group),
                 "estimate": float(group.mean()),
                 "low": low,
@@ -162,29 +187,35 @@ def _by_value(labels: Series, metric: Series) -> list[dict[str, Any]]:
     return entries
 
 
-def _paired(
-    group: Frame, name: str, levels: list[Any], rest: list[str], metric: str
-) -> dict[str, Any] | None:
-    keys = group[rest].map(json.dumps).agg("|".join, axis=1)
-    numbers = group[metric].map(finite)
-    wide = pd.DataFrame({"key": keys, "level": group[name].map(str), "y": numbers}).dropna()
-    wide = wide.pivot_table(index="key", columns="level", values="y", aggfunc="mean").dropna()
-    if len(wide) < 2 or wide.shape[1] != 2:
+def _paired(sides: Sequence[Frame], rest: list[str], metric: str) -> dict[str, Any] | None:
+    """Return the mean difference between two groups of trials, matched in *rest* and in their seed."""
+    columns = []
+    for side in sides:
+        known = side.assign(y=side[metric].map(finite).astype(float)).dropna(subset=["y"])
+        if known.empty:
+            return None
+        keys = known[["replicate", *rest]].map(lambda value: "" if pd.isna(value) else label(value))
+        matched = known.assign(key=keys.agg("|".join, axis=1))
+        columns.append(matched.groupby(["replicate", "key"])["y"].mean())
+    both: Frame = pd.concat(columns, axis=1, join="inner", keys=["first", "second"])
+    if both.empty:
         return None
-    difference = (wide[str(levels[1])] - wide[str(levels[0])]).to_numpy()
-    spread = float(difference.std(ddof=1))
+    by_seed = (both["second"] - both["first"]).groupby(level="replicate").mean()
+    return {"seeds": len(by_seed), "matches": len(both)} | _differences(by_seed.to_numpy(dtype=float))
+
+
+def _differences(difference: np.ndarray) -> dict[str, float]:
+    """Return the mean difference of seeds with interval, size and tests; of one seed, the mean alone."""
     low, high = _interval(difference)
-    differs = bool(np.any(difference != 0)) and spread > 0
+    spread = float(difference.std(ddof=1)) if len(difference) > 1 else 0.0
+    mean = float(difference.mean())
     return {
-        "first": str(levels[0]),
-        "second": str(levels[1]),
-        "n": len(wide),
-        "difference": float(difference.mean()),
+        "difference": mean,
         "low": low,
         "high": high,
-        "d_z": float(difference.mean()) / spread if spread > 0 else math.nan,
-        "p_t": float(stats.ttest_1samp(difference, 0.0).pvalue) if differs else math.nan,
-        "p_wilcoxon": float(stats.wilcoxon(difference).pvalue) if differs else math.nan,
+        "d_z": mean / spread if spread > 0 else math.nan,
+        "p_t": float(stats.ttest_1samp(difference, 0.0).pvalue) if spread > 0 else math.nan,
+        "p_wilcoxon": float(stats.wilcoxon(difference).pvalue) if spread > 0 else math.nan,
     }
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from parsl_optuna.report.effects import Frame, Series
+from parsl_optuna.report.configurations import Frame, Series, is_numeric, label
 from parsl_optuna.store.atomic import write_bytes
 
 mpl.use("Agg")
@@ -81,7 +81,7 @@ def estimate_picture(excess: Array, controlled: Array, distance: Array, value: f
 
 
 def effect_pictures(rows: Frame, names: Sequence[str]) -> bytes:
-    """Return a picture of the objective against each hyperparameter, a colour per problem.
+    """Return a picture of the objective against each hyperparameter, a colour per problem and method.
 
     Args:
         rows: Trials, flat, with ``hp_`` columns.
@@ -93,10 +93,12 @@ def effect_pictures(rows: Frame, names: Sequence[str]) -> bytes:
     axes = figure.subplots(lines, columns, squeeze=False)
     good = rows[(rows["state"] == "ok") & rows["objective"].notna()]
     for axis, name in zip(axes.flat, names, strict=False):
-        numeric = pd.api.types.is_numeric_dtype(good[name]) and not pd.api.types.is_bool_dtype(good[name])
-        for problem, group in good.groupby("problem"):
-            x = group[name] if numeric else group[name].map(str)
-            axis.plot(x, group["objective"], "o", ms=4, alpha=0.6, label=problem)
+        active = good[good[name].notna()]
+        numeric = is_numeric(active[name])
+        for (problem, method), group in active.groupby(["problem", "method"]):
+            x = group[name] if numeric else group[name].map(label)
+            axis.plot(x, group["objective"], "o", ms=4, alpha=0.6, label=f"{problem}, {method}")
+        axis.legend(fontsize=7)
         if numeric and good[name].min() > 0 and good[name].max() > 20 * good[name].min():
             axis.set_xscale("log")
         if good["objective"].min() > 0:
@@ -105,12 +107,17 @@ def effect_pictures(rows: Frame, names: Sequence[str]) -> bytes:
         axis.set_ylabel("objective")
     for axis in list(axes.flat)[len(names) :]:
         axis.axis("off")
-    axes.flat[0].legend(fontsize=7)
     return _png(figure)
 
 
 def interaction(rows: Frame, first: str, second: str) -> bytes:
-    """Return a picture of the mean objective over two hyperparameters, numbers in quartiles."""
+    """Return a picture of the mean objective over two hyperparameters, numbers in quartiles.
+
+    Args:
+        rows: Trials of one problem and method, flat.
+        first: Column with one of them.
+        second: Column with the other one.
+    """
     good = rows[(rows["state"] == "ok") & rows["objective"].notna()]
     table = good.assign(a=_levels(good[first]), b=_levels(good[second])).pivot_table(
         index="a", columns="b", values="objective", aggfunc="mean", observed=True
@@ -123,6 +130,7 @@ def interaction(rows: Frame, first: str, second: str) -> bytes:
     axis.set_xlabel(second.removeprefix("hp_"))
     axis.set_ylabel(first.removeprefix("hp_"))
     figure.colorbar(picture, label="mean objective")
+    axis.set_title(f"{rows['method'].iloc[0]} on {rows['problem'].iloc[0]}", fontsize=9)
     return _png(figure)
 
 
@@ -142,10 +150,9 @@ def curves(by_study: Mapping[str, Mapping[str, Series]], metric: str) -> bytes:
 
 
 def _levels(values: Series) -> Series:
-    numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
-    if numeric and values.nunique() > 6:
+    if is_numeric(values) and values.nunique() > 6:
         return pd.qcut(values, 4, duplicates="drop")
-    return values.map(str)
+    return values.map(label)
 
 
 def _png(figure: Figure) -> bytes:

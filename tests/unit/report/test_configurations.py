@@ -1,0 +1,68 @@
+import json
+
+import pandas as pd
+from parsl_optuna.report.configurations import flatten, means, strata, varied
+
+
+def trials(points, values, **columns):
+    """Rows of a table as `flatten` takes them."""
+    rows = pd.DataFrame(
+        {
+            "hyperparams_json": [json.dumps(point) for point in points],
+            "objective": values,
+            "problem": "p",
+            "method": "m",
+            "state": "ok",
+            "seed": 0,
+            "task": "function",
+            "trial_id": [f"r_{index}" for index in range(len(points))],
+        }
+    )
+    return rows.assign(**columns)
+
+
+def test_seeds_are_replicates_of_one_configuration():
+    rows = flatten(trials([{"a": 1, "seed": 1}, {"a": 1, "seed": 2}, {"a": 2, "seed": 1}], [1.0, 3.0, 5.0]))
+
+    assert varied(rows) == ["hp_a"]
+    assert means(rows, "objective")[["hp_a", "y", "n"]].to_numpy().tolist() == [[1, 2.0, 2], [2, 5.0, 1]]
+
+
+def test_the_replicate_number_of_a_trial_counts_too():
+    rows = flatten(trials([{"a": 1}, {"a": 1}], [1.0, 3.0], seed=[0, 1]))
+
+    assert rows["replicate"].nunique() == 2
+    assert rows["configuration"].nunique() == 1
+
+
+def test_a_parameter_without_effect_is_missing():
+    point = {"pruning_strategy": "plummet", "plummet_threshold": 0.05, "percentile": 0.05}
+    rows = flatten(
+        trials(
+            [point, point | {"pruning_strategy": "lognorm", "percentile": 0.1}],
+            [1.0, 2.0],
+            task="lvae",
+            method="lvae",
+        )
+    )
+
+    assert rows["hp_plummet_threshold"].isna().tolist() == [False, True]
+    assert "hp_percentile" not in varied(rows)  # it has an effect on the second one alone
+
+
+def test_null_is_a_value_and_no_gap():
+    rows = flatten(trials([{"a": None}, {"a": 1}], [1.0, 2.0]))
+
+    assert varied(rows) == ["hp_a"]
+
+
+def test_problems_and_methods_are_never_pooled():
+    rows = flatten(
+        trials([{"a": 1}] * 4, 1.0, problem=["p", "q", "p", "q"], state=["ok", "ok", "ok", "failed"])
+    )
+
+    assert [(head["problem"], len(group)) for head, group in strata(rows)] == [("p", 2), ("q", 1)]
+
+
+def test_a_task_that_is_not_there_leaves_all_parameters_in():
+    assert varied(flatten(trials([{"a": 1}, {"a": 2}], 1.0, task="nowhere:TASK"))) == ["hp_a"]

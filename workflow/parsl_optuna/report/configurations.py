@@ -1,0 +1,99 @@
+"""What a configuration is, for every table and picture: the hyperparameters that have an effect.
+
+Trials that differ in nothing but their seed are replicates of one configuration. Problem and method are
+strata: nothing is pooled over them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from parsl_optuna.core.errors import WorkflowError
+from parsl_optuna.core.objective import finite
+from parsl_optuna.tasks.base import Task, resolve_task
+
+Frame = Any
+"""A pandas data frame; its stubs call every selection one of a dozen types."""
+
+Series = Any
+"""A pandas series."""
+
+PREFIX = "hp_"
+"""Begins the name of a column that holds a hyperparameter."""
+
+SEED = "seed"
+"""A hyperparameter of this name counts the replicates of a configuration."""
+
+STRATA = ["problem", "method"]
+
+
+def flatten(rows: Frame) -> Frame:
+    """Return a row per trial: its own columns, ``hp_NAME`` per hyperparameter, `configuration`, `replicate`.
+
+    Hyperparameters without effect on a trial, given its others, are missing there; a value null is the
+    text ``null``. The hyperparameter `SEED` is part of ``replicate``, not of ``configuration``.
+    """
+    task = _task(rows)
+    params = [_active(task, row) for row in rows[["method", "hyperparams_json"]].itertuples(index=False)]
+    seeds = [one.pop(SEED, None) for one in params]
+    flat = rows.join(pd.DataFrame(params, index=rows.index).add_prefix(PREFIX))
+    return flat.assign(
+        configuration=[json.dumps(one, sort_keys=True) for one in params],
+        replicate=[f"{seed}/{own}" for seed, own in zip(rows["seed"], seeds, strict=True)],
+    )
+
+
+def varied(rows: Frame) -> list[str]:
+    """Return the columns of hyperparameters with several values among *rows*, missing ones not counted."""
+    columns = [name for name in rows.columns if name.startswith(PREFIX)]
+    return [name for name in columns if rows[name].dropna().map(label).nunique() > 1]
+
+
+def strata(rows: Frame) -> Iterator[tuple[dict[str, str], Frame]]:
+    """Yield the trials that ended ok of every problem and method, with their names."""
+    for names, group in rows[rows["state"] == "ok"].groupby(STRATA):
+        yield dict(zip(STRATA, names, strict=True)), group
+
+
+def means(rows: Frame, metric: str) -> Frame:
+    """Return a row per configuration: hyperparameters, the mean of a metric ``y``, its trials ``n``."""
+    known = rows.assign(y=rows[metric].map(finite).astype(float)).dropna(subset=["y"])
+    if known.empty:
+        return known.assign(n=0)
+    groups = known.groupby("configuration", sort=False)
+    first = groups.first()
+    columns = [name for name in rows.columns if name.startswith(PREFIX)]
+    return first[columns].assign(y=groups["y"].mean(), n=groups["y"].size())
+
+
+def label(value: object) -> str:
+    """Return a hyperparameter's value as people write it."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))  # a column of whole numbers with gaps holds floats
+    return json.dumps(value.item() if hasattr(value, "item") else value)  # type: ignore[union-attr]
+
+
+def is_numeric(values: Series) -> bool:
+    """Whether a column holds numbers; true and false are none."""
+    return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+
+
+def _task(rows: Frame) -> Task | None:
+    """Return the task of the trials; None where it is not there to ask, as for a table from elsewhere."""
+    names = rows["task"].dropna().unique() if "task" in rows.columns else []
+    try:
+        return resolve_task(str(names[0])) if len(names) == 1 else None
+    except WorkflowError:
+        return None
+
+
+def _active(task: Task | None, row: Any) -> dict[str, Any]:
+    params: Mapping[str, Any] = json.loads(row.hyperparams_json)
+    without = frozenset() if task is None or task.irrelevant is None else task.irrelevant(row.method, params)
+    return {name: "null" if value is None else value for name, value in params.items() if name not in without}
