@@ -87,15 +87,50 @@ def test_a_target_ends_a_sweep_and_a_goal_can_be_the_other_way(here):
     assert rows.objective.max() == pytest.approx(0.7)
 
 
-def test_the_next_phase_takes_the_winners_value(here):
-    run("parsl-optuna", "sweep", sweep_file(here, "one.yaml"), "--local", cwd=here)
-    parameters = {
-        "lr": {"from": "results/one"},
-        "opt": {"parameters": {"momentum": {"values": [0.0, 0.25]}}},
-    }
-    run("parsl-optuna", "sweep", sweep_file(here, "two.yaml", parameters=parameters), "--local", cwd=here)
+SEEDED = """
+import argparse, json
+parser = argparse.ArgumentParser()
+parser.add_argument("--lr", type=float)
+parser.add_argument("--seed", type=int)
+options = parser.parse_args()
+lucky = options.lr == 0.2 and options.seed == 1
+print(json.dumps({"val/loss": 0.0 if lucky else options.lr * options.seed}))
+"""
 
+
+def test_the_next_phase_takes_the_value_with_the_best_mean_over_seeds(here):
+    (here / "train.py").write_text(SEEDED)
+    parameters = {"lr": {"values": [0.1, 0.2]}, "seed": {"values": [1, 2]}}
+    run("parsl-optuna", "sweep", sweep_file(here, "one.yaml", parameters=parameters), "--inline", cwd=here)
+    parameters = {"lr": {"from": "results/one"}, "seed": {"values": [3, 4]}}
+    run("parsl-optuna", "sweep", sweep_file(here, "two.yaml", parameters=parameters), "--inline", cwd=here)
+
+    one = table(here, "one").sort_values("objective").iloc[0]
+    assert (one.hyperparams["lr"], one.objective) == (0.2, 0.0)  # the single luckiest run
     assert [point["lr"] for point in table(here, "two").hyperparams] == [0.1, 0.1]
+
+
+def test_a_metric_that_no_run_logs_is_told_and_ends_the_sweep(here):
+    (here / "train.py").write_text("print('{\"acc \": 1}')")
+    parameters = {"lr": {"values": list(range(20))}}
+    metric = {"name": "acc", "goal": "maximize"}
+    file = sweep_file(here, parameters=parameters, metric=metric)
+    _, err = run("parsl-optuna", "sweep", file, "--inline", "--batch-size", 1, cwd=here, code=1)
+
+    assert "the metrics are 'acc '; none is 'acc'; did you mean 'acc '?" in " ".join(err.split())
+    assert list(table(here).state) == ["invalid"] * 10
+
+
+def test_runs_of_a_sweep_without_a_metric_are_compared_by_their_time(here):
+    file = sweep_file(here, metric=None)
+    data = yaml.safe_load((here / file).read_text())
+    del data["metric"]
+    (here / file).write_text(yaml.safe_dump(data))
+    run("parsl-optuna", "sweep", file, "--inline", cwd=here)
+
+    rows = table(here)
+    assert list(rows.state) == ["ok"] * 4
+    assert list(rows.objective) == list(rows.runtime_sec)
 
 
 def test_a_program_that_is_missing_is_told_before_anything_runs(here):

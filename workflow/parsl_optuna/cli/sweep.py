@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.layout import Results
 from parsl_optuna.study.plan.sweep.file import read_sweep, sources
 from parsl_optuna.study.plan.sweep.plan import SweepPlan, plan_sweep
+from parsl_optuna.study.plan.sweep.winners import Earlier, Winners
 
 _TABLE = "sweep_runs"
 
@@ -60,10 +60,10 @@ def command(
     """
     spec = _spec(file, assignments, {**given, "objectives": objectives, "fold": not no_fold})
     spec = options.with_folders(spec, artifacts_dir, results_dir or f"results/{file.stem}", parsl_config)
-    best = {folder: _best(Path(folder)) for folder in sources(file)}
-    sweep = read_sweep(file, {folder: values for folder, values in best.items() if values})
-    bound = plan_sweep(sweep, spec, f"{file} $")
-    for line in _head(bound):
+    sweep = read_sweep(file)
+    winners = Winners({folder: _earlier(Path(folder)) for folder in sources(sweep)})
+    bound = plan_sweep(sweep, spec, f"{file} $", winners)
+    for line in (bound.head, *bound.notes):
         click.echo(line)
     if dry_run:
         for line in _forecast(bound, ArtifactStore(Path(spec.artifacts_dir))):
@@ -96,27 +96,16 @@ def _spec(file: Path, assignments: tuple[str, ...], given: Mapping[str, Any]) ->
     return replace(spec, file=str(file))
 
 
-def _best(folder: Path) -> Mapping[str, Any] | None:
-    """Return the hyperparameters of the best run in a results folder; None without one."""
-    from parsl_optuna.report import tables as aggregate  # noqa: PLC0415
+def _earlier(folder: Path) -> Earlier:
+    """Return what a sweep's table holds; nothing where there is no table."""
+    from parsl_optuna.report import tables  # noqa: PLC0415
 
     try:
-        rows = aggregate.read(Results(folder, _TABLE).table).to_pandas()
+        found = tables.read(Results(folder, _TABLE).table)
     except WorkflowError:
-        return None
-    good = rows[(rows["state"] == "ok") & rows["objective"].notna()]
-    if good.empty:
-        return None
-    best = good.sort_values(["objective", "trial_id"]).iloc[0]
-    return json.loads(best["hyperparams_json"])
-
-
-def _head(bound: SweepPlan) -> list[str]:
-    lines = list(bound.notes)
-    if bound.n_written is not None:
-        folded = f", {bound.n_points} after folding away parameters without effect (--no-fold keeps them)"
-        lines.insert(0, f"{bound.n_written} points{folded if bound.n_points != bound.n_written else ''}")
-    return lines
+        return Earlier(())
+    rows = found.select(["pid", "problem", "state", "objective", "hyperparams_json"]).to_pylist()
+    return Earlier(rows, is_maximised=tables.objectives_of(found)[0] in tables.maximised_of(found))
 
 
 def _forecast(bound: SweepPlan, store: ArtifactStore) -> list[str]:

@@ -19,6 +19,7 @@ from cattrs.gen import make_dict_structure_fn
 from parsl_optuna.core.errors import SpecError, nearest
 
 T = TypeVar("T")
+_L = TypeVar("_L", bound=yaml.SafeLoader)
 
 
 class _Loader(yaml.SafeLoader):
@@ -54,13 +55,21 @@ _Dumper.yaml_implicit_resolvers = {
 _UNICODE_BREAKS = "\x85\u2028\u2029"
 
 
+def _repeated_key(loader: yaml.SafeLoader, node: yaml.MappingNode) -> tuple[str, int] | None:
+    """Return the first key that is written twice in a mapping, and its line; merged keys do not count."""
+    written = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+    keys = [loader.construct_object(key, deep=True) for key in written]  # type: ignore[no-untyped-call]
+    for index, key in enumerate(keys):
+        if key in keys[:index]:
+            return str(key), written[index].start_mark.line + 1
+    return None
+
+
 def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    repeated = _repeated_key(loader, node)
+    if repeated is not None:
+        raise SpecError(f"line {repeated[1]}: key '{repeated[0]}' appears twice; keep one")
     loader.flatten_mapping(node)
-    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
-    repeated = sorted({str(key) for key in keys if keys.count(key) > 1})
-    if repeated:
-        place = node.start_mark
-        raise SpecError(f"line {place.line + 1}: key '{repeated[0]}' appears twice; keep one")
     return loader.construct_mapping(node, deep=True)
 
 
@@ -71,12 +80,59 @@ _Loader.add_constructor(
 )
 
 
+class _Loader11(yaml.SafeLoader):
+    """YAML 1.1, as PyYAML reads it; keys that appear twice are collected, the last one counts."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.repeated: list[tuple[str, int]] = []
+
+
+def _construct_mapping_11(loader: _Loader11, node: yaml.MappingNode) -> dict[Any, Any]:
+    repeated = _repeated_key(loader, node)
+    if repeated is not None:
+        loader.repeated.append(repeated)
+    loader.flatten_mapping(node)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader11.add_constructor("tag:yaml.org,2002:map", _construct_mapping_11)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file whose top level is a mapping.
+    """Read a YAML 1.2 file whose top level is a mapping.
 
     Raises:
         SpecError: Missing, unreadable or malformed file, or another top level.
     """
+    return _loaded(path, _Loader)[0]
+
+
+def read_yaml_1_1(path: Path) -> tuple[dict[Any, Any], tuple[str, ...]]:
+    """Read a file of a tool that takes YAML 1.1 (``yes`` is true, ``1e-3`` a text), as that tool does.
+
+    Returns:
+        The mapping, and a line for people about each key that appears twice: the last one counts.
+
+    Raises:
+        SpecError: As for `read_yaml`.
+    """
+    data, loader = _loaded(path, _Loader11)
+    return data, tuple(
+        f"line {line}: key '{key}' appears twice, the last one counts" for key, line in loader.repeated
+    )
+
+
+def scalar_1_2(text: str) -> Any:
+    """Return what YAML 1.2 makes of a *text* on its own, if that is a number, true, false or null."""
+    try:
+        value = yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader
+    except (yaml.YAMLError, SpecError):
+        return text
+    return value if value is None or isinstance(value, (bool, int, float)) else text
+
+
+def _loaded(path: Path, kind: type[_L]) -> tuple[dict[Any, Any], _L]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -84,19 +140,27 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: cannot be read: {error}") from error
     try:
-        data = yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader
+        loader = kind(text.removeprefix("\ufeff"))
+        data = loader.get_single_data()
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise SpecError(f"{path}: line {line}: not valid YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
+        raise SpecError(f"{path}: line {line}: not valid YAML: {_cured(error.problem)}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if isinstance(error, SpecError):
+            raise SpecError(f"{path}: {error}") from error
         raise SpecError(f"{path}: not valid YAML: {error}") from error
-    except SpecError as error:
-        raise SpecError(f"{path}: {error}") from error
     if data is None:
         data = {}
     if not isinstance(data, dict):
         raise SpecError(f"{path}: the top level is a {type(data).__name__}; it must be a mapping")
-    return data
+    return data, loader
+
+
+def _cured(problem: str | None) -> str:
+    """Return what PyYAML found, with a cure where the cause is known."""
+    cures = {"\\t": "indent with blanks, not tabs", "'%'": "quote the text", "'@'": "quote the text"}
+    cure = next((cure for sign, cure in cures.items() if problem and sign in problem), None)
+    return f"{problem}; {cure}" if cure else str(problem)
 
 
 def assign(data: dict[str, Any], text: str) -> None:

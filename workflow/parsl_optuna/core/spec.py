@@ -242,6 +242,7 @@ class SweepSpec:
         sampler: Of a bayes sweep, a name of `SAMPLERS`.
         objectives: Metrics to minimise, the leading one is the sweep's own; null takes the task's.
         fold: Whether parameters without effect are folded away.
+        stop_after_failures: A sweep whose first so many runs all fail is stopped; 0 never is.
         max_hours: Nothing more is started after this time.
         limits: Grace, memory, checkpoints.
         cluster: What to ask a scheduler for.
@@ -261,6 +262,7 @@ class SweepSpec:
     sampler: str = "tpe"
     objectives: tuple[str, ...] | None = None
     fold: bool = True
+    stop_after_failures: int = 10
     max_hours: float | None = None
     limits: LimitsSpec = field(default_factory=LimitsSpec)
     cluster: ClusterSpec = field(default_factory=ClusterSpec)

@@ -23,6 +23,7 @@ from parsl_optuna.tasks.base import Task, resolve_task
 SCHEMA_VERSION = "1"
 _VERSION_KEY = b"parsl_optuna_schema"
 _OBJECTIVES_KEY = b"parsl_optuna_objectives"
+_MAXIMISED_KEY = b"parsl_optuna_maximised"
 _TYPES = {"float": pa.float64(), "int": pa.int64(), "str": pa.string(), "bool": pa.bool_()}
 _TIME = pa.timestamp("ms", tz="UTC")
 
@@ -37,7 +38,9 @@ def table(entries: Iterable[Ended], task: Task) -> pa.Table:
     ordered = sorted(entries, key=_order)
     rows = [_row(entry, task) for entry in ordered]
     fields = _fields(task)
-    names = next((list(entry.objectives) for entry in ordered if entry.objectives), ["error"])
+    scored = next((entry for entry in ordered if entry.objectives), None)
+    names = ["error"] if scored is None else list(scored.objectives)
+    maximised = [] if scored is None else [name for name in names if scored.scoring.is_maximised(name)]
     extra = [name for name in names[1:] if name not in dict(fields)]
     fields += [(name, pa.float64()) for name in extra]
     columns = {name: pa.array([row.get(name) for row in rows], kind) for name, kind in fields}
@@ -45,7 +48,11 @@ def table(entries: Iterable[Ended], task: Task) -> pa.Table:
         columns[name] = _struct([row[name] for row in rows])
     if any(row["metrics"] for row in rows):
         columns["metrics"] = _struct([row["metrics"] for row in rows])
-    metadata = {_VERSION_KEY: SCHEMA_VERSION.encode(), _OBJECTIVES_KEY: json.dumps(names).encode()}
+    metadata = {
+        _VERSION_KEY: SCHEMA_VERSION.encode(),
+        _OBJECTIVES_KEY: json.dumps(names).encode(),
+        _MAXIMISED_KEY: json.dumps(maximised).encode(),
+    }
     return pa.table(columns).replace_schema_metadata(metadata)
 
 
@@ -81,6 +88,11 @@ def read(path: Path) -> pa.Table:
 def objectives_of(rows: pa.Table) -> list[str]:
     """Return the names of the objectives that a table was made with, the leading one first."""
     return json.loads((rows.schema.metadata or {}).get(_OBJECTIVES_KEY, b'["error"]'))
+
+
+def maximised_of(rows: pa.Table) -> list[str]:
+    """Return the names of those objectives of a table of which more is better."""
+    return json.loads((rows.schema.metadata or {}).get(_MAXIMISED_KEY, b"[]"))
 
 
 def collect(store: ArtifactStore, task_name: str) -> list[Ended]:

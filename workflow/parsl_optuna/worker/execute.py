@@ -22,9 +22,9 @@ from typing import Any
 
 from parsl_optuna import __version__
 from parsl_optuna.core.clock import Deadline, utc_now
-from parsl_optuna.core.errors import CorruptArtifact, Pruned, StoreError, TaskError, WorkflowError
+from parsl_optuna.core.errors import CorruptArtifact, Pruned, StoreError, TaskError, WorkflowError, nearest
 from parsl_optuna.core.ids import derive_seed
-from parsl_optuna.core.objective import finite
+from parsl_optuna.core.objective import ERROR, finite
 from parsl_optuna.core.records import Asked, Manifest, Outcome, Request, State, check_metric_names
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.checkpoint import Checkpoint
@@ -203,7 +203,7 @@ def _attempt(
             metrics = _run(task, manifest, seed, problem, prepared, progress)
         finally:
             hooks.end()
-        state, reason = _classify(task, metrics)
+        state, reason = _classify(task, metrics, asked.objective)
     except Pruned:
         metrics, state = progress.reporter.last, State.PRUNED
         reason = progress.stop and stop_reason(progress.stop)
@@ -268,12 +268,19 @@ def _run(
     return metrics
 
 
-def _classify(task: Task, metrics: Metrics) -> tuple[State, str | None]:
-    """Call a run without a finite result invalid, so that it is never told as a value."""
+def _classify(task: Task, metrics: Metrics, objective: Mapping[str, Any]) -> tuple[State, str | None]:
+    """Call a run without a finite result invalid, so that it is never told as a value.
+
+    So is one that never reported the metric it is judged by: the reason then lists what it reported.
+    """
     name = task.result
     if name in metrics and finite(metrics[name]) is None:
         return State.INVALID, f"{name} is {metrics[name]}" + _because(metrics)
-    return State.OK, None
+    name = objective.get("metric") if objective.get("type") == "metric" else None
+    if name is None or name in metrics or name == "runtime_sec" or ERROR not in objective.get("names", ()):
+        return State.OK, None
+    known = ", ".join(f"'{one}'" for one in sorted(metrics))
+    return State.INVALID, f"the metrics are {known or 'none'}; none is '{name}'; {nearest(name, metrics)}"
 
 
 def _because(metrics: Metrics) -> str:

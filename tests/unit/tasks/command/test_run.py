@@ -76,12 +76,12 @@ def test_a_file_of_json_lines_is_followed_from_where_it_was(here):
 
 
 def test_parameters_are_put_together_as_they_were_in_the_sweep():
-    problem = {"json": ["profile"], "nested": {"opt": ["lr"]}}
+    problem = {"json": ["profile"], "nested": {"opt": ["lr", "net"], "opt.net": ["depth"]}}
 
-    assert assembled(problem, {"profile": '{"a": 1}', "opt.lr": 0.1, "x": 2}) == {
+    assert assembled(problem, {"profile": '{"a": 1}', "opt.lr": 0.1, "opt.net.depth": 3, "x": 2}) == {
         "profile": {"a": 1},
         "x": 2,
-        "opt": {"lr": 0.1},
+        "opt": {"lr": 0.1, "net": {"depth": 3}},
     }
 
 

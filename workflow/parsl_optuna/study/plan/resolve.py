@@ -48,8 +48,10 @@ def label_of(raw: Mapping[str, Any]) -> str:
     """Return a short text for a problem as written: its names, then its overrides."""
     kept = [value for key, value in raw.items() if key != "overrides" and not isinstance(value, dict)]
     words = [str(value) for value in kept if not isinstance(value, list)]
-    if not words:  # a command in words, whose macros say nothing
-        lists = [value for value in kept if isinstance(value, list)]
+    lists = [value for value in kept if isinstance(value, list)]
+    if lists and all(
+        isinstance(value, (bool, list)) for value in kept
+    ):  # a command, whose macros say nothing
         words = [" ".join(str(one) for one in value if not str(one).startswith("${")) for value in lists[:1]]
     return "/".join(words) + ("+overrides" if raw.get("overrides") else "")
 

@@ -6,6 +6,8 @@ the best 1/eta of all that got as far.
 
 from __future__ import annotations
 
+import itertools
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -44,15 +46,12 @@ class Bands:
     def brackets(self, longest: int) -> list[int]:
         """Return the brackets up to *longest* logged values, ascending."""
         if self.max_iter is not None:
-            steps = [int(self.max_iter / self.eta**k) for k in range(1, (self.s or 0) + 1)]
-            return sorted({step for step in steps if 1 <= step <= longest})
+            steps = itertools.accumulate([self.max_iter, *[self.eta] * (self.s or 0)], operator.truediv)
+            return sorted({int(step) for step in list(steps)[1:] if step >= 1 and int(step) <= longest})
         assert self.min_iter is not None
-        found: list[int] = []
-        while True:
-            step = int(self.min_iter * self.eta ** len(found))
-            if step > longest:
-                return found
-            found.append(step)
+        # Repeated products, not powers: rounding is then W&B's own.
+        steps = itertools.accumulate(itertools.repeat(self.eta), operator.mul, initial=float(self.min_iter))
+        return [int(step) for step in itertools.takewhile(lambda step: int(step) <= longest, steps)]
 
 
 class WandbHyperband:
@@ -94,4 +93,4 @@ class WandbHyperband:
 
 
 def _at_share(values: Sequence[float], eta: float) -> float:
-    return sorted(values)[int(len(values) / eta)]
+    return sorted(values)[int(1.0 / eta * len(values))]  # in W&B's order: it rounds

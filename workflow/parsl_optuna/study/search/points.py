@@ -121,6 +121,7 @@ class Trials:
         self.runs[trial_id] = ended
         if self.search is None or started.number is None:
             self._count(ended)
+            self._stop_after_failures(outcome)
             self._apply_rules()
             return
         runs = self._parts.setdefault(started.number, {})
@@ -131,10 +132,13 @@ class Trials:
         self._count(point)
         if self.study.replication.across != "rank":
             self.search.tell(started.number, point.values, point.pruned_at)
+        self._stop_after_failures(outcome)
+        self._apply_rules()
+
+    def _stop_after_failures(self, outcome: Outcome) -> None:
         limit = self.study.stop.after_failures
         if limit and len(self.ended) >= limit and self._best is None:
             self.stopped = f"its first {len(self.ended)} trials all failed, the last one: {outcome.reason}"
-        self._apply_rules()
 
     def has_another_chance(self, outcome: Outcome) -> bool:
         """Whether a stored trial is to run again: a lost one, or one pruned by a pruner that is gone."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.core.load import structure
@@ -31,8 +31,10 @@ class Written:
         metrics_file: JSON lines that the program writes, in its working folder.
         shell: Whether the text is for ``/bin/sh``.
         nested: Parameters that are parts of one mapping: ``{optimizer: [lr, momentum]}`` for
-            ``optimizer.lr`` and ``optimizer.momentum``.
+            ``optimizer.lr`` and ``optimizer.momentum``; ``optimizer.lr`` may have parts of its own.
         json: Parameters whose values are JSON texts.
+        whole_words: Whether macros count only where they are whole words, as at W&B.
+        best: Metrics whose best value counts, not their last one, and which way is better.
     """
 
     command: Any
@@ -42,6 +44,8 @@ class Written:
     shell: bool = False
     nested: dict[str, list[str]] = field(default_factory=dict)
     json: tuple[str, ...] = ()
+    whole_words: bool = False
+    best: dict[str, Literal["minimize", "maximize"]] = field(default_factory=dict)
 
 
 def resolve(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -54,7 +58,7 @@ def resolve(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
         path = source.find(word) if word and not word.startswith(("-", "/", "$")) else None
         if path is not None:
             files[word] = source.checksum(path)
-    return {
+    resolved: dict[str, Any] = {
         "command": words,
         "env": written.env,
         "files": files,
@@ -63,6 +67,12 @@ def resolve(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
         "nested": written.nested,
         "json": list(written.json),
     }
+    # These are part of an id only where they change what happens.
+    if written.whole_words:
+        resolved["whole_words"] = True
+    if written.best:
+        resolved["best"] = written.best
+    return resolved
 
 
 def _words(written: Written, where: str) -> list[str]:

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from parsl_optuna.core.errors import TaskError
+from parsl_optuna.core.objective import finite
 from parsl_optuna.tasks import source
 from parsl_optuna.tasks.base import Metrics, Work
 from parsl_optuna.tasks.command.macros import expand
@@ -46,6 +47,7 @@ def run(work: Work) -> Metrics:
             interpreter="python",
             json_file=str(scratch / "params.json"),
             environment=environment,
+            whole_words=problem.get("whole_words", False),
         )
         ears = Ears(work, scratch)
         code, output = _listen(words, environment, ears, shell=problem["shell"])
@@ -62,7 +64,9 @@ def run(work: Work) -> Metrics:
 def assembled(problem: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters as the program is to see them: JSON texts read, nested ones put together."""
     values = {name: json.loads(value) if name in problem["json"] else value for name, value in params.items()}
-    for parent, children in problem["nested"].items():
+    nested = problem["nested"]
+    for parent in sorted(nested, key=len, reverse=True):  # a part of a part is put together before it is one
+        children = nested[parent]
         values[parent] = {child: values.pop(f"{parent}.{child}") for child in children}
     return values
 
@@ -75,11 +79,12 @@ class Ears:
         scratch: Its scratch folder.
 
     Attributes:
-        metrics: The newest value of each metric.
+        metrics: The newest value of each metric, or the best one where the problem says so.
     """
 
     def __init__(self, work: Work, scratch: Path) -> None:
         self._work = work
+        self._best: Mapping[str, str] = work.problem.get("best", {})
         self._steps = 0
         self._files = [_Tail(scratch / "wandb.jsonl")]
         if work.problem["metrics_file"] is not None:
@@ -95,10 +100,23 @@ class Ears:
             data = json.loads(text)
         except ValueError:
             return
+        summary = data.pop("_summary", None)
+        if isinstance(summary, dict):  # what wandb's summary says in the end; no step of its own
+            self.metrics |= {name: value for name, value in summary.items() if name not in self._best}
+            return
         self._steps += 1
         step = data.pop("_step", data.get("step"))
-        self.metrics |= data
+        self.metrics |= {name: self._kept(name, value) for name, value in data.items()}
         self._work.report(step if isinstance(step, int) else self._steps, data)
+
+    def _kept(self, name: str, value: Any) -> Any:
+        """Return the value that counts from now on: the newest, or the best one where that is asked for."""
+        number, before = finite(value), finite(self.metrics.get(name))
+        if name not in self._best or before is None:
+            return value
+        if number is None:
+            return before
+        return (max if self._best[name] == "maximize" else min)(number, before)
 
     def look(self) -> None:
         """Read what was added to files."""

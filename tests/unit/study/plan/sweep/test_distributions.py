@@ -128,5 +128,23 @@ def test_mistakes_have_their_place(raw, message):
 def test_what_cannot_be_listed_or_searched_is_told():
     with pytest.raises(SpecError, match="a grid cannot list 'uniform'"):
         parse({"min": 0.0, "max": 1.0}, "p").listed("p")
-    with pytest.raises(SpecError, match="too many to search"):
-        parse({"distribution": "q_uniform", "min": 0.0, "max": 1.0, "q": 1e-6}, "p").dimension("p")
+
+
+def test_a_search_spreads_what_it_looks_at_over_a_finely_quantised_range():
+    fine = parse({"distribution": "q_uniform", "min": 0.0, "max": 1.0, "q": 1e-6}, "p").dimension("p")
+    log = {"distribution": "q_log_uniform_values", "min": 10, "max": 10**6, "q": 10}
+    logarithmic = parse(log, "p").dimension("p")
+
+    assert (len(fine.choices), fine.choices[0], fine.choices[-1]) == (1000, 0.0, 1.0)
+    assert (logarithmic.choices[0], logarithmic.choices[-1]) == (10, 10**6)
+    assert all(isinstance(value, int) and value % 10 == 0 for value in logarithmic.choices)
+
+
+def test_values_that_are_equal_are_searched_once():
+    assert parse({"values": [1, 2, 1.0]}, "p").dimension("p").choices == (1.0, 2)
+
+
+@pytest.mark.parametrize("q", [1e-9, 1e-7])
+def test_a_grid_of_too_many_steps_is_told(q):
+    with pytest.raises(SpecError, match="are too many for a grid; take a larger q"):
+        parse({"distribution": "q_uniform", "min": 0.0, "max": 1.0, "q": q}, "p").listed("p")

@@ -1,5 +1,8 @@
 """Sweeps bound to tasks, with the original programme's own files where their sizes are known."""
 
+import json
+import time
+
 import pytest
 import yaml
 from parsl_optuna.core.errors import SpecError
@@ -7,6 +10,7 @@ from parsl_optuna.core.space import Categorical, Float, Int
 from parsl_optuna.core.spec import SweepSpec
 from parsl_optuna.study.plan.sweep.file import read_sweep
 from parsl_optuna.study.plan.sweep.plan import plan_sweep
+from parsl_optuna.study.plan.sweep.winners import Earlier, Winners
 
 PROGRAM = "engiopt/lvae_2d/lvae_2d.py"
 NO_HYPHENS = ["${env}", "python", "${program}", "${args_no_hyphens}"]
@@ -53,7 +57,16 @@ PROFILES = [
 
 
 def bound(
-    folder, parameters, *, method="grid", command=None, program=PROGRAM, task="lvae", file=None, **spec
+    folder,
+    parameters,
+    *,
+    method="grid",
+    command=None,
+    program=PROGRAM,
+    task="lvae",
+    file=None,
+    winners=None,
+    **spec,
 ):
     path = folder / "s.yaml"
     data = {"program": program, "method": method, "parameters": parameters,
@@ -61,7 +74,7 @@ def bound(
     if command:
         data["command"] = command
     path.write_text(yaml.safe_dump(data))
-    return plan_sweep(read_sweep(path), SweepSpec(str(path), task, **spec), f"{path} $")
+    return plan_sweep(read_sweep(path), SweepSpec(str(path), task, **spec), f"{path} $", winners)
 
 
 def test_the_first_phase_has_225_runs_that_differ_of_34560(tmp_path):
@@ -150,10 +163,113 @@ def test_a_program_gets_its_parameters_as_they_are(tmp_path, monkeypatch):
     assert study.varied == ("lr",)
 
 
+def values_of(found, name):
+    return [point.hyperparams[name] for study in found.plan.studies for point in study.points]
+
+
+def test_each_problem_takes_its_own_winner(tmp_path):
+    wide = bound(tmp_path, COMMON | {"problem_id": values("disk2", "disk3")})
+    rows = [
+        {"pid": study.pid, "problem": study.label, "state": "ok", "objective": 1.0,
+         "hyperparams_json": json.dumps({"plummet_threshold": threshold, "seed": 1})}
+        for study, threshold in zip(wide.plan.studies, (0.01, 0.02), strict=True)
+    ]  # fmt: skip
+    parameters = COMMON | {"problem_id": values("disk2", "disk3"), "plummet_threshold": {"from": "results/x"}}
+
+    found = bound(tmp_path, parameters, winners=Winners({"results/x": Earlier(rows)}))
+
+    assert values_of(found, "plummet_threshold") == [0.01, 0.02]
+    with pytest.raises(SpecError, match=r"plummet_threshold\.from: 'results/x' holds no finished runs yet"):
+        bound(tmp_path, parameters)
+
+
+def test_the_problem_itself_is_taken_from_nowhere(tmp_path):
+    with pytest.raises(SpecError, match="problem_id: belongs to the problem; give its value"):
+        bound(tmp_path, COMMON | {"problem_id": {"from": "results/x"}})
+
+
+def test_numbers_that_yaml_1_1_takes_for_text_are_numbers_to_a_task(tmp_path):
+    found = bound(tmp_path, COMMON | {"problem_id": value("disk2"), "lr": values("1e-4", "2e-4")})
+
+    assert values_of(found, "lr") == [1e-4, 2e-4]
+
+
+@pytest.mark.parametrize(
+    ("file", "spec", "head"),
+    [
+        ({"method": "grid"}, {}, "6 points"),
+        ({"method": "grid"}, {"count": 4}, "the first 4 of 6 points (--count 4)"),
+        ({"method": "grid", "run_cap": 2}, {}, "the first 2 of 6 points (run_cap 2)"),
+        ({"method": "grid", "run_cap": 6}, {}, "6 points"),
+        ({"method": "random", "run_cap": 20}, {}, "20 random draws, 5 distinct (equal draws are one run)"),
+        ({"method": "random", "run_cap": 20}, {"count": 1}, "1 random draws"),
+        ({"method": "bayes"}, {"count": 5}, "5 runs, proposed by tpe"),
+    ],
+)
+def test_the_head_says_what_was_cut_and_why(tmp_path, monkeypatch, file, spec, head):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p.py").write_text("")
+    parameters = {"a": values(1, 2, 3), "b": values(1, 2)}
+
+    assert bound(tmp_path, parameters, program="p.py", task=None, file=file, **spec).head == head
+
+
+def test_the_head_says_what_has_no_effect(tmp_path):
+    parameters = COMMON | {
+        "problem_id": value("disk2"),
+        "lr": values(0.1, 0.2),
+        "percentile": values(0.1, 0.2),
+    }
+    left_out = "once parameters without effect are left out (--no-fold keeps them)"
+
+    assert bound(tmp_path, parameters).head == f"4 points, 2 {left_out}"
+    assert (
+        bound(tmp_path, parameters, count=2).head
+        == f"the first 2 of 4 points (--count 2); 3 looked at, 2 {left_out}"
+    )
+
+
+def test_a_grid_of_ten_million_points_with_a_cap_is_planned_at_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p.py").write_text("")
+    parameters = {name: values(*range(10)) for name in "abcdefg"}
+    began = time.process_time()
+
+    found = bound(tmp_path, parameters, program="p.py", task=None, file={"run_cap": 10})
+
+    assert (found.n_written, found.n_points) == (10**7, 10)
+    assert time.process_time() - began < 2
+    with pytest.raises(SpecError, match=r"a grid of 1,000,000 points; say how many to run: .* --count 1000"):
+        bound(tmp_path, {name: values(*range(10)) for name in "abcdef"}, program="p.py", task=None)
+
+
+def test_runs_of_a_program_without_a_metric_are_compared_by_their_time(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p.py").write_text("")
+    found = bound(tmp_path, {"a": value(1)}, program="p.py", task=None, file={"metric": None})
+
+    assert found.plan.scoring.leading == "runtime_sec"
+    assert any("names no metric" in note for note in found.notes)
+
+
+def test_several_metrics_have_each_their_direction(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p.py").write_text("")
+    metrics = {"metric": None, "metrics": [{"name": "loss"}, {"name": "acc", "goal": "maximize"}]}
+    scoring = bound(tmp_path, {"a": value(1)}, program="p.py", task=None, file=metrics).plan.scoring
+
+    assert (scoring.leading, scoring.names[1:], scoring.is_maximised("acc")) == ("loss", ("acc",), True)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"method": "random"}, "random never ends; give --count N"),
+        (
+            {"method": "random"},
+            "random never ends; give --count N, as in parsl-optuna sweep .*s.yaml --count 50",
+        ),
+        ({"method": "bayes", "count": 3, "parameters": {"problem_id": value("disk2")}}, "nothing varies"),
+        ({"file": {"metric": {"name": "val_rec", "summary": "best"}}}, "task 'lvae' gives one value per run"),
         ({"method": "bayes"}, "bayes never ends"),
         ({"task": "lvea"}, "no task 'lvea'; did you mean 'lvae'"),
         ({"task": "llc"}, "has several methods"),

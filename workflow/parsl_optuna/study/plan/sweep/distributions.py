@@ -30,7 +30,14 @@ _DEFAULTS = {"q": 1, "mu": 0.0, "sigma": 1.0, "a": 1.0, "b": 1.0}
 _WIDE = 3.0
 """A search looks at so many standard deviations of a normal parameter to either side."""
 
+_MOST_EXPONENT = 700.0
+"""The largest double is exp(709.78)."""
+
+_MOST_LISTED = 1_000_000
+"""A list of more values takes more memory than a plan may."""
+
 _MOST_VALUES = 1000
+"""A search looks at so many steps of a quantised parameter at most, spread over its range."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +73,15 @@ class Distribution:
             SpecError: It has no list of values.
         """
         if self.values and self.name != "categorical_w_probabilities":
-            return self.values
+            return distinct(self.values)
         if self.name == "int_uniform":
             return range(self.numbers["min"], self.numbers["max"] + 1)
         if self.name == "q_uniform":
             low, high, step = (self.numbers[key] for key in ("min", "max", "q"))
-            return [quantised(low + i * step, step) for i in range(math.ceil((high - low) / step - 1e-9))]
+            count = math.ceil((high - low) / step - 1e-9)
+            if count > _MOST_LISTED:
+                raise SpecError(f"{where}: {count:,} values are too many for a grid; take a larger q")
+            return [quantised(low + i * step, step) for i in range(count)]
         raise SpecError(
             f"{where}: a grid cannot list '{self.name}'; give values, or take method random or bayes"
         )
@@ -83,20 +93,36 @@ class Distribution:
             SpecError: It cannot be searched.
         """
         if self.values:
-            return Categorical(tuple(scalar(value) for value in self.values))
+            return Categorical(tuple(scalar(value) for value in distinct(self.values)))
         low, high, log = _range(self)
         if "q" not in self.numbers:
             return Int(int(low), int(high)) if self.name == "int_uniform" else Float(low, high, log)
         step = self.numbers["q"]
         if isinstance(step, int) and not (log and step > 1):
             return Int(round(low / step) * step, round(high / step) * step, step, log)
-        count = math.floor(high / step + 0.5) - math.ceil(low / step - 0.5) + 1
-        if count > _MOST_VALUES:
-            raise SpecError(
-                f"{where}: {count} steps of {step} are too many to search; use a larger q, or none"
-            )
-        first = math.ceil(low / step - 0.5)
-        return Categorical(tuple(quantised((first + i) * step, step) for i in range(count)))
+        first, last = math.ceil(low / step - 0.5), math.floor(high / step + 0.5)
+        return Categorical(tuple(quantised(index * step, step) for index in _spread(first, last, log)))
+
+
+def distinct(values: Sequence[Any]) -> tuple[Any, ...]:
+    """Return each value once, as W&B counts them: 1 and 1.0 are the same, and the last one written stands."""
+    found: dict[str, Any] = {}
+    for value in values:
+        whole = int(value) if isinstance(value, float) and value.is_integer() else value
+        found[json.dumps(whole, sort_keys=True, default=repr)] = value
+    return tuple(found.values())
+
+
+def _spread(first: int, last: int, log: bool) -> list[int]:
+    """Return the whole numbers from *first* to *last*, or as many as a search can tell apart."""
+    count = last - first + 1
+    if count <= _MOST_VALUES:
+        return list(range(first, last + 1))
+    shares = (index / (_MOST_VALUES - 1) for index in range(_MOST_VALUES))
+    if not log:
+        return [first + round(share * (last - first)) for share in shares]
+    start = max(first, 1)
+    return sorted({round(start * (last / start) ** share) for share in shares})
 
 
 def scalar(value: Any) -> Any:
@@ -121,11 +147,11 @@ def parse(raw: Any, where: str) -> Distribution:
         raise SpecError(f"{where}: must be a mapping such as {{value: 1}} or {{min: 0.0, max: 1.0}}")
     keys = dict(raw)
     name = keys.pop("distribution", None) or _implied(keys, where)
-    if name not in _KEYS:
+    if not isinstance(name, str) or name not in _KEYS:
         raise SpecError(f"{where}.distribution: unknown '{name}'; {nearest(str(name), _KEYS)}")
     for key in keys:
         if key not in _KEYS[name]:
-            raise SpecError(f"{where}.{key}: does not go with {name}; {nearest(key, _KEYS[name])}")
+            raise SpecError(f"{where}.{key}: does not go with {name}; {nearest(str(key), _KEYS[name])}")
     missing = [key for key in _KEYS[name] if key not in keys and key not in _DEFAULTS]
     if missing:
         raise SpecError(f"{where}: {name} needs {missing[0]}")
@@ -158,10 +184,14 @@ def _categorical(name: str, keys: Mapping[str, Any], where: str) -> Distribution
     weights = keys.get("probabilities")
     if weights is None:
         return Distribution(name, tuple(values))
-    fits = isinstance(weights, list) and len(weights) == len(values)
+    fits = isinstance(weights, list) and len(weights) == len(values) and all(map(_is_share, weights))
     if not fits or not math.isclose(sum(weights), 1.0, abs_tol=1e-6):
         raise SpecError(f"{where}.probabilities: must be {len(values)} numbers whose sum is 1")
     return Distribution(name, tuple(values), {"probabilities": weights})
+
+
+def _is_share(weight: Any) -> bool:
+    return isinstance(weight, (int, float)) and not isinstance(weight, bool) and weight >= 0
 
 
 def _check(name: str, numbers: Mapping[str, Any], where: str) -> None:
@@ -177,6 +207,19 @@ def _check(name: str, numbers: Mapping[str, Any], where: str) -> None:
     for key in ("q", "sigma", "a", "b"):
         if key in numbers and not numbers[key] > 0:
             raise SpecError(f"{where}.{key}: {numbers[key]} must be above 0")
+    if not all(map(math.isfinite, numbers.values())):
+        raise SpecError(f"{where}: its numbers must be finite")
+    highest = _largest_exponent(name, numbers)
+    if highest > _MOST_EXPONENT:
+        raise SpecError(f"{where}: {name} takes exponents, and exp({highest:g}) is beyond all numbers; "
+                        f"for values themselves take {name.removesuffix('_values')}_values")  # fmt: skip
+
+
+def _largest_exponent(name: str, numbers: Mapping[str, Any]) -> float:
+    kind = name.removeprefix("q_")
+    if kind in ("log_uniform", "inv_log_uniform"):
+        return max(numbers["max"], -numbers["min"]) if kind.startswith("inv") else numbers["max"]
+    return numbers["mu"] + 10 * numbers["sigma"] if kind == "log_normal" else 0.0
 
 
 def _range(one: Distribution) -> tuple[float, float, bool]:

@@ -1,24 +1,41 @@
-"""W&B sweep files: read, checked, flattened. Pure but for reading."""
+"""W&B sweep files: read as W&B reads them, checked, flattened. Pure but for reading."""
 
 from __future__ import annotations
 
-import itertools
-import json
-import random
-import re
-from collections.abc import Iterator, Mapping
+import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from parsl_optuna.core.errors import Mistakes, SpecError
-from parsl_optuna.core.ids import derive_seed
-from parsl_optuna.core.load import read_yaml, structure
-from parsl_optuna.study.plan.sweep.distributions import Distribution, parse
+from parsl_optuna.core.errors import Mistakes, SpecError, nearest
+from parsl_optuna.core.load import read_yaml_1_1, structure
+from parsl_optuna.study.plan.sweep.distributions import Distribution
+from parsl_optuna.study.plan.sweep.early import read_bands
+from parsl_optuna.study.plan.sweep.parameters import Inherited, Parameters, read_parameters
 from parsl_optuna.study.search.hyperband import Bands
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")
 DEFAULT_COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")
+_IMPUTE = ("latest", "best", "worst")
+_SERVICE = (
+    "name",
+    "description",
+    "project",
+    "entity",
+    "controller",
+    "job",
+    "image_uri",
+    "apiVersion",
+    "kind",
+)
+"""Keys of W&B that mean nothing without its server."""
+
+_KEYS = ("method", "parameters", "program", "metric", "metrics", "early_terminate", "command", "run_cap",
+         "scheduler", *_SERVICE)  # fmt: skip
+_CLOSE = 0.75
+"""Similarity of a key that is likely to be a slip: early_termination has 0.85 to early_terminate."""
+
+_METRIC_KEYS = ("name", "goal", "target", "impute", "impute_while_running", "summary")
 
 
 @dataclass(frozen=True)
@@ -29,37 +46,13 @@ class Metric:
         name: As it is logged.
         goal: Which way is better.
         target: No run is started any more once it is reached.
-        impute: Accepted, without effect: failed runs are told as failed.
-        impute_while_running: Accepted, without effect.
+        summary: Whether the last or the best value that a run logs counts; a key of this package.
     """
 
     name: str
     goal: Literal["minimize", "maximize"] = "minimize"
     target: float | None = None
-    impute: str | None = None
-    impute_while_running: str | None = None
-
-
-@dataclass(frozen=True)
-class _Written:
-    """All keys that a sweep file may have; those of the service itself have no effect here."""
-
-    method: Literal["grid", "random", "bayes"]
-    parameters: dict[str, Any]
-    program: str | None = None
-    metric: Metric | None = None
-    early_terminate: dict[str, Any] | None = None
-    command: list[Any] | None = None
-    run_cap: int | None = None
-    name: str | None = None
-    description: str | None = None
-    project: str | None = None
-    entity: str | None = None
-    controller: Any = None
-    job: str | None = None
-    image_uri: str | None = None
-    apiVersion: str | None = None
-    kind: str | None = None
+    summary: Literal["last", "best"] = "last"
 
 
 @dataclass(frozen=True)
@@ -67,15 +60,16 @@ class Sweep:
     """A sweep.
 
     Attributes:
-        method: How runs are chosen.
-        parameters: By flat name: parts of a nested parameter are ``outer.inner``; sorted.
-        nested: Outer name -> inner names.
+        method: How runs are chosen: ``grid``, ``random`` or ``bayes``.
+        parameters: By flat name: parts of a nested parameter are ``outer.inner``; in W&B's order.
+        nested: Flat name of a nested parameter -> names of its parts.
         program: What runs.
         command: How it is called, in words with macros.
         metric: What is optimised; None leaves it to the task.
+        others: Further metrics.
         bands: When hopeless runs are stopped; None never.
         run_cap: At most so many runs.
-        name: For people.
+        notes: What people should know, a line each.
     """
 
     method: str
@@ -84,9 +78,10 @@ class Sweep:
     program: str | None = None
     command: tuple[str, ...] = DEFAULT_COMMAND
     metric: Metric | None = None
+    others: tuple[Metric, ...] = ()
     bands: Bands | None = None
     run_cap: int | None = None
-    name: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def constants(self) -> dict[str, Any]:
@@ -94,106 +89,154 @@ class Sweep:
         return {name: one.values[0] for name, one in self.parameters.items() if one.is_constant}
 
 
-def read_sweep(path: Path, best_of: Mapping[str, Mapping[str, Any]] | None = None) -> Sweep:
-    """Read a sweep file.
-
-    Args:
-        path: The file.
-        best_of: Best hyperparameters by results folder, for parameters given as ``from: FOLDER``.
+def read_sweep(path: Path) -> Sweep:
+    """Read a sweep file: what W&B's schema accepts is accepted, what its client warns of is noted.
 
     Raises:
         SpecError: Every mistake in it, each with its place.
     """
     where = f"{path} $"
-    written = structure(_Written, read_yaml(path), where)
-    mistakes = Mistakes()
-    found: dict[str, Distribution] = {}
-    nested: dict[str, list[str]] = {}
-    for name, raw in sorted(written.parameters.items()):
-        place = f"{where}.parameters.{name}"
-        with mistakes:
-            if not _NAME.fullmatch(name):
-                raise SpecError(f"{place}: a name has letters, digits, '_', '.' and '-' only")
-            if isinstance(raw, Mapping) and isinstance(raw.get("parameters"), Mapping):
-                nested[name] = sorted(raw["parameters"])
-                for inner in nested[name]:
-                    spot = f"{place}.parameters.{inner}"
-                    found[f"{name}.{inner}"] = parse(raw["parameters"][inner], spot)
-            elif isinstance(raw, Mapping) and set(raw) == {"from"}:
-                found[name] = _inherited(name, str(raw["from"]), best_of or {}, place)
-            else:
-                found[name] = parse(raw, place)
-    if not written.parameters:
-        mistakes.add(f"{where}.parameters: is empty; name at least one")
-    if written.run_cap is not None and written.run_cap < 1:
-        mistakes.add(f"{where}.run_cap: {written.run_cap} must be at least 1")
-    if written.method == "bayes" and written.metric is None:
-        mistakes.add(f"{where}.metric: is missing; bayes needs one, e.g. {{name: val_loss, goal: minimize}}")
-    bands = None
+    raw, repeated = read_yaml_1_1(path)
+    mistakes, notes = Mistakes(), list(repeated)
+    _note_unknown(raw, notes)
+    method = ""
+    others: tuple[Metric, ...] = ()
+    metric = bands = program = run_cap = None
+    command, parameters = DEFAULT_COMMAND, Parameters()
     with mistakes:
-        bands = _bands(written, f"{where}.early_terminate")
-    if written.method == "grid":
-        for name, one in found.items():
-            with mistakes:
-                one.listed(f"{where}.parameters.{name}")
+        method = _method(raw, where, notes)
+    with mistakes:
+        parameters = read_parameters(_parameters(raw, where), f"{where}.parameters", mistakes)
+        notes += parameters.notes
+    with mistakes:
+        metric, others = _metrics(raw, where, notes)
+    with mistakes:
+        bands = read_bands(
+            raw.get("early_terminate"), f"{where}.early_terminate", notes, has_metric=metric is not None
+        )
+    with mistakes:
+        command = _command(raw.get("command"), f"{where}.command")
+    with mistakes:
+        program = _program(raw.get("program"), f"{where}.program")
+    with mistakes:
+        run_cap = _run_cap(raw.get("run_cap"), f"{where}.run_cap")
+    if method == "bayes" and metric is None and "metric" not in raw and "metrics" not in raw:
+        mistakes.add(f"{where}.metric: is missing; bayes needs one, e.g. {{name: val_loss, goal: minimize}}")
+    for name, one in parameters.flat.items() if method == "grid" else ():
+        with mistakes:
+            one.listed(f"{where}.parameters.{name}")
     mistakes.raise_any()
-    command = DEFAULT_COMMAND if written.command is None else tuple(str(word) for word in written.command)
     return Sweep(
-        written.method,
-        found,
-        nested,
-        written.program,
+        method,
+        parameters.flat,
+        parameters.nested,
+        program,
         command,
-        written.metric,
+        metric,
+        others,
         bands,
-        written.run_cap,
-        written.name,
+        run_cap,
+        tuple(dict.fromkeys(notes)),
     )
 
 
-def sources(path: Path) -> list[str]:
+def sources(sweep: Sweep) -> list[str]:
     """Return the results folders that parameters are taken from."""
-    parameters = read_yaml(path).get("parameters")
-    if not isinstance(parameters, Mapping):
-        return []
-    entries = [raw for raw in parameters.values() if isinstance(raw, Mapping)]
-    return sorted({str(raw["from"]) for raw in entries if set(raw) == {"from"}})
+    values = [value for one in sweep.parameters.values() for value in one.values]
+    return sorted({value.folder for value in values if isinstance(value, Inherited)})
 
 
-def grid(sweep: Sweep) -> Iterator[dict[str, Any]]:
-    """Yield all points of a grid, the last name varying fastest; repeated ones once."""
-    values = [one.listed(name) for name, one in sweep.parameters.items()]
-    seen: set[str] = set()
-    for point in itertools.product(*values):
-        key = json.dumps(point)
-        if key not in seen:
-            seen.add(key)
-            yield dict(zip(sweep.parameters, point, strict=True))
+def _note_unknown(raw: Mapping[Any, Any], notes: list[str]) -> None:
+    for key in raw:
+        if key not in _KEYS:
+            close = difflib.get_close_matches(str(key), _KEYS, n=1, cutoff=_CLOSE)
+            cure = f"; did you mean '{close[0]}'?" if close else ""
+            notes.append(f"{key}: no key of a sweep, without effect{cure}")
 
 
-def random_points(sweep: Sweep, count: int, seed: int) -> Iterator[dict[str, Any]]:
-    """Yield *count* random points; the k-th one does not depend on how many there are."""
-    for index in range(count):
-        stream = random.Random(derive_seed("sweep", seed, index))
-        yield {name: one.draw(stream) for name, one in sweep.parameters.items()}
+def _method(raw: Mapping[Any, Any], where: str, notes: list[str]) -> str:
+    method = raw.get("method")
+    if method is None:
+        raise SpecError(f"{where}.method: is missing; it is grid, random or bayes")
+    if method not in ("grid", "random", "bayes", "custom"):
+        hint = nearest(str(method), ("grid", "random", "bayes"))
+        raise SpecError(f"{where}.method: unknown value {method!r}; {hint}")
+    scheduler = raw.get("scheduler")
+    engine = scheduler.get("engine") if isinstance(scheduler, Mapping) else None
+    if scheduler is not None and engine not in ("optuna", "ax", "wandb"):
+        notes.append("scheduler: no effect: its engine is none of optuna, ax, wandb")
+    elif isinstance(scheduler, Mapping) and set(scheduler) > {"engine"}:
+        parts = ", ".join(sorted(str(key) for key in scheduler if key != "engine"))
+        notes.append(f"scheduler: no effect: {parts} (--sampler chooses the search)")
+    if method != "custom":
+        return method
+    notes.append("method custom: a search by Optuna, as method bayes is here")
+    return "bayes"
 
 
-def _bands(written: _Written, where: str) -> Bands | None:
-    if written.early_terminate is None:
+def _parameters(raw: Mapping[Any, Any], where: str) -> Any:
+    if "parameters" in raw:
+        return raw["parameters"]
+    scheduler = raw.get("scheduler")
+    if isinstance(scheduler, Mapping) and scheduler.get("search_space"):
+        raise SpecError(
+            f"{where}.parameters: is missing; the search space of scheduler.source cannot be read here"
+        )
+    raise SpecError(
+        f"{where}.parameters: is missing; name at least one, such as {{lr: {{values: [0.1, 0.2]}}}}"
+    )
+
+
+def _metrics(
+    raw: Mapping[Any, Any], where: str, notes: list[str]
+) -> tuple[Metric | None, tuple[Metric, ...]]:
+    """Return the leading metric, and the others."""
+    if raw.get("metrics") is None:
+        entry = raw.get("metric")
+        return (None if entry is None else _metric(entry, f"{where}.metric", notes)), ()
+    if raw.get("metric") is not None:
+        raise SpecError(f"{where}.metrics: goes without metric; keep one of the two")
+    if not isinstance(raw["metrics"], list) or not raw["metrics"]:
+        raise SpecError(f"{where}.metrics: must be a list of mappings such as {{name: loss}}")
+    found = [_metric(entry, f"{where}.metrics[{i}]", notes) for i, entry in enumerate(raw["metrics"])]
+    return found[0], tuple(found[1:])
+
+
+def _metric(raw: Any, where: str, notes: list[str]) -> Metric:
+    if not isinstance(raw, Mapping):
+        raise SpecError(f"{where}: must be a mapping such as {{name: val_loss, goal: minimize}}, got {raw!r}")
+    for key in raw:
+        if key not in _METRIC_KEYS:
+            notes.append(f"metric.{key}: without effect; {nearest(str(key), _METRIC_KEYS)}")
+    if raw.get("impute") is not None:
+        known = "" if raw["impute"] in _IMPUTE else f" (and W&B knows {', '.join(_IMPUTE)} only)"
+        notes.append(f"metric.impute: without effect: a failed run has no value here{known}")
+    if raw.get("impute_while_running") not in (None, False, "false"):
+        notes.append("metric.impute_while_running: without effect: a running run has no value here")
+    kept = {key: raw[key] for key in ("name", "goal", "target", "summary") if raw.get(key) is not None}
+    return structure(Metric, kept, where)
+
+
+def _command(raw: Any, where: str) -> tuple[str, ...]:
+    if not raw:
+        return DEFAULT_COMMAND
+    if not isinstance(raw, list):
+        raise SpecError(f"{where}: must be a list of words, such as [python, ${{program}}, ${{args}}]")
+    for index, word in enumerate(raw):
+        if isinstance(word, (Mapping, list)):
+            raise SpecError(f"{where}[{index}]: must be a word, got {word!r}; quote it")
+    return tuple(str(word) for word in raw)
+
+
+def _program(raw: Any, where: str) -> str | None:
+    if raw is not None and not isinstance(raw, str):
+        raise SpecError(f"{where}: must be the path of a script, got {raw!r}")
+    return raw
+
+
+def _run_cap(raw: Any, where: str) -> int | None:
+    if raw is None:
         return None
-    keys = dict(written.early_terminate)
-    kind = keys.pop("type", None)
-    if kind != "hyperband":
-        raise SpecError(f"{where}.type: must be hyperband, got {kind!r}")
-    if written.metric is None:
-        raise SpecError(f"{where}: needs a metric to compare runs by")
-    return structure(Bands, keys, where)
-
-
-def _inherited(name: str, folder: str, best_of: Mapping[str, Mapping[str, Any]], where: str) -> Distribution:
-    best = best_of.get(folder)
-    if best is None:
-        raise SpecError(f"{where}.from: '{folder}' holds no finished runs yet; run that sweep first")
-    if name not in best:
-        raise SpecError(f"{where}.from: the best run in '{folder}' has no '{name}'")
-    return Distribution("constant", (best[name],))
+    if isinstance(raw, bool) or not isinstance(raw, int) or raw < 1:
+        raise SpecError(f"{where}: {raw!r} must be a whole number of at least 1")
+    return raw

@@ -14,12 +14,15 @@ from parsl_optuna.core.objective import ERROR, Objective, Scoring
 from parsl_optuna.core.space import Categorical, Dimension, Scalar, Space
 from parsl_optuna.core.spec import SweepSpec
 from parsl_optuna.study.plan.plans import Point, RunPlan, SearchSettings, StopRules, StudyPlan
-from parsl_optuna.study.plan.resolve import ProblemPlan, bind_problem, bind_task
-from parsl_optuna.study.plan.sweep.distributions import scalar
-from parsl_optuna.study.plan.sweep.file import Sweep, grid, random_points
+from parsl_optuna.study.plan.resolve import ProblemPlan, bind_task
+from parsl_optuna.study.plan.sweep.binder import Binder
+from parsl_optuna.study.plan.sweep.file import Sweep
+from parsl_optuna.study.plan.sweep.points import grid, grid_size, random_points
+from parsl_optuna.study.plan.sweep.winners import Winners
 from parsl_optuna.tasks.base import Task
 
-_ENDLESS = "never ends; give --count N, or run_cap in the file"
+_MOST_RUNS = 100_000
+"""A driver keeps every point in memory, and the artifacts a folder for each."""
 
 
 @dataclass(frozen=True)
@@ -28,109 +31,74 @@ class SweepPlan:
 
     Attributes:
         plan: What to run.
-        n_written: Points as the file lists them; None for a search.
-        n_points: Points that differ once parameters without effect are folded away; None for a search.
+        n_written: Points as the file lists or draws them; None for a search.
+        n_points: Points that run; None for a search.
+        head: How many runs there will be, and why.
         notes: What people should know, a line each.
     """
 
     plan: RunPlan
     n_written: int | None
     n_points: int | None
+    head: str
     notes: tuple[str, ...]
 
 
-class _Binder:
-    """Sorts the parameters of a sweep into problems and hyperparameters of a task."""
+@dataclass
+class _Listed:
+    """Fixed points, by problem and by their JSON.
 
-    def __init__(self, sweep: Sweep, task: Task, spec: SweepSpec, where: str) -> None:
-        self.sweep, self.task, self.spec, self.where = sweep, task, spec, where
-        self.method = task.methods[0]
-        self.problems: dict[str, ProblemPlan] = {}
-        self._by_key: dict[str, ProblemPlan] = {}
+    Attributes:
+        found: The points that run.
+        n_drawn: How many were looked at.
+        n_distinct: How many of those differ as they are written.
+        is_cut: Whether the cap ended the list.
+    """
 
-    def split(self, point: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the problem and the hyperparameters of a point, as written."""
-        if self.task.open_params:
-            return self._program(), {name: scalar(value) for name, value in point.items()}
-        problem, params = {}, {}
-        for name, value in self._flat(point).items():
-            if name in self.task.ignored_params:
-                continue
-            (problem if name in self.task.problem_params else params)[name] = value
-        return problem, params
+    found: dict[str, dict[str, Mapping[str, Scalar]]]
+    n_drawn: int
+    n_distinct: int
+    is_cut: bool
 
-    def bind(self, raw: Mapping[str, Any]) -> ProblemPlan:
-        """Return the problem; each is resolved once."""
-        key = json.dumps(raw, sort_keys=True)
-        if key not in self._by_key:
-            problem = bind_problem(self.task, raw, f"{self.where}.parameters")
-            self._by_key[key] = self.problems.setdefault(problem.pid, problem)
-        return self._by_key[key]
-
-    def complete(self, problem: ProblemPlan, params: Mapping[str, Any]) -> Mapping[str, Scalar]:
-        """Return complete hyperparameters, those without effect at their defaults."""
-        if self.spec.fold:
-            without = self.without_effect(params)
-            params = {name: value for name, value in params.items() if name not in without}
-        return self.task.complete(problem.problem, self.method, params, f"{self.where}.parameters")
-
-    def without_effect(self, params: Mapping[str, Any]) -> frozenset[str]:
-        """Return the names that cannot matter, given the others."""
-        irrelevant = self.task.irrelevant
-        return irrelevant(self.method, params) if irrelevant is not None else frozenset()
-
-    def _program(self) -> dict[str, Any]:
-        sweep = self.sweep
-        if sweep.program is None and any("${program}" in word for word in sweep.command):
-            raise SpecError(f"{self.where}.program: is missing; name the script to run")
-        words = [word.replace("${program}", sweep.program or "") for word in sweep.command]
-        structured = [
-            name
-            for name, one in sweep.parameters.items()
-            if any(isinstance(value, (dict, list)) for value in one.values)
-        ]
-        files = [sweep.program] if sweep.program is not None and words != list(sweep.command) else []
-        return {"command": words, "files": files, "nested": dict(sweep.nested), "json": structured}
-
-    def _flat(self, point: Mapping[str, Any]) -> dict[str, Any]:
-        """Splice mappings into the point, their ``name`` left out: profiles of several parameters."""
-        flat: dict[str, Any] = {}
-        for name, value in point.items():
-            if isinstance(value, Mapping):
-                flat |= {key: entry for key, entry in value.items() if key != "name"}
-            else:
-                flat[name.rpartition(".")[2] if name.partition(".")[0] in self.sweep.nested else name] = value
-        return flat
+    @property
+    def n_points(self) -> int:
+        return sum(map(len, self.found.values()))
 
 
-def plan_sweep(sweep: Sweep, spec: SweepSpec, where: str) -> SweepPlan:
+def plan_sweep(sweep: Sweep, spec: SweepSpec, where: str, winners: Winners | None = None) -> SweepPlan:
     """Bind a sweep.
 
     Args:
         sweep: The sweep.
         spec: How to run it.
         where: File and key, for messages.
+        winners: What other sweeps found, for parameters given as ``from: FOLDER``.
 
     Raises:
         SpecError: All mistakes, one per line.
     """
     task = _task(sweep, spec, where)
-    binder = _Binder(sweep, task, spec, where)
-    notes = _notes(sweep, task)
+    winners = winners or Winners({})
+    binder = Binder(sweep, task, spec, winners, where)
+    notes = [*sweep.notes, *_notes(sweep, task)]
     scoring = _scoring(sweep, task, spec, where)
     cap = spec.count or sweep.run_cap
+    if cap is None and sweep.method != "grid":
+        raise SpecError(
+            f"{where}.method: {sweep.method} never ends; give --count N, as in "
+            f"parsl-optuna sweep {spec.file} --count 50, or run_cap in the file"
+        )
     if sweep.method == "bayes":
-        if cap is None:
-            raise SpecError(f"{where}.method: bayes {_ENDLESS}")
-        studies = _searches(binder, cap, notes)
+        studies = _searches(binder, cap or 0, notes)
         written = distinct = None
+        head = f"{sum(study.max_trials for study in studies):,} runs, proposed by {spec.sampler}"
     else:
-        if sweep.method == "random" and cap is None:
-            raise SpecError(f"{where}.method: random {_ENDLESS}")
-        points = grid(sweep) if sweep.method == "grid" else random_points(sweep, cap or 0, spec.seed)
-        studies, written = _lists(binder, points, cap)
-        distinct = sum(study.max_trials for study in studies)
-    if scoring.names != (ERROR,):
+        listed = _listed(binder, cap)
+        studies = _lists(binder, listed)
+        written = grid_size(sweep) if sweep.method == "grid" else listed.n_drawn
+        distinct = listed.n_points
+        head = _head(sweep, spec, listed)
+    if len(scoring.names) > 1:
         names = ", ".join([scoring.leading, *scoring.names[1:]])
         notes.append(f"objectives: {names} (the first one leads; --objectives changes the others)")
     plan = RunPlan(
@@ -141,7 +109,7 @@ def plan_sweep(sweep: Sweep, spec: SweepSpec, where: str) -> SweepPlan:
         spec.limits,
         spec.max_hours,
     )
-    return SweepPlan(plan, written, distinct, tuple(notes))
+    return SweepPlan(plan, written, distinct, head, tuple(dict.fromkeys([*notes, *winners.notes])))
 
 
 def _task(sweep: Sweep, spec: SweepSpec, where: str) -> Task:
@@ -159,54 +127,101 @@ def _task(sweep: Sweep, spec: SweepSpec, where: str) -> Task:
 
 def _notes(sweep: Sweep, task: Task) -> list[str]:
     ignored = [name for name in sweep.parameters if name in task.ignored_params]
-    return [f"no effect here: {', '.join(ignored)}"] if ignored else []
+    notes = [f"no effect here: {', '.join(ignored)}"] if ignored else []
+    if sweep.metric is None and task.open_params:
+        notes.append("the file names no metric: runs are compared by the time that they take (runtime_sec)")
+    return notes
 
 
 def _scoring(sweep: Sweep, task: Task, spec: SweepSpec, where: str) -> Scoring:
+    if sweep.metric is None and task.open_params and spec.objectives is None:
+        return Scoring(Objective("metric", metric="runtime_sec"))
     name = sweep.metric.name if sweep.metric else task.metric
     goal = sweep.metric.goal if sweep.metric else "minimize"
     if task.columns and name not in task.columns:
         raise SpecError(
             f"{where}.metric.name: task '{task.name}' has no '{name}'; {nearest(name, task.columns)}"
         )
-    others = spec.objectives if spec.objectives is not None else task.objectives
-    if spec.objectives is None and (not others or others[0] != name):
+    if sweep.metric is not None and sweep.metric.summary == "best" and not task.open_params:
+        raise SpecError(f"{where}.metric.summary: task '{task.name}' gives one value per run; leave it out")
+    goals = {one.name: one.goal for one in sweep.others}
+    others = tuple(goals) or task.objectives
+    if spec.objectives is not None:
+        others = spec.objectives
+    elif not goals and (not others or others[0] != name):
         others = (name,)
     rest = tuple(one for one in others if one != name)
-    return Scoring(Objective("metric", metric=name, goal=goal), (ERROR, *rest))
+    return Scoring(Objective("metric", metric=name, goal=goal), (ERROR, *rest), goals)
 
 
-def _lists(
-    binder: _Binder, points: Iterable[Mapping[str, Any]], cap: int | None
-) -> tuple[list[StudyPlan], int]:
-    """Return one study of fixed points per problem, and how many points there were before folding."""
-    mistakes, n_written = Mistakes(), 0
+def _listed(binder: Binder, cap: int | None) -> _Listed:
+    """Go through the points until they, or the cap, end."""
+    sweep, spec = binder.sweep, binder.spec
+    if sweep.method == "grid":
+        points: Iterable[Mapping[str, Any]] = grid(sweep)
+    else:
+        points = random_points(sweep, cap or 0, spec.seed)
+    mistakes = Mistakes()
+    written: set[str] = set()
     folded: set[str] = set()
-    found: dict[str, dict[str, Mapping[str, Scalar]]] = {}
+    listed = _Listed({}, 0, 0, is_cut=False)
+    n_found = 0
     for point in points:
-        n_written += 1
+        if n_found == cap and sweep.method == "grid":
+            listed.is_cut = True
+            break
+        listed.n_drawn += 1
+        if sweep.method == "random":
+            written.add(json.dumps(point, default=repr))
         with mistakes:
-            raw, params = binder.split(point)
-            problem = binder.bind(raw)
-            without = binder.without_effect(params) if binder.spec.fold else frozenset()
+            problem, params = binder.place(point)
+            without = binder.without_effect(params) if spec.fold else frozenset()
             rough = json.dumps([problem.pid, {k: v for k, v in params.items() if k not in without}])
             if rough in folded:
                 continue  # completing each of ten thousand equal points would take a while
             folded.add(rough)
             complete = binder.complete(problem, params)
-            found.setdefault(problem.pid, {})[json.dumps(complete, sort_keys=True)] = complete
+            here = listed.found.setdefault(problem.pid, {})
+            before = len(here)
+            here[json.dumps(complete, sort_keys=True)] = complete
+            n_found += len(here) - before
+        if n_found > _MOST_RUNS:
+            mistakes.add(
+                f"{binder.where}.method: this is a grid of {grid_size(sweep):,} points; say how many to run: "
+                f"parsl-optuna sweep {spec.file} --count 1000"
+            )
+            break
     mistakes.raise_any()
-    studies, left = [], cap
-    for pid, distinct in found.items():
-        chosen = list(distinct.values())[:left]
-        left = None if left is None else left - len(chosen)
-        if chosen:
-            points_of = tuple(Point(params, 0) for params in chosen)
-            studies.append(_study(binder, binder.problems[pid], chosen[0], len(chosen), points=points_of))
-    return studies, n_written
+    listed.n_distinct = len(written) if sweep.method == "random" else listed.n_drawn
+    return listed
 
 
-def _searches(binder: _Binder, cap: int, notes: list[str]) -> list[StudyPlan]:
+def _head(sweep: Sweep, spec: SweepSpec, listed: _Listed) -> str:
+    """Say how many runs there are, of how many points, and what was left out why."""
+    n, drawn, differ = listed.n_points, listed.n_drawn, listed.n_distinct
+    left_out = "once parameters without effect are left out (--no-fold keeps them)"
+    if sweep.method == "random":
+        equal = "" if differ == drawn else f", {differ:,} distinct (equal draws are one run)"
+        return f"{drawn:,} random draws{equal}" + ("" if n == differ else f", {n:,} {left_out}")
+    size = grid_size(sweep)
+    if not listed.is_cut:
+        return f"{size:,} points" + ("" if n == size else f", {n:,} {left_out}")
+    cap = f"--count {n}" if spec.count else f"run_cap {n}"
+    skipped = "" if n == drawn else f"; {drawn:,} looked at, {n:,} {left_out}"
+    return f"the first {n:,} of {size:,} points ({cap}){skipped}"
+
+
+def _lists(binder: Binder, listed: _Listed) -> list[StudyPlan]:
+    """Return one study of fixed points per problem."""
+    studies = []
+    for pid, distinct in listed.found.items():
+        chosen = list(distinct.values())
+        points = tuple(Point(params, 0) for params in chosen)
+        studies.append(_study(binder, binder.problems[pid], chosen[0], len(chosen), points=points))
+    return studies
+
+
+def _searches(binder: Binder, cap: int, notes: list[str]) -> list[StudyPlan]:
     """Return one search per problem: values of a metric do not compare across problems."""
     sweep, task = binder.sweep, binder.task
     mistakes, dimensions = Mistakes(), {}
@@ -215,6 +230,8 @@ def _searches(binder: _Binder, cap: int, notes: list[str]) -> list[StudyPlan]:
             with mistakes:
                 dimensions[name] = one.dimension(f"{binder.where}.parameters.{name}")
     mistakes.raise_any()
+    if not dimensions:
+        raise SpecError(f"{binder.where}.parameters: nothing varies; give one a range, or values")
     apart = [name for name in dimensions if name in task.problem_params]
     if any(not isinstance(dimensions[name], Categorical) for name in apart):
         raise SpecError(f"{binder.where}.parameters.{apart[0]}: belongs to the problem; give values")
@@ -228,8 +245,7 @@ def _searches(binder: _Binder, cap: int, notes: list[str]) -> list[StudyPlan]:
     studies = []
     for combination in combinations:
         first = {name: dimension.first for name, dimension in inner.items()}
-        raw, params = binder.split({**sweep.constants, **combination, **first})
-        problem = binder.bind(raw)
+        problem, params = binder.place({**sweep.constants, **combination, **first})
         space, base = _without_effect(binder, problem, inner, params, notes)
         count = max(cap // len(combinations), 1)
         studies.append(_study(binder, problem, base, count, space=space))
@@ -237,7 +253,7 @@ def _searches(binder: _Binder, cap: int, notes: list[str]) -> list[StudyPlan]:
 
 
 def _without_effect(
-    binder: _Binder,
+    binder: Binder,
     problem: ProblemPlan,
     inner: Mapping[str, Dimension],
     params: Mapping[str, Any],
@@ -256,7 +272,7 @@ def _without_effect(
 
 
 def _study(
-    binder: _Binder,
+    binder: Binder,
     problem: ProblemPlan,
     base: Mapping[str, Scalar],
     count: int,
@@ -282,5 +298,5 @@ def _study(
             pruner=None if bands is None else "wandb_hyperband",
             pruner_params={} if bands is None else {k: v for k, v in vars(bands).items() if v is not None},
         ),
-        stop=StopRules(target=metric.target if metric else None),
+        stop=StopRules(spec.stop_after_failures, target=metric.target if metric else None),
     )
