@@ -10,7 +10,7 @@ from typing import Any
 
 from parsl_optuna.core.errors import Mistakes, SpecError, nearest
 from parsl_optuna.core.ids import derive_seed
-from parsl_optuna.core.objective import ERROR, Objective, Scoring
+from parsl_optuna.core.objective import ERROR, Goal, Objective, Scoring
 from parsl_optuna.core.space import Categorical, Dimension, Scalar, Space
 from parsl_optuna.core.spec import SweepSpec
 from parsl_optuna.study.plan.plans import Point, RunPlan, SearchSettings, StopRules, StudyPlan
@@ -144,7 +144,7 @@ def _scoring(sweep: Sweep, task: Task, spec: SweepSpec, where: str) -> Scoring:
         )
     if sweep.metric is not None and sweep.metric.summary == "best" and not task.open_params:
         raise SpecError(f"{where}.metric.summary: task '{task.name}' gives one value per run; leave it out")
-    goals = {one.name: one.goal for one in sweep.others}
+    goals: dict[str, Goal] = {one.name: one.goal for one in sweep.others}
     others = tuple(goals) or task.objectives
     if spec.objectives is not None:
         others = spec.objectives

@@ -21,7 +21,7 @@ class Earlier:
     """The table of an earlier sweep.
 
     Attributes:
-        rows: With ``pid``, ``problem``, ``state``, ``objective`` and ``hyperparams_json``; none without a table.
+        rows: With ``pid``, ``problem``, ``state``, ``objective``, ``hyperparams_json``; none without one.
         is_maximised: Whether more of the objective is better.
     """
 
