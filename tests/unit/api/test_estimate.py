@@ -67,6 +67,56 @@ def test_single_precision_agrees(regression):
     assert abs(found.llc - quadratic(eigenvalues, n_beta(400))) < 4 * found.se
 
 
+def test_what_requires_no_gradient_is_held(regression):
+    """Half of the weights frozen: a quadratic in the others, with its exact coefficient."""
+    _, x, y, _ = regression
+    model = nn.ModuleDict({"free": nn.Linear(2, 1, bias=False), "held": nn.Linear(1, 1)}).double()
+    solution = torch.linalg.lstsq(x, y).solution.T
+    with torch.no_grad():
+        model["free"].weight.copy_(solution[:, :2])
+        model["held"].weight.copy_(solution[:, 2:])
+        model["held"].bias.zero_()
+    model["held"].requires_grad_(requires_grad=False)
+
+    def loss(model, batch):
+        x, y = batch
+        return nn.functional.mse_loss(model["free"](x[:, :2]) + model["held"](x[:, 2:]), y)
+
+    found = parsl_optuna.estimate_llc(model, loss, (x, y), relative_error=0.02)
+
+    eigenvalues = torch.linalg.eigvalsh(2 * x[:, :2].T @ x[:, :2] / 400).tolist()
+    assert found.parameters == 2
+    assert found.metrics["parameters_held"] == 2
+    assert found.status == "ok", found.reason
+    assert abs(found.llc - quadratic(eigenvalues, n_beta(400))) < 4 * found.se
+    assert "2 parameters" in str(found)
+
+
+def test_a_mask_gives_the_restricted_coefficient(regression):
+    model, x, y, _ = regression
+    mask = torch.tensor([[True, False, True]])
+
+    found = parsl_optuna.estimate_llc(model, nn.MSELoss(), (x, y), parameters={"weight": mask})
+
+    part = x[:, [0, 2]]
+    eigenvalues = torch.linalg.eigvalsh(2 * part.T @ part / 400).tolist()
+    assert found.parameters == 2
+    assert abs(found.llc - quadratic(eigenvalues, n_beta(400))) < 4 * found.se
+
+
+def test_code_that_allows_float32_only_is_run_in_it_and_says_so(regression):
+    model, x, y, eigenvalues = regression
+
+    def loss(outputs, y):
+        return torch.nn.functional.mse_loss(outputs @ torch.ones(1, 1), y)
+
+    found = parsl_optuna.estimate_llc(model, loss, (x, y), relative_error=0.02)
+
+    assert found.metrics["precision"] == "float32"
+    assert "float64 fails" in found.notes[0]
+    assert abs(found.llc - quadratic(eigenvalues, n_beta(400))) < 4 * found.se + 1e-3
+
+
 def test_the_same_seed_gives_the_same_number(regression):
     model, x, y, _ = regression
 

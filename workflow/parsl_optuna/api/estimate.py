@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,9 @@ from parsl_optuna.core.errors import SpecError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from parsl_optuna.tasks.llc.api import Result
+    from parsl_optuna.tasks.llc.problem.selection import Parameters
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -28,6 +30,9 @@ class Estimate:
             ``diverged``.
         reason: The number that shows it; None when *status* is ``ok``.
         seconds: Wall time.
+        parameters: Number of parameters sampled.
+        chains: How chains were run: ``together``, or ``one by one`` with the reason.
+        notes: What else to know: examples left out, integers converted, parameters without effect.
         metrics: Everything that was measured.
         excess: t (L - L0) of every draw, ``(draws, chains)``.
         controlled: The same with control variates; its mean is *llc*.
@@ -39,6 +44,9 @@ class Estimate:
     status: str
     reason: str | None
     seconds: float
+    parameters: int
+    chains: str
+    notes: tuple[str, ...]
     metrics: Mapping[str, Any]
     excess: np.ndarray[Any, Any]
     controlled: np.ndarray[Any, Any]
@@ -46,7 +54,8 @@ class Estimate:
 
     def __str__(self) -> str:
         text = f"LLC {self.llc:.4g} ± {self.se:.2g} ({self.status}"
-        return text + (f": {self.reason})" if self.reason else ")")
+        text += f": {self.reason})" if self.reason else ")"
+        return f"{text}, {self.parameters:,} parameters" + "".join(f"\n  note: {note}" for note in self.notes)
 
     def plot(self, path: str | Path) -> None:
         """Draw the loss trace, the running estimate and the distance from the centre, as a PNG."""
@@ -59,9 +68,10 @@ class Estimate:
 
 def estimate_llc(
     model: nn.Module,
-    loss: Callable[[Tensor, Tensor], Tensor],
-    data: tuple[Tensor, Tensor],
+    loss: Callable[..., Tensor],
+    data: Any,
     *,
+    parameters: Parameters = None,
     n_beta: float | None = None,
     gamma: float = 1.0,
     kernel: Literal["langevin", "hmc", "sgld"] = "langevin",
@@ -73,13 +83,16 @@ def estimate_llc(
 ) -> Estimate:
     """Estimate the local learning coefficient at the weights of *model* (Lau et al. 2023, arXiv:2308.12108).
 
-    Step size, burn-in and number of draws are found; see `parsl_optuna.tasks.llc.engine.auto`. The
-    model is copied, not changed.
+    Step size, burn-in and number of draws are chosen automatically. The model is copied, not changed.
+    docs/estimate.md, "Your own model", says more of every argument.
 
     Args:
-        model: A trained model.
-        loss: ``(outputs, y) -> mean loss``, such as ``torch.nn.CrossEntropyLoss()``.
-        data: Inputs ``(n, ...)`` and targets ``(n, ...)``.
+        model: A trained model, which runs in evaluation mode, with its buffers as they are.
+        loss: ``(outputs, y) -> ()`` or ``(model, batch) -> ()``: a mean over examples, which is checked.
+        data: Inputs ``(n, ...)`` and targets ``(n, ...)`` as a pair of tensors or arrays; a Dataset; a
+            DataLoader; or any nesting of mappings and tuples of tensors, for a loss of (model, batch).
+        parameters: What is sampled, all else held (the restricted LLC): a name or pattern, a submodule, a
+            list of these, or a mapping of names to boolean masks. By default what requires a gradient.
         n_beta: t, the factor on the loss; n / ln n by default.
         gamma: Precision of the localiser gamma/2 |w - w*|^2.
         kernel: ``langevin`` takes most from a gradient; ``hmc`` has no error of discretisation; ``sgld``
@@ -93,24 +106,28 @@ def estimate_llc(
     Raises:
         SpecError: Data, loss or a number that cannot be.
     """
-    for name, value in {"gamma": gamma, "relative_error": relative_error, "budget_sec": budget_sec}.items():
-        if not value > 0 or math.isnan(value):
-            raise SpecError(f"{name} {value} must be above 0")
-    if n_beta is not None and not n_beta > 0:
-        raise SpecError(f"n_beta {n_beta} must be above 0")
+    if not budget_sec > 0:
+        raise SpecError(f"budget_sec {budget_sec} must be a number above 0")
+    deadline = Deadline(budget_sec)
     from parsl_optuna.tasks.llc.api import Settings, run  # noqa: PLC0415
 
-    deadline = Deadline(budget_sec)
-    settings = Settings(n_beta, gamma, kernel, relative_error, polish, precision, seed)
-    metrics, excess, controlled, distance = run(model, loss, data, settings, deadline)
+    settings = Settings(n_beta, gamma, kernel, relative_error, polish, precision, seed, parameters)
+    return _estimate(run(model, loss, data, settings, deadline), deadline.used_sec)
+
+
+def _estimate(found: Result, seconds: float) -> Estimate:
+    metrics = found.metrics
     return Estimate(
         metrics["llc_hat"],
         metrics["se_hat"],
         metrics["status"],
         metrics["status_reason"],
-        deadline.used_sec,
+        seconds,
+        metrics["parameters"],
+        metrics["chains"],
+        tuple(metrics["notes"]),
         metrics,
-        excess,
-        controlled,
-        distance,
+        found.excess,
+        found.controlled,
+        found.distance,
     )

@@ -1,24 +1,19 @@
 import pytest
 import torch
-from parsl_optuna.core.errors import SpecError
-from parsl_optuna.tasks.llc.problem.losses import MlpLoss
-from parsl_optuna.tasks.llc.problem.module import ModuleLoss, pose
+from parsl_optuna.tasks.llc.problem.examples import Examples, read
+from parsl_optuna.tasks.llc.problem.module import ModuleLoss
+from parsl_optuna.tasks.llc.problem.posed import Calling, Posed, private_copy
 from torch import nn
 
 
 @pytest.fixture
 def data(generator):
-    x = torch.randn(700, 3, generator=generator, dtype=torch.float64)
-    return x, torch.randn(700, 2, generator=generator, dtype=torch.float64)
-
-
-def network(*, bias=True, activation=nn.Tanh):
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(3, 5, bias=bias), activation(), nn.Linear(5, 2, bias=bias)).double()
+    x = torch.randn(300, 3, generator=generator, dtype=torch.float64)
+    return x, torch.randn(300, 2, generator=generator, dtype=torch.float64)
 
 
 class Residual(nn.Module):
-    """No plain chain of layers, with a buffer and dropout."""
+    """No plain chain of layers, with buffers and dropout."""
 
     def __init__(self):
         super().__init__()
@@ -31,107 +26,145 @@ class Residual(nn.Module):
         return self.out(self.drop(self.norm(x + torch.relu(self.inner(x)))))
 
 
-def test_losses_and_gradients_are_those_of_the_module(data):
-    model = Residual().double().eval()
-    loss = ModuleLoss(model, nn.functional.mse_loss, *data)
+class Branching(Residual):
+    """Control flow on numbers, which cannot be batched over chains."""
 
-    value, gradient = loss.value_and_grad(loss.flat().unsqueeze(0).repeat(3, 1))
-
-    expected = nn.functional.mse_loss(model(data[0]), data[1])
-    expected.backward()
-    flat = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
-    assert torch.allclose(value, expected.detach().expand(3))
-    assert torch.allclose(gradient, flat.expand(3, -1))
-    assert torch.allclose(loss.value(loss.flat().unsqueeze(0)), expected.detach())
+    def forward(self, x):
+        return super().forward(x) if float(self.inner.weight.sum()) > -99 else x
 
 
-def test_minibatches_are_rows_of_the_data_per_chain(data, generator):
-    loss = ModuleLoss(Residual().double(), nn.functional.mse_loss, *data)
-    rows = torch.randint(700, (2, 9), generator=generator)
+class Counting(Residual):
+    """Changes a buffer in every forward pass, and uses it."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls += 1
+        return super().forward(x) * self.calls
+
+
+def posed(data, model=None, names=None, **options):
+    torch.manual_seed(0)
+    model = private_copy(model or Residual()).double()
+    chosen = names or [name for name, _ in model.named_parameters()]
+    return ModuleLoss(Posed(model, nn.functional.mse_loss, Calling("outputs")), chosen, read(data), **options)
+
+
+def expected(data, model=None):
+    torch.manual_seed(0)
+    model = private_copy(model or Residual()).double()
+    value = nn.functional.mse_loss(model(data[0]), data[1])
+    value.backward()
+    return value.detach(), torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_losses_and_gradients_are_those_of_the_module(data, together):
+    loss = posed(data, together=together)
+    w = loss.flat().repeat(3, 1)
+
+    value, gradient = loss.value_and_grad(w)
+
+    truth, slope = expected(data)
+    assert loss.together is together
+    assert torch.allclose(value, truth.expand(3))
+    assert torch.allclose(gradient, slope.expand(3, -1))
+    assert torch.allclose(loss.value(w), truth.expand(3))
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_chunks_that_fit_the_memory_give_the_same(data, together):
+    whole, small = posed(data, together=together), posed(data, together=together, most_bytes=10_000)
+    w = whole.flat() + 0.1 * torch.randn(2, whole.dim, dtype=torch.float64)
+
+    assert len(list(small._chunks(2, None))) > 3
+    for first, second in zip(whole.value_and_grad(w), small.value_and_grad(w), strict=True):
+        assert torch.allclose(first, second)
+    assert torch.allclose(whole.value(w), small.value(w))
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_minibatches_are_rows_of_the_data(data, generator, together):
+    loss = posed(data, together=together)
+    rows = torch.randint(300, (2, 9), generator=generator)
     w = loss.flat() + 0.1 * torch.randn(2, loss.dim, generator=generator, dtype=torch.float64)
 
     value, gradient = loss.value_and_grad(w, rows)
+    shared, shared_gradient = loss.value_and_grad(w, rows[0])
 
     for chain in range(2):
-        part = ModuleLoss(Residual().double(), nn.functional.mse_loss, *(d[rows[chain]] for d in data))
+        part = posed(tuple(column[rows[chain]] for column in data))
         alone, alone_gradient = part.value_and_grad(w[chain : chain + 1])
         assert torch.allclose(value[chain], alone[0])
         assert torch.allclose(gradient[chain], alone_gradient[0])
+    assert torch.allclose(shared[0], value[0])
+    assert torch.allclose(shared_gradient[0], gradient[0])
 
 
-def test_a_minibatch_for_all_chains_is_that_one_for_each(data, generator):
-    """In two chunks of unequal size."""
-    loss = ModuleLoss(Residual().double(), nn.functional.mse_loss, *data)
-    rows = torch.randperm(700, generator=generator)[:600]
-    w = loss.flat() + 0.1 * torch.randn(2, loss.dim, generator=generator, dtype=torch.float64)
+def test_some_parameters_vary_and_the_others_stay(data):
+    loss = posed(data, names=["out.weight", "inner.bias"])
+    torch.manual_seed(0)
+    model = private_copy(Residual()).double()
+    nn.functional.mse_loss(model(data[0]), data[1]).backward()
 
-    shared, single = loss.value_and_grad(w, rows), loss.value_and_grad(w, rows.expand(2, -1))
+    _, gradient = loss.value_and_grad(loss.flat().unsqueeze(0))
 
-    assert torch.allclose(shared[0], single[0])
-    assert torch.allclose(shared[1], single[1])
-
-
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh, nn.GELU])
-def test_a_plain_mlp_takes_the_hand_written_way_to_the_same_numbers(data, bias, activation):
-    model = network(bias=bias, activation=activation)
-
-    fast = pose(model, nn.MSELoss(), *data, torch.float64)
-    general = ModuleLoss(model, nn.MSELoss(), *data)
-
-    assert isinstance(fast.loss, MlpLoss)
-    value, gradient = fast.loss.value_and_grad(fast.weights.unsqueeze(0))
-    expected, expected_gradient = general.value_and_grad(general.flat().unsqueeze(0))
-    assert torch.allclose(value, expected)
-    assert float(gradient.norm()) == pytest.approx(float(expected_gradient.norm()))
+    assert torch.allclose(gradient[0], torch.cat([model.out.weight.grad.flatten(), model.inner.bias.grad]))
 
 
 @pytest.mark.parametrize(
-    ("model", "loss"),
-    [
-        (
-            nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)),
-            nn.MSELoss(),
-        ),
-        (nn.Sequential(nn.Linear(3, 4), nn.GELU(approximate="tanh"), nn.Linear(4, 2)), nn.MSELoss()),
-        (nn.Sequential(nn.Linear(3, 2), nn.Tanh()), nn.MSELoss()),
-        (network(), nn.L1Loss()),
-        (Residual(), nn.MSELoss()),
-    ],
+    ("model", "reason"), [(Branching(), "RuntimeError"), (Counting(), "changes buffers")]
 )
-def test_anything_else_takes_the_general_way(data, model, loss):
-    assert isinstance(pose(model, loss, *data, torch.float64).loss, ModuleLoss)
+def test_what_cannot_be_batched_over_chains_runs_one_by_one_and_says_so(data, model, reason):
+    loss = posed(data, model)
+    w = loss.flat().repeat(2, 1)
+
+    value, gradient = loss.value_and_grad(w)
+
+    truth, slope = expected(data, model)
+    assert reason in str(loss.way)
+    assert torch.allclose(value, truth.expand(2))
+    assert torch.allclose(gradient, slope.expand(2, -1))
+    assert torch.allclose(loss.value(w), truth.expand(2))
 
 
-def test_classification_with_integer_targets(generator):
-    x, y = torch.randn(50, 3, generator=generator), torch.randint(2, (50,), generator=generator)
-    model = network().float()
+def test_large_passes_go_one_by_one(generator):
+    x = torch.randn(2000, 100, generator=generator, dtype=torch.float64)
+    wide = nn.Sequential(nn.Linear(100, 50), nn.Tanh(), nn.Linear(50, 1))
 
-    posed = pose(model, nn.CrossEntropyLoss(), x, y, torch.float64)
-
-    value = posed.loss.value(posed.weights.unsqueeze(0))
-    assert float(value) == pytest.approx(float(nn.functional.cross_entropy(model(x), y).detach()), rel=1e-5)
+    assert not posed((x, x[:, :1]), wide).together
 
 
-@pytest.mark.parametrize("reduction", ["sum", "none"])
-def test_a_loss_that_is_no_mean_is_refused(data, reduction):
-    with pytest.raises(SpecError, match="mean"):
-        pose(Residual(), nn.MSELoss(reduction=reduction), *data, torch.float64)
+def test_parameters_that_are_not_contiguous_and_channels_last_stay_right(generator):
+    model = nn.Sequential(nn.Conv2d(2, 3, 2), nn.Flatten(), nn.Linear(12, 2)).to(
+        memory_format=torch.channels_last
+    )
+    model[2].weight = nn.Parameter(torch.randn(12, 2, generator=generator).T)
+    x = torch.randn(20, 2, 3, 3, generator=generator, dtype=torch.float64)
+    y = torch.randn(20, 2, generator=generator, dtype=torch.float64)
+
+    for together in (True, False):
+        loss = posed((x, y), model, together=together)
+        value, gradient = loss.value_and_grad(loss.flat().unsqueeze(0))
+        truth, slope = expected((x, y), model)
+        assert torch.allclose(value[0], truth)
+        assert torch.allclose(gradient[0], slope)
 
 
-def test_data_of_unequal_length_and_empty_models_are_refused(data):
-    with pytest.raises(SpecError, match="700 inputs but 9 targets"):
-        pose(network(), nn.MSELoss(), data[0], data[1][:9], torch.float64)
-    with pytest.raises(SpecError, match="no parameters"):
-        pose(nn.Identity(), nn.MSELoss(), *data, torch.float64)
+def test_constants_of_a_batch_reach_every_minibatch(data, generator):
+    def scaled(model, batch):
+        return batch["scale"] * nn.functional.mse_loss(model(batch["x"]), batch["y"])
 
+    batch = {"x": data[0], "y": data[1], "scale": 3.0, "name": "a"}
+    model = private_copy(Residual()).double()
+    loss = ModuleLoss(
+        Posed(model, scaled, Calling("model")), ["out.bias"], Examples(batch, 300), together=True
+    )
+    rows = torch.randint(300, (1, 5), generator=generator)
 
-def test_the_users_model_is_left_alone(data):
-    model = Residual().train()
-    before = [value.clone() for value in model.state_dict().values()]
+    value, _ = loss.value_and_grad(loss.flat().unsqueeze(0), rows)
 
-    pose(model, nn.MSELoss(), *data, torch.float64)
-
-    assert model.training
-    assert all(value.requires_grad for value in model.parameters())
-    assert all(torch.equal(a, b) for a, b in zip(before, model.state_dict().values(), strict=True))
+    part = {**batch, "x": data[0][rows[0]], "y": data[1][rows[0]]}
+    assert torch.allclose(value[0], scaled(model, part).detach())

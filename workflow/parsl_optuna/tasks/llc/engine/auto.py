@@ -143,6 +143,8 @@ def save_trace(trace: chain.Trace, gamma: float, folder: Path) -> None:
 
 def chains_for(estimand: Estimand) -> int:
     """Return the number of chains: many where one gradient costs less than calling it."""
+    if not estimand.target.loss.together:
+        return _FEWEST_CHAINS
     size = max(estimand.dim, estimand.n if estimand.target.loss.has_data else 0)
     affordable = 2 ** int(math.log2(max(1, _CHAIN_ELEMENTS / size)))
     return min(_MOST_CHAINS, max(_FEWEST_CHAINS, affordable))

@@ -37,11 +37,13 @@ class Loss(Protocol):
         dim: Number of parameters.
         n_examples: Size of the data set.
         has_data: Whether *rows* means anything; a closed form ignores it.
+        together: Whether chains share the overhead of a call.
     """
 
     dim: int
     n_examples: int
     has_data: bool
+    together: bool
 
     def value(self, w: Tensor) -> Tensor:
         """Return losses ``(chains,)`` on all examples."""
@@ -65,6 +67,7 @@ class MlpLoss:
     """
 
     has_data = True
+    together = True
 
     def __init__(
         self,
@@ -172,6 +175,7 @@ class DeepLinearLoss:
     """|W_L ... W_1 - diag(1_rank, 0)|_F^2 times *scale*; ``W_l`` is ``(widths[l], widths[l-1])``."""
 
     has_data = False
+    together = True
 
     def __init__(
         self, widths: tuple[int, ...], rank: int, n_examples: int, like: Tensor, scale: float
@@ -221,6 +225,7 @@ class QuadraticLoss:
     """1/2 sum_i h_i (w_i - offset)^2 times *scale*; ``curvature`` is ``(dim,)``."""
 
     has_data = False
+    together = True
 
     def __init__(self, curvature: Tensor, offset: float, n_examples: int, scale: float) -> None:
         self._curvature, self._offset = scale * curvature, offset
@@ -241,6 +246,7 @@ class MonomialLoss:
     """prod_i w_i^k_i times *scale*; ``exponents`` is ``(dim,)``."""
 
     has_data = False
+    together = True
 
     def __init__(self, exponents: Tensor, n_examples: int, scale: float) -> None:
         self._exponents, self._scale = exponents, scale

@@ -1,155 +1,261 @@
-"""Any `torch.nn.Module` with a plain (x, y) data set as a loss of many weight vectors at once."""
+"""Any `torch.nn.Module` on any data as a loss of many weight vectors at once.
+
+Two ways to the same numbers: chains together by `torch.vmap`, which saves the overhead of small networks, or
+one by one by plain backward passes, which any module allows.
+"""
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, vmap
+from torch import Tensor
+from torch.func import functional_call
 
-from parsl_optuna.core.errors import SpecError
-from parsl_optuna.tasks.llc.problem.losses import Loss, MlpLoss
-from parsl_optuna.tasks.llc.problem.spec import Activation
+from parsl_optuna.tasks.llc.problem.examples import Batch, Examples, axes, tensors
+from parsl_optuna.tasks.llc.problem.posed import Posed, first_line, quiet, unaccelerated_attention
 
-LossFunction = Callable[[Tensor, Tensor], Tensor]
-"""``(outputs, y) -> ()``, a mean over examples."""
+_TOGETHER_BYTES = 2**19
+"""Activations of one chain up to which chains go together: beyond, arithmetic outweighs overhead.
 
-_CHUNK = 512
-_TOLERANCE = 1e-4
-_ACTIVATIONS: dict[type[nn.Module], Activation] = {nn.ReLU: "relu", nn.Tanh: "tanh", nn.GELU: "gelu"}
+Measured with 8 chains of MLPs, a CNN, a transformer block and a GRU (benchmarks/gradient.py).
+"""
+
+_TOGETHER_DIM = 20_000
+"""Parameters up to which chains go together: gradients of larger ones are mostly traffic of memory."""
+
+_CHUNK_BYTES = {"cpu": 2**26}
+"""Activations that a pass over some examples saves; on a CPU larger ones leave its caches."""
+
+_CHUNK_BYTES_ELSEWHERE = 2**30
+_MEASURED = 32
+"""Examples by which activations are measured."""
+
+_ROWS_AT_A_TIME = 2048
+"""Examples that the choice of a way is made for, of larger data sets: minibatches and chunks are about as
+large."""
+
+_TRIED_CHAINS = 2
+_AGREEMENT = {torch.float64: 1e-6, torch.float32: 1e-2}
+"""Largest relative difference between the gradients of both ways."""
+
+
+class Way(NamedTuple):
+    """How chains are run: together or one by one, and what kept them from going together."""
+
+    together: bool
+    reason: str | None = None
+
+    def __str__(self) -> str:
+        if self.together:
+            return "together"
+        return "one by one" + (f" ({self.reason})" if self.reason else "")
 
 
 class ModuleLoss:
-    """The loss of a module, by `torch.func`.
+    """The loss of a module as a function of some of its parameters.
 
     Args:
-        model: Put in evaluation mode, on a copy; its buffers are held fixed.
-        loss: A mean over examples.
-        x: Inputs ``(n, ...)``.
-        y: Targets ``(n, ...)``.
+        posed: Model and loss, in evaluation mode and in the wanted arithmetic; changed by every call.
+        names: Of the parameters that vary; the others stay as they are.
+        examples: The data, as the loss takes them.
+        most_bytes: Memory that the activations of one pass may take.
+        together: Whether chains go together; None for what is faster.
 
-    Raises:
-        SpecError: *loss* is not a mean over examples.
+    Attributes:
+        way: How chains are run.
+        together: Whether they share the overhead of a call.
     """
 
     has_data = True
 
-    def __init__(self, model: nn.Module, loss: LossFunction, x: Tensor, y: Tensor) -> None:
-        self._model = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
-        self._loss, self._x, self._y = loss, x, y
-        self._shapes = {name: value.shape for name, value in self._model.named_parameters()}
-        self._buffers = dict(self._model.named_buffers())
-        self.n_examples = len(x)
-        self.dim = sum(shape.numel() for shape in self._shapes.values())
-        self._values = vmap(self._of_one, in_dims=(0, None, None))
-        self._gradients = vmap(grad_and_value(self._of_one), in_dims=(0, None, None))
-        self._batch_gradients = vmap(grad_and_value(self._of_one))
-        self._check()
+    def __init__(
+        self,
+        posed: Posed,
+        names: Sequence[str],
+        examples: Examples,
+        most_bytes: float = math.inf,
+        *,
+        together: bool | None = None,
+    ) -> None:
+        self._posed, self._examples = posed.requires_grad_(requires_grad=False), examples
+        every = dict(posed.model.named_parameters())
+        self._names = [f"model.{name}" for name in names]
+        self._live = [every[name] for name in names]
+        self._shapes = [value.shape for value in self._live]
+        self._sizes = [value.numel() for value in self._live]
+        self.n_examples, self.dim = examples.n, sum(self._sizes)
+        self._flat = self._gathered()
+        self._check_state()
+        self._row_bytes = self._measured()
+        self._most_bytes = min(most_bytes, _CHUNK_BYTES.get(self._flat.device.type, _CHUNK_BYTES_ELSEWHERE))
+        self._all = torch.vmap(self._of_weights, in_dims=(0, None))
+        self._each = torch.vmap(self._of_weights, in_dims=(0, axes(examples.batch)))
+        self.way = self._chosen(together)
+        self.together = self.way.together
 
     def flat(self) -> Tensor:
-        """Return the weights that the module came with, ``(dim,)``."""
-        return torch.cat([value.flatten() for _, value in self._model.named_parameters()])
+        """Return the weights that the module has now, ``(dim,)``."""
+        return self._flat.clone()
 
     def value(self, w: Tensor) -> Tensor:
         """Return losses ``(chains,)`` on all examples."""
         total = w.new_zeros(len(w))
-        for x, y in zip(self._x.split(_CHUNK), self._y.split(_CHUNK), strict=True):
-            total += self._values(w, x, y) * (len(x) / self.n_examples)
+        with quiet(), unaccelerated_attention(), torch.no_grad():
+            for batch, share in self._chunks(len(w), None):
+                total += share * self._values(w, batch)
         return total
 
     def value_and_grad(self, w: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return losses ``(chains,)`` and gradients ``(chains, dim)``."""
-        if rows is not None and rows.ndim == 2:
-            gradient, value = self._batch_gradients(w, self._x[rows], self._y[rows])
-            return value, gradient
-        chosen_x, chosen_y = (self._x, self._y) if rows is None else (self._x[rows], self._y[rows])
-        total, gradient = w.new_zeros(len(w)), torch.zeros_like(w)
-        for x, y in zip(chosen_x.split(_CHUNK), chosen_y.split(_CHUNK), strict=True):
-            part_gradient, part = self._gradients(w, x, y)
-            share = len(x) / len(chosen_x)
-            total, gradient = total + share * part, gradient + share * part_gradient
-        return total, gradient
+        value, gradient = w.new_zeros(len(w)), torch.zeros_like(w)
+        own = rows is not None and rows.ndim == 2
+        with quiet(), unaccelerated_attention(), torch.enable_grad():
+            if own and not self.way.together:
+                assert rows is not None
+                for chain, chosen in enumerate(rows):
+                    for batch, share in self._chunks(1, chosen):
+                        self._add(batch, share, w[chain], value[chain], gradient[chain])
+                return value, gradient
+            for batch, share in self._chunks(len(w), rows):
+                if self.way.together:
+                    parts, slopes = self._differentiated(w, batch, own=own)
+                    value, gradient = value.add_(parts, alpha=share), gradient.add_(slopes, alpha=share)
+                    continue
+                for chain in range(len(w)):
+                    self._add(batch, share, w[chain], value[chain], gradient[chain])
+        return value, gradient
 
-    def _of_one(self, w: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        parts = w.split([shape.numel() for shape in self._shapes.values()])
-        named = zip(self._shapes.items(), parts, strict=True)
-        weights = {name: part.reshape(shape) for (name, shape), part in named}
-        return self._loss(functional_call(self._model, (weights, self._buffers), (x,)), y)
+    def _add(self, batch: Batch, share: float, w: Tensor, value: Tensor, gradient: Tensor) -> None:
+        """Add the share of a batch to the loss ``()`` and the gradient ``(dim,)`` of one chain, in place."""
+        with torch.no_grad():
+            self._flat.copy_(w)
+        for parameter in self._live:
+            parameter.requires_grad_()
+        loss = self._loss(batch)
+        if loss.requires_grad:
+            slopes = torch.autograd.grad(loss, self._live, allow_unused=True)
+            at = 0
+            for slope, size in zip(slopes, self._sizes, strict=True):
+                if slope is not None:
+                    gradient[at : at + size].add_(slope.reshape(-1), alpha=share)
+                at += size
+        value.add_(loss.detach(), alpha=share)
 
-    def _check(self) -> None:
-        """Compare the loss of a few examples with the mean of their losses."""
-        w, n = self.flat(), min(4, self.n_examples)
-        x, y = self._x[:n], self._y[:n]
-        together = self._of_one(w, x, y)
-        if together.ndim:
-            shape = tuple(together.shape)
-            raise SpecError(f"loss: returns a tensor of shape {shape}; it must be one number, the mean")
-        alone = sum(float(self._of_one(w, x[i : i + 1], y[i : i + 1])) for i in range(n)) / n
-        if not math.isclose(float(together), alone, rel_tol=_TOLERANCE, abs_tol=1e-12):
-            raise SpecError(
-                f"loss: {float(together):.6g} on {n} examples together but {alone:.6g} on average; "
-                "it must be a mean over examples (reduction='mean')"
-            )
+    def _values(self, w: Tensor, batch: Batch) -> Tensor:
+        """Return the losses of a batch ``(chains,)``."""
+        if self.way.together:
+            return self._all(w, batch)
+        losses = []
+        for one in w:
+            self._flat.copy_(one)
+            losses.append(self._loss(batch))
+        return torch.stack(losses)
 
+    def _differentiated(self, w: Tensor, batch: Batch, *, own: bool) -> tuple[Tensor, Tensor]:
+        """Return losses and gradients of a batch, all chains together."""
+        weights = w.detach().requires_grad_()
+        losses = (self._each if own else self._all)(weights, batch)
+        (gradient,) = torch.autograd.grad(losses.sum(), weights)
+        return losses.detach(), gradient
 
-class Posed(NamedTuple):
-    """A loss and the weights ``(dim,)`` that the user's model has."""
+    def _loss(self, batch: Batch) -> Tensor:
+        if not self._changing:
+            return self._posed(batch)
+        fresh = {name: value.clone() for name, value in self._buffers.items()}
+        return functional_call(self._posed, fresh, (batch,))
 
-    loss: Loss
-    weights: Tensor
+    def _of_weights(self, w: Tensor, batch: Batch) -> Tensor:
+        parts = w.split(self._sizes)
+        named = zip(self._names, parts, self._shapes, strict=True)
+        weights = {name: part.view(shape) for name, part, shape in named}
+        return functional_call(self._posed, weights, (batch,))
 
+    def _gathered(self) -> Tensor:
+        """Make the live parameters views of one flat tensor ``(dim,)``; return it."""
+        flat = torch.cat([value.detach().reshape(-1) for value in self._live])
+        for value, part, shape in zip(self._live, flat.split(self._sizes), self._shapes, strict=True):
+            value.data = part.view(shape)
+        return flat
 
-def pose(model: nn.Module, loss: LossFunction, x: Tensor, y: Tensor, dtype: torch.dtype) -> Posed:
-    """Return the fastest loss there is for a model: hand-written for plain MLPs with `nn.MSELoss`.
+    def _check_state(self) -> None:
+        """Find out whether a forward pass changes buffers, which then has to be undone for each."""
+        self._changing = False
+        self._buffers = {name: value.clone() for name, value in self._posed.named_buffers()}
+        with quiet(), unaccelerated_attention(), torch.no_grad():
+            self._posed(self._examples.rows(slice(0, _MEASURED)))
+        after = dict(self._posed.named_buffers())
+        self._changing = any(not torch.equal(value, after[name]) for name, value in self._buffers.items())
 
-    Raises:
-        SpecError: Data of unequal length, no trainable weights, or a loss that is not a mean.
-    """
-    if len(x) != len(y):
-        raise SpecError(f"data: {len(x)} inputs but {len(y)} targets")
-    if not any(True for _ in model.parameters()):
-        raise SpecError("model: it has no parameters")
-    model = copy.deepcopy(model).to(dtype)
-    x = x.to(dtype) if x.is_floating_point() else x
-    y = y.to(dtype) if y.is_floating_point() else y
-    plain = _as_mlp(model, loss, x, y)
-    if plain is not None:
-        return plain
-    general = ModuleLoss(model, loss, x, y)
-    return Posed(general, general.flat())
+    def _measured(self) -> float:
+        """Return bytes of activations that a backward pass keeps per example of one chain."""
+        saved: dict[int, int] = {}
+        rows = min(_MEASURED, self.n_examples)
+        batch = self._examples.rows(torch.arange(rows, device=self._flat.device))
+        there = {value.untyped_storage().data_ptr() for value in [*self._posed.parameters(), *tensors(batch)]}
 
+        def pack(tensor: Tensor) -> Tensor:
+            place = tensor.untyped_storage().data_ptr()
+            if place not in there:
+                saved[place] = max(saved.get(place, 0), tensor.numel() * tensor.element_size())
+            return tensor
 
-def _as_mlp(model: nn.Module, loss: Any, x: Tensor, y: Tensor) -> Posed | None:
-    """Return the hand-written loss if *model* is Linear, activation, ..., Linear and *loss* the MSE."""
-    is_mse = isinstance(loss, nn.MSELoss) and loss.reduction == "mean"
-    is_mse = is_mse or loss is nn.functional.mse_loss
-    if not (is_mse and isinstance(model, nn.Sequential) and x.ndim == 2 and y.ndim == 2):
+        for parameter in self._live:
+            parameter.requires_grad_()
+        hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+        with quiet(), unaccelerated_attention(), torch.enable_grad(), hooks:
+            kept = self._loss(batch)
+        del kept  # only now may its memory be used again
+        return max(sum(saved.values()) / rows, 1.0)
+
+    def _chosen(self, together: bool | None) -> Way:
+        """Choose the faster way that works; by sizes, so that the same call gives the same numbers."""
+        rows = min(self.n_examples, _ROWS_AT_A_TIME)
+        large = self._row_bytes * rows > _TOGETHER_BYTES or self.dim > _TOGETHER_DIM
+        if self._changing:
+            return Way(together=False, reason="a forward pass changes buffers")
+        if together is False or (together is None and large):
+            return Way(together=False)
+        reason = self._obstacle()
+        return Way(reason is None, reason)
+
+    def _obstacle(self) -> str | None:
+        """Return why chains cannot go together; None if they can, to the same numbers."""
+        batch = self._examples.rows(slice(0, min(_MEASURED, self.n_examples)))
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(_TRIED_CHAINS, self.dim, generator=generator, dtype=torch.float64).to(self._flat)
+        start = self.flat()
+        w = start + 0.05 * (start.abs().mean() + 0.1) * noise
+        try:
+            with quiet(), unaccelerated_attention(), torch.enable_grad():
+                losses, slopes = self._differentiated(w, batch, own=False)
+            with quiet(), unaccelerated_attention(), torch.no_grad():
+                self._all(w, batch)
+        except Exception as error:
+            return f"{type(error).__name__}: {first_line(error)[:90]}"
+        value, gradient = torch.zeros_like(losses), torch.zeros_like(w)
+        with quiet(), unaccelerated_attention(), torch.enable_grad():
+            for chain in range(_TRIED_CHAINS):
+                self._add(batch, 1.0, w[chain], value[chain], gradient[chain])
+        self._flat.copy_(start)
+        allowed = _AGREEMENT.get(w.dtype, 1e-2)
+        off = float((gradient - slopes).norm()) > allowed * float(gradient.norm()) + 1e-12
+        if off or float((value - losses).abs().max()) > allowed * float(value.abs().max()) + 1e-12:
+            return "chains together give other numbers"
         return None
-    layers, between = list(model)[::2], list(model)[1::2]
-    linear = [layer for layer in layers if type(layer) is nn.Linear]
-    if len(linear) != len(layers) or len(between) != len(layers) - 1:
-        return None
-    names: set[Activation | None] = {_activation_of(module) for module in between}
-    biased = {layer.bias is not None for layer in linear}
-    if None in names or len(names) > 1 or len(biased) > 1:
-        return None
-    sizes = (linear[0].in_features, *(layer.out_features for layer in linear))
-    if x.shape[1] != sizes[0] or y.shape[1] != sizes[-1]:
-        return None
-    parts = []
-    for layer in linear:
-        parts.append(layer.weight.detach().T.flatten())
-        if layer.bias is not None:
-            parts.append(layer.bias.detach())
-    activation = next(iter(names), None) or "identity"
-    return Posed(MlpLoss(x, y, sizes, activation, biased == {True}), torch.cat(parts))
 
-
-def _activation_of(module: nn.Module) -> Activation | None:
-    if isinstance(module, nn.GELU) and module.approximate != "none":
-        return None
-    return _ACTIVATIONS.get(type(module))
+    def _chunks(self, chains: int, rows: Tensor | None) -> Iterator[tuple[Batch, float]]:
+        """Yield batches of all examples, or of *rows*, that fit the memory; with their shares of the rows."""
+        count = self.n_examples if rows is None else rows.shape[-1]
+        at_once = chains if self.way.together else 1
+        size = max(1, int(self._most_bytes / (2.0 * self._row_bytes * at_once)))
+        if rows is None and size >= count:
+            yield self._examples.batch, 1.0
+            return
+        pieces = math.ceil(count / size)
+        for piece in range(pieces):
+            begin, end = piece * count // pieces, (piece + 1) * count // pieces
+            chosen: Any = slice(begin, end) if rows is None else rows[..., begin:end]
+            yield self._examples.rows(chosen), (end - begin) / count

@@ -1,0 +1,121 @@
+import pytest
+import torch
+from parsl_optuna.core.errors import SpecError
+from parsl_optuna.tasks.llc.problem.checks import check
+from parsl_optuna.tasks.llc.problem.examples import read
+from parsl_optuna.tasks.llc.problem.posed import as_called, pose_loss, private_copy
+from torch import nn
+from torch.nn import functional
+
+N = 60
+X = torch.randn(N, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+Y = X @ torch.tensor([[1.0], [2.0], [3.0]], dtype=torch.float64)
+
+
+def checked(loss, data=(X, Y), model=None):
+    model = model or nn.Linear(3, 1).double()
+    copied, examples = private_copy(model).double(), read(data)
+    posed = pose_loss(copied, loss, examples, torch.float64)
+    return check(posed, list(copied.parameters()), as_called(posed.calling, examples, torch.float64), model)
+
+
+def exact():
+    model = nn.Linear(3, 1).double()
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[1.0, 2.0, 3.0]]))
+        model.bias.zero_()
+    return model
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        nn.MSELoss(),
+        functional.l1_loss,
+        lambda outputs, y: (outputs - y).square().mean() - 7.0,
+        lambda model, batch: (model(batch[0]) - batch[1]).pow(2).mean() + 0.1 * model.weight.square().sum(),
+        lambda outputs, y: (y.abs() * (outputs - y) ** 2).mean(),
+    ],
+    ids=["module", "function", "shifted", "with a penalty", "with weights of examples"],
+)
+def test_means_over_examples_pass(loss):
+    assert checked(loss) == []
+
+
+def test_weights_are_as_before(monkeypatch):
+    model = private_copy(exact())
+    posed = pose_loss(model, nn.MSELoss(), read((X, Y)), torch.float64)
+
+    check(posed, list(model.parameters()), read((X, Y)), exact())
+
+    assert torch.equal(model.weight, exact().weight)
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (nn.MSELoss(reduction="sum"), r"must be a mean over examples \(reduction='mean'\)"),
+        (nn.MSELoss(reduction="none"), r"tensor of shape \(60, 1\); it must be one number"),
+        (lambda outputs, y: (outputs - y).square().mean().sqrt(), "mean over examples"),
+        (
+            lambda outputs, y: ((outputs - y) ** 2 * (y > 0)).sum() / (y > 0).sum(),
+            "not by the sum of weights",
+        ),
+        (lambda outputs, y: (outputs - outputs.mean()).square().mean() + y.mean(), "mean over examples"),
+        (lambda outputs, y: (outputs - y).square().sum() / 64, "mean over examples"),
+        (lambda outputs, y: (outputs - y).square().mean().item(), "returns a float"),
+        (lambda outputs, y: (outputs - y).square().mean() / 0.0, "must be finite"),
+        (
+            lambda outputs, y: (outputs.detach() - y).square().mean(),
+            "does not depend on the sampled parameters",
+        ),
+        (lambda outputs, y: (outputs - y).square().mean() * torch.rand(()), "must not be random"),
+    ],
+)
+def test_what_is_no_mean_is_refused_at_perturbed_weights(loss, said):
+    """At w* itself the loss is 0, or no number."""
+    with pytest.raises(SpecError, match=said):
+        checked(loss, model=exact())
+
+
+def test_class_weights_are_refused_with_the_cure():
+    labels = (X[:, 0] > 0).long()
+    loss = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 3.0], dtype=torch.float64))
+
+    with pytest.raises(SpecError, match=r"reduction='none'\).mean\(\)"):
+        checked(loss, (X, labels), nn.Linear(3, 2).double())
+
+    weight = torch.tensor([1.0, 3.0], dtype=torch.float64)
+    cured = lambda outputs, y: functional.cross_entropy(outputs, y, weight, reduction="none").mean()  # noqa: E731
+    assert checked(cured, (X, labels), nn.Linear(3, 2).double()) == []
+
+
+def test_targets_that_are_broadcast_are_refused():
+    with pytest.raises(SpecError, match=r"\(60, 1\) and y of shape \(60,\) are broadcast"):
+        checked(nn.MSELoss(), (X, Y[:, 0]))
+
+
+def test_dropout_that_ignores_evaluation_mode_is_refused():
+    class Noisy(nn.Linear):
+        def forward(self, x):
+            return functional.dropout(super().forward(x))
+
+    with pytest.raises(SpecError, match="must not be random"):
+        checked(nn.MSELoss(), model=Noisy(3, 1).double())
+
+
+def test_a_loss_that_uses_the_users_own_model_is_refused():
+    model = nn.Linear(3, 1).double()
+    penalised = lambda outputs, y: (outputs - y).square().mean() + model.weight.square().sum()  # noqa: E731
+
+    with pytest.raises(SpecError, match="outside of its arguments"):
+        checked(penalised, model=model)
+
+
+def test_parameters_without_effect_are_told():
+    class Idle(nn.Linear):
+        def __init__(self):
+            super().__init__(3, 1)
+            self.idle = nn.Parameter(torch.zeros(2))
+
+    assert checked(nn.MSELoss(), model=Idle().double()) == ["parameters without effect on the loss: idle"]

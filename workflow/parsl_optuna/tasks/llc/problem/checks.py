@@ -1,0 +1,210 @@
+"""What a loss must be for an LLC to mean anything: one finite number, reproducible, a mean over examples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Generator, Tensor, nn
+
+from parsl_optuna.core.errors import SpecError
+from parsl_optuna.tasks.llc.problem.examples import Examples
+from parsl_optuna.tasks.llc.problem.posed import Posed, quiet, unaccelerated_attention
+
+_ROWS = 96
+"""Random examples that are looked at: enough that rare classes and masks show."""
+
+_CHUNKS = (1, 2, 3, 5, 8, 13, 21, 43)
+"""Of so many examples; unequal, since a mean of equal chunks hides a wrong denominator."""
+
+_TOLERANCE = {torch.float64: 1e-7, torch.float32: 2e-4}
+"""Relative; what sums in another order may differ by, with room for badly conditioned models."""
+
+_PERTURBED = 0.1
+"""Perturbation relative to the mean size of a parameter tensor: at w* itself a loss of 0 hides a sum."""
+
+
+def check(posed: Posed, live: Sequence[nn.Parameter], examples: Examples, original: nn.Module) -> list[str]:
+    """Check the loss at perturbed weights, on random examples; leave the weights as they were.
+
+    Args:
+        posed: The loss.
+        live: The sampled parameters of its model.
+        examples: The data, as the loss takes them.
+        original: The user's model, whose parameters the loss must not use.
+
+    Returns:
+        Notes for the reader of the result.
+
+    Raises:
+        SpecError: The loss is not one number, not finite, random, independent of the parameters, or not a
+            mean.
+    """
+    generator = Generator().manual_seed(0)
+    rows = torch.randperm(examples.n, generator=generator)[:_ROWS]
+    few = Examples(examples.rows(rows), len(rows))
+    before = [parameter.detach().clone() for parameter in live]
+    with quiet(), unaccelerated_attention():
+        _check_number(_value(posed, few.batch), examples.n)
+        try:
+            _perturb(posed, live, before, few, generator)
+            _check_reproducible(posed, few)
+            notes = _check_dependence(posed, live, few, original)
+            _check_mean(posed, few, before[0].dtype)
+        finally:
+            with torch.no_grad():
+                for parameter, value in zip(live, before, strict=True):
+                    parameter.copy_(value)
+    return notes
+
+
+def _value(posed: Posed, batch: object) -> Tensor:
+    with torch.no_grad():
+        return posed(batch)
+
+
+def _check_number(value: object, n: int) -> None:
+    if not isinstance(value, Tensor):
+        raise SpecError(
+            f"loss: returns a {type(value).__name__}; it must return one number as a tensor, the mean"
+        )
+    if value.ndim:
+        raise SpecError(
+            f"loss: returns a tensor of shape {tuple(value.shape)}; it must be one number, the mean"
+        )
+    if not value.is_floating_point():
+        raise SpecError(f"loss: returns {value.dtype}; it must be a real floating-point number")
+    if not math.isfinite(float(value)):
+        raise SpecError(
+            f"loss: {float(value)} at the weights of the model; it must be finite on all of {n} examples"
+        )
+
+
+def _perturb(
+    posed: Posed, live: Sequence[Tensor], before: Sequence[Tensor], few: Examples, generator: Generator
+) -> None:
+    """Move the weights to where the loss is finite, and not at a minimum."""
+    scale = _PERTURBED
+    for _ in range(8):
+        with torch.no_grad():
+            for parameter, value in zip(live, before, strict=True):
+                size = float(value.abs().mean()) if value.numel() else 0.0
+                noise = torch.randn(value.shape, generator=generator, dtype=torch.float64).to(value)
+                parameter.copy_(value + scale * (size + 0.1) * noise)
+        if math.isfinite(float(_value(posed, few.batch))):
+            return
+        scale *= 0.1
+    raise SpecError(
+        "loss: not finite at weights close to those of the model; the posterior cannot be sampled there"
+    )
+
+
+def _check_reproducible(posed: Posed, few: Examples) -> None:
+    values = [float(_value(posed, few.batch)) for _ in range(2)]
+    if values[0] != values[1] and not math.isclose(*values, rel_tol=1e-5):
+        raise SpecError(
+            f"loss: {values[0]:.6g} and then {values[1]:.6g} at the same weights and examples; it must not "
+            "be random "
+            "(dropout that ignores eval(), noise, sampling), nor remember earlier calls"
+        )
+
+
+def _check_dependence(posed: Posed, live: Sequence[Tensor], few: Examples, original: nn.Module) -> list[str]:
+    """Refuse a loss that does not depend on the sampled parameters, or on the user's own copy of them."""
+    with torch.enable_grad():
+        value = posed(few.batch)
+    theirs = {id(parameter) for parameter in original.parameters()}
+    if any(id(variable) in theirs for variable in _leaves(value)):
+        raise SpecError(
+            "loss: uses parameters of the model outside of its arguments, which would stay fixed; take "
+            "(model, batch) "
+            "and use that model"
+        )
+    gradients: Iterable[Tensor | None] = [None]
+    if value.requires_grad:
+        gradients = torch.autograd.grad(value, list(live), allow_unused=True)
+    unused = [index for index, gradient in enumerate(gradients) if gradient is None]
+    if len(unused) == len(live) or not value.requires_grad:
+        raise SpecError(
+            "loss: does not depend on the sampled parameters; does the model or the loss use detach(), "
+            "no_grad(), "
+            "argmax or .item()?"
+        )
+    names = {id(parameter): name for name, parameter in posed.model.named_parameters()}
+    silent = [names[id(live[index])] for index in unused]
+    return [f"parameters without effect on the loss: {', '.join(silent)}"] if silent else []
+
+
+def _leaves(value: Tensor) -> list[Tensor]:
+    """Return the variables that a value was computed from."""
+    todo, seen, found = [value.grad_fn], set(), []
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        variable = getattr(node, "variable", None)
+        if variable is not None:
+            found.append(variable)
+        todo += [following for following, _ in node.next_functions]
+    return found
+
+
+def _check_mean(posed: Posed, few: Examples, dtype: torch.dtype) -> None:
+    """Compare the loss of some examples with the mean of those of unequal chunks of them."""
+    if few.n < 2:
+        return
+    together, parts, done = float(_value(posed, few.batch)), [], 0
+    for size in _CHUNKS:
+        size = min(size, few.n - done)
+        try:
+            part = float(_value(posed, few.rows(slice(done, done + size))))
+        except Exception as error:
+            raise SpecError(
+                f"loss: fails on {size} examples, though not on {few.n}: {type(error).__name__}: "
+                f"{str(error).strip().splitlines()[0][:120] if str(error).strip() else ''}; it must take "
+                "any number"
+            ) from error
+        parts.append((size, part))
+        done += size
+        if done == few.n:
+            break
+    apart = sum(size * part for size, part in parts) / few.n
+    scale = max(abs(together), sum(size * abs(part) for size, part in parts) / few.n)
+    if math.isfinite(apart) and abs(together - apart) <= _TOLERANCE.get(dtype, 2e-4) * scale + 1e-12:
+        return
+    raise SpecError(
+        f"loss: {together:.6g} on {few.n} examples together but {apart:.6g} as the mean of chunks of them; "
+        "it must be a "
+        f"mean over examples{_cure(posed, few)}"
+    )
+
+
+def _cure(posed: Posed, few: Examples) -> str:
+    """Say why a loss may be no mean, and what would be right."""
+    loss = posed.loss
+    if getattr(loss, "reduction", "mean") == "sum":
+        return " (reduction='mean')"
+    if getattr(loss, "weight", None) is not None:
+        return (
+            ": class weights are divided by their sum in the batch; give a function of (outputs, y) that "
+            "returns "
+            "cross_entropy(outputs, y, weight=w, reduction='none').mean()"
+        )
+    if posed.calling.form == "outputs":
+        with torch.no_grad():
+            outputs = posed.outputs(few.batch[0])
+        y = few.batch[1]
+        if isinstance(outputs, Tensor) and isinstance(y, Tensor) and outputs.shape != y.shape:
+            ours, theirs = tuple(outputs.shape), tuple(y.shape)
+            if outputs.squeeze().shape == y.squeeze().shape:
+                return (
+                    f": outputs of shape {ours} and y of shape {theirs} are broadcast against one "
+                    "another; reshape y"
+                )
+    return (
+        " (reduction='mean'); divide by the number of examples, not by the sum of weights or the number of "
+        "unmasked "
+        "entries of the batch"
+    )

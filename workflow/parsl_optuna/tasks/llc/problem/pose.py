@@ -1,0 +1,173 @@
+"""From a user's model, loss and data to the fastest loss there is for them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from parsl_optuna.tasks.llc.problem.checks import check
+from parsl_optuna.tasks.llc.problem.examples import Examples
+from parsl_optuna.tasks.llc.problem.losses import Loss, MlpLoss
+from parsl_optuna.tasks.llc.problem.module import ModuleLoss
+from parsl_optuna.tasks.llc.problem.posed import (
+    LossFunction,
+    as_called,
+    in_precision,
+    pose_loss,
+    private_copy,
+)
+from parsl_optuna.tasks.llc.problem.selection import Selection
+from parsl_optuna.tasks.llc.problem.spec import Activation
+
+_ACTIVATIONS: dict[type[nn.Module], Activation] = {nn.ReLU: "relu", nn.Tanh: "tanh", nn.GELU: "gelu"}
+
+
+@dataclass(frozen=True)
+class PosedLoss:
+    """A loss, the weights that the user's model has, and how it came about.
+
+    Attributes:
+        loss: Of the sampled parameters.
+        weights: Of the user's model, ``(dim,)``.
+        chains: How chains are run.
+        notes: What a reader of the result should know.
+    """
+
+    loss: Loss
+    weights: Tensor
+    chains: str
+    notes: tuple[str, ...] = ()
+
+
+class RestrictedLoss:
+    """A loss of some of its parameters, with the others held.
+
+    Args:
+        loss: Of all.
+        held: Where the others are held, ``(loss.dim,)``.
+        indices: Of the parameters that vary, ``(dim,)``.
+    """
+
+    has_data = True
+
+    def __init__(self, loss: Loss, held: Tensor, indices: Tensor) -> None:
+        self._loss, self._held, self._indices = loss, held, indices.to(held.device)
+        self.dim, self.n_examples, self.together = len(indices), loss.n_examples, loss.together
+
+    def value(self, w: Tensor) -> Tensor:
+        """Return losses ``(chains,)`` on all examples."""
+        return self._loss.value(self._whole(w))
+
+    def value_and_grad(self, w: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return losses ``(chains,)`` and gradients ``(chains, dim)``."""
+        value, gradient = self._loss.value_and_grad(self._whole(w), rows)
+        return value, gradient[:, self._indices]
+
+    def _whole(self, w: Tensor) -> Tensor:
+        whole = self._held.expand(len(w), -1).clone()
+        whole[:, self._indices] = w
+        return whole
+
+
+def pose(
+    model: nn.Module,
+    loss: LossFunction,
+    examples: Examples,
+    selection: Selection,
+    dtype: torch.dtype,
+    *,
+    device: torch.device | None = None,
+    most_bytes: float = math.inf,
+    together: bool | None = None,
+) -> PosedLoss:
+    """Return the fastest loss there is: hand-written for plain MLPs with `nn.MSELoss`, general for all else.
+
+    Args:
+        model: The user's; left alone.
+        loss: ``(outputs, y)`` or ``(model, batch)``, to a mean over examples.
+        examples: The data.
+        selection: What is sampled.
+        dtype: Arithmetic.
+        device: Where; by default the CPU.
+        most_bytes: Memory that activations may take.
+        together: Whether chains go together; None for what is faster.
+
+    Raises:
+        SpecError: The loss cannot be called, or is not a mean over examples.
+    """
+    device = device or torch.device("cpu")
+    copied = private_copy(model).to(device, dtype)
+    data = examples.to(device, dtype)
+    plain = _as_mlp(copied, loss, data, selection)
+    if plain is not None:
+        return _restricted(plain, selection)
+    every = dict(copied.named_parameters())
+    for name, value in every.items():
+        value.requires_grad_(name in selection.names)
+    posed = pose_loss(copied, in_precision(loss, device, dtype), data, dtype)
+    data = as_called(posed.calling, data, dtype)
+    notes = check(posed, [every[name] for name in selection.names], data, model)
+    if posed.calling.floating:
+        columns = " and ".join("xy"[index] for index in posed.calling.floating)
+        notes.append(f"integers of {columns} were converted to floating-point numbers")
+    general = ModuleLoss(posed, selection.names, data, most_bytes, together=together)
+    return _restricted(PosedLoss(general, general.flat(), str(general.way), tuple(notes)), selection)
+
+
+def _restricted(posed: PosedLoss, selection: Selection) -> PosedLoss:
+    if selection.indices is None:
+        return posed
+    indices = selection.indices.to(posed.weights.device)
+    restricted = RestrictedLoss(posed.loss, posed.weights, indices)
+    return PosedLoss(restricted, posed.weights[indices], posed.chains, posed.notes)
+
+
+def _as_mlp(model: nn.Module, loss: Any, examples: Examples, selection: Selection) -> PosedLoss | None:
+    """Return the hand-written loss if *model* is Linear, activation, ..., Linear and *loss* the MSE."""
+    is_mse = type(loss) is nn.MSELoss and loss.reduction == "mean"
+    is_mse = is_mse or loss is nn.functional.mse_loss
+    every = list(model.named_parameters())
+    whole = selection.indices is None and selection.dim == selection.total
+    if not (is_mse and whole and type(model) is nn.Sequential and examples.is_pair and every):
+        return None
+    x, y = examples.batch
+    if not all(isinstance(part, Tensor) and part.ndim == 2 and part.is_floating_point() for part in (x, y)):
+        return None
+    layers, between = list(model)[::2], list(model)[1::2]
+    linear = [layer for layer in layers if type(layer) is nn.Linear]
+    if len(linear) != len(layers) or len(between) != len(layers) - 1:
+        return None
+    names: set[Activation | None] = {_activation_of(module) for module in between}
+    biased = {layer.bias is not None for layer in linear}
+    sizes = (linear[0].in_features, *(layer.out_features for layer in linear))
+    is_plain = None not in names and len(names) <= 1 and len(biased) == 1 and not _is_special(model, linear)
+    if not is_plain or x.shape[1] != sizes[0] or y.shape[1] != sizes[-1]:
+        return None
+    if any(a.out_features != b.in_features for a, b in pairwise(linear)):
+        return None
+    parts = []
+    for layer in linear:
+        parts.append(layer.weight.detach().T.flatten())
+        if layer.bias is not None:
+            parts.append(layer.bias.detach())
+    activation = next(iter(names), None) or "identity"
+    return PosedLoss(MlpLoss(x, y, sizes, activation, biased == {True}), torch.cat(parts), "together")
+
+
+def _is_special(model: nn.Module, linear: list[nn.Linear]) -> bool:
+    """Whether layers share weights, or hooks and parametrizations change what they do."""
+    named = [layer.weight for layer in linear] + [layer.bias for layer in linear if layer.bias is not None]
+    shared = len({id(value) for value in named}) < len(named)
+    hooked = any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
+    return shared or hooked
+
+
+def _activation_of(module: nn.Module) -> Activation | None:
+    if isinstance(module, nn.GELU) and module.approximate != "none":
+        return None
+    return _ACTIVATIONS.get(type(module))
