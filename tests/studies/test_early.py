@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from parsl_optuna.report import tables as aggregate
 from parsl_optuna.store.artifacts import ArtifactStore
-from parsl_optuna.study.search.points import Trials
+from parsl_optuna.study.active import ActiveStudy
 
 from tests.fakes import ShuffledExecutor, requested
 from tests.toyrun import drive, rows, toy_plan
@@ -69,7 +69,7 @@ def test_what_ended_before_the_reference_takes_its_slot_in_the_next_life_too(tmp
     drive(plan, tmp_path, ReferenceLast(plan))
     store = ArtifactStore(tmp_path)
 
-    early = Trials(plan, plan.studies[0], store, {}, early=True)
+    early = ActiveStudy(plan, plan.studies[0], store, {}, [plan.problems[0].pid])
 
     assert early.next() is None
 

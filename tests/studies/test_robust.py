@@ -60,7 +60,7 @@ def test_the_best_point_is_confirmed_on_every_problem(tmp_path):
     result = drive(plan_across("mean", confirm=2), tmp_path, ShuffledExecutor(1))
 
     (trials,) = result.studies
-    confirmed = list(trials.confirmed.values())
+    confirmed = list(trials.state.confirmed.values())
     assert {(run.manifest.pid, run.manifest.seed) for run in confirmed} == {
         (site.pid, seed) for site in trials.study.sites for seed in (1, 2)
     }

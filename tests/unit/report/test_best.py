@@ -14,7 +14,7 @@ def test_the_best_point_is_the_least_and_its_fresh_error_stands_beside_it(tmp_pa
 
     trials = result.studies[0]
     assert point["objective"] == min(e.values[0] for e in trials.ended.values())
-    fresh = [e.values[0] for e in trials.confirmed.values()]
+    fresh = [e.values[0] for e in trials.state.confirmed.values()]
     assert point["confirmed"] == pytest.approx(sum(fresh) / 3)
     assert point["confirmed_se"] > 0
     assert point["confirmed_on"] == 3

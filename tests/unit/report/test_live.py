@@ -2,7 +2,7 @@ import io
 
 import pytest
 from parsl_optuna.report.live import Progress, duration, headline
-from parsl_optuna.study.driver import Snapshot, StudyStatus
+from parsl_optuna.study.progress import Snapshot, StudyStatus
 from rich.console import Console
 
 SNAPSHOT = Snapshot(

@@ -178,7 +178,7 @@ def test_stop_drains_what_runs(tmp_path):
 
     assert result.interrupted
     assert 2 <= len(result.studies[0].ended) <= 6  # three ran beside the reference
-    assert not result.studies[0].running
+    assert not result.studies[0].state.running
 
 
 def test_snapshots_say_what_runs_what_is_done_and_how_long(tmp_path):

@@ -30,7 +30,7 @@ def test_a_point_is_the_middle_of_its_replicates_and_keeps_their_spread(tmp_path
 def test_the_best_point_is_confirmed_on_seeds_it_has_not_seen(tmp_path):
     trials = drive(replicated(), tmp_path).studies[0]
 
-    assert sorted(e.manifest.seed for e in trials.confirmed.values()) == [3, 4]
+    assert sorted(e.manifest.seed for e in trials.state.confirmed.values()) == [3, 4]
 
 
 def test_every_replicate_is_a_row_also_from_artifacts_alone(tmp_path):

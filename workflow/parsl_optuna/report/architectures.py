@@ -16,7 +16,7 @@ from parsl_optuna.report import plots
 from parsl_optuna.store import document
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.atomic import write_bytes
-from parsl_optuna.study.search.points import Trials
+from parsl_optuna.study.active import ActiveStudy
 from parsl_optuna.tasks.autoencoder.columns import COLUMNS
 from parsl_optuna.tasks.autoencoder.params import n_parameters, widths
 
@@ -46,7 +46,7 @@ class Tested:
         return self.metrics["selection_loss"]
 
 
-def tested(trials: Trials, store: ArtifactStore) -> list[Tested]:
+def tested(trials: ActiveStudy, store: ArtifactStore) -> list[Tested]:
     """Return the configurations that ended well, the smallest first."""
     found = [
         Tested(
@@ -60,7 +60,7 @@ def tested(trials: Trials, store: ArtifactStore) -> list[Tested]:
     return sorted(found, key=lambda one: (len(one.config), one.config))
 
 
-def failures(trials: Trials) -> list[tuple[str, str]]:
+def failures(trials: ActiveStudy) -> list[tuple[str, str]]:
     """Return the configurations that failed, with their reasons."""
     return [
         (entry.manifest.trial_id, str(entry.outcome.reason))

@@ -11,9 +11,9 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from parsl_optuna.core.ended import Ended
+    from parsl_optuna.study.active import ActiveStudy
     from parsl_optuna.study.driver import RunResult
-    from parsl_optuna.study.pooling import Ended
-    from parsl_optuna.study.search.points import Trials
 
 
 def best_points(result: RunResult) -> list[dict[str, Any]]:
@@ -56,7 +56,7 @@ def _front_table(point: Mapping[str, Any]) -> Table:
     return table
 
 
-def _point(trials: Trials) -> dict[str, Any]:
+def _point(trials: ActiveStudy) -> dict[str, Any]:
     best = trials.best()
     assert best is not None
     again = trials.confirmations()

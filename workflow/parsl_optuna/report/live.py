@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from parsl_optuna.study.driver import Snapshot
+    from parsl_optuna.study.progress import Snapshot
 
 _LINE_EVERY_SEC = 10.0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import secrets
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -12,7 +11,7 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 from parsl_optuna.core.errors import (
     BlockLost,
@@ -20,55 +19,64 @@ from parsl_optuna.core.errors import (
     NodeReclaimed,
     NotStarted,
     StoreError,
+    TaskError,
     WorkerLost,
     WorkflowError,
 )
-from parsl_optuna.core.records import Asked, Manifest, Outcome, Request, State
+from parsl_optuna.core.records import Outcome, Request, State, Trial
 from parsl_optuna.core.resources import LimitsSpec
 from parsl_optuna.execution.backend import Executor
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.atomic import write_bytes
-from parsl_optuna.study.plan.resolve import ProblemPlan
+from parsl_optuna.store.events import EventLog, Kind
 from parsl_optuna.worker import execute as worker
 from parsl_optuna.worker import supervise
 
 _RETRIES = {NodeReclaimed: 1000, BlockLost: 10}
-"""A trial that is lost in such a way is submitted again so many times; in any other way, twice."""
+"""How often a trial that was lost in such a way is submitted again. A node that is wanted back costs no
+progress, so that only a scheduler gone wild reaches the first bound."""
+
+_OTHER_RETRIES = 2
+"""In any other way the trial itself may be what kills workers."""
+
+
+class Prepared(NamedTuple):
+    """A problem's data were made, or cannot be."""
+
+    pid: str
+    error: str | None
+
+
+class Returned(NamedTuple):
+    """A trial or reference came back; without an outcome it was not started."""
+
+    trial: Trial
+    outcome: Outcome | None
 
 
 @dataclass(frozen=True)
-class Job:
-    """A piece of work: a problem's data, its reference, or a trial of a study, which is told by its index.
+class _Flight:
+    """What is on its way: a trial, or a problem's data where there is none."""
 
-    The most urgent go first; what studies wait for is more urgent than any trial.
-    """
-
-    kind: Literal["prepare", "reference", "trial"]
-    problem: ProblemPlan
-    manifest: Manifest | None = None
-    asked: Asked | None = None
-    urgency: float = math.inf
-    study: int | None = None
+    pid: str
+    trial: Trial | None
+    urgency: float
     prunable: bool = False
     tries: int = 0
 
 
-Result = Outcome | str | None
-"""What came of a job: of a trial or reference its outcome, or None where it did not start; of data None, or
-why they cannot be made."""
-
-
 class Dispatch:
-    """The jobs that are on their way.
+    """The work that is on its way.
 
     Args:
         store: Where what runs is kept.
         executor: Where it runs.
         limits: What a trial may take besides its budget.
-        look: Reads what running trials report, and asks those to stop that are given up.
+        look: Reads what running trials report, and asks those to stop that are pruned.
+        events: The record of what happens.
 
     Attributes:
-        n_started: How many jobs were submitted, each counted once.
+        n_started: How many trials and references were submitted, each counted once.
     """
 
     def __init__(
@@ -77,61 +85,51 @@ class Dispatch:
         executor: Executor,
         limits: LimitsSpec,
         look: Callable[[], None],
+        events: EventLog,
     ) -> None:
-        self._store, self._executor = store, executor
+        self._store, self._executor, self._events = store, executor, events
         self._limits, self._look = limits, look
         self._root = str(store.paths.root.resolve())  # workers may start in another folder
         self._numbers = count()
-        self._running: dict[int, Job] = {}
+        self._flights: dict[int, _Flight] = {}
         self._done: SimpleQueue[tuple[int, Future[Any]]] = SimpleQueue()
-        self._leaving, self._has_word_out = store.paths.leaving(secrets.token_hex(8)), False
+        self._leaving, self._is_leaving = store.paths.leaving(secrets.token_hex(8)), False
         self.n_started = 0
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is on its way."""
-        return not self._running
+        return not self._flights
 
     @property
     def has_news(self) -> bool:
         """Whether something has ended that `wait` would return at once."""
         return not self._done.empty()
 
-    def prepare(self, problem: ProblemPlan) -> None:
+    def prepare(self, pid: str, urgency: float) -> None:
         """Have a problem's data made."""
-        self._prepare(Job("prepare", problem))
+        self._prepare(_Flight(pid, None, urgency))
+
+    def run(self, trial: Trial, urgency: float, *, prunable: bool = False) -> None:
+        """Have a stored trial or reference run; the most urgent goes first where the executor can tell."""
+        self.n_started += 1
+        self._run(_Flight(trial.manifest.pid, trial, urgency, prunable))
 
     def leave(self) -> None:
         """Have nothing start any more of what waits for a worker; what runs, runs to its end."""
         with contextlib.suppress(StoreError):  # then what waits is waited for
-            self._has_word_out = write_bytes(self._leaving, b"", durable=False)
+            self._is_leaving = write_bytes(self._leaving, b"", durable=False)
 
     def close(self) -> None:
-        """Take back what was left for workers to see."""
-        if self._has_word_out:
+        """Remove what was left for workers to see."""
+        if self._is_leaving:
             self._leaving.unlink(missing_ok=True)
 
-    def run(self, job: Job) -> None:
-        """Have a reference or trial run."""
-        assert job.manifest is not None
-        self.n_started += job.tries == 0
-        manifest = job.manifest
-        names = (manifest.pid, manifest.method, manifest.trial_id)
-        leaving = str(self._leaving.resolve())
-        request = Request(self._root, *names, manifest.budget_sec, self._limits, job.prunable, leaving)
-        if self._executor.isolates:
-            self._submit(job, supervise.run, request)
-            return
-        # It runs in this process, so that no one else could look after it meanwhile.
-        stop = self._store.paths.stop(*names)
-        hooks = worker.Hooks(is_pruned=partial(self._is_pruned, stop)) if job.prunable else worker.ALONE
-        self._submit(job, worker.execute, request, hooks)
-
-    def wait(self, seconds: float) -> list[tuple[Job, Result]]:
+    def wait(self, seconds: float) -> list[Prepared | Returned]:
         """Wait for something to end; return what did, in the order of submission.
 
         Raises:
-            WorkflowError: The store or the backend fails, and would for every trial.
+            WorkflowError: The store, the executor or this package fails, and would for every trial.
         """
         done = []
         try:
@@ -140,55 +138,83 @@ class Dispatch:
                 done.append(self._done.get_nowait())
         except Empty:
             pass
-        results = []
-        for number, future in sorted(done, key=lambda entry: entry[0]):
-            job = self._running.pop(number)
-            error = future.exception()
-            if job.kind == "prepare":
-                results += self._prepared(job, error)
-            elif isinstance(error, NotStarted):
-                self.n_started -= job.tries == 0
-                results.append((job, None))
-            else:
-                outcome = Outcome.from_json(future.result()) if error is None else self._lost(job, error)
-                results += [] if outcome is None else [(job, outcome)]
-        return results
+        found = [self._landed(number, future) for number, future in sorted(done, key=lambda one: one[0])]
+        return [one for one in found if one is not None]
+
+    def _run(self, flight: _Flight) -> None:
+        assert flight.trial is not None
+        manifest = flight.trial.manifest
+        names = (manifest.pid, manifest.method, manifest.trial_id)
+        leaving = str(self._leaving.resolve())
+        request = Request(self._root, *names, manifest.budget_sec, self._limits, flight.prunable, leaving)
+        again = flight.tries or None
+        self._events.add(
+            Kind.QUEUED, trial_id=manifest.trial_id, pid=manifest.pid, method=manifest.method, tries=again
+        )
+        if self._executor.isolates:
+            self._submit(flight, supervise.run, request)
+            return
+        # It runs in this process, so that no one else could look after it meanwhile.
+        stop = self._store.paths.stop(*names)
+        hooks = worker.Hooks(is_pruned=partial(self._is_pruned, stop)) if flight.prunable else worker.ALONE
+        self._submit(flight, worker.execute, request, hooks)
+
+    def _prepare(self, flight: _Flight) -> None:
+        self._submit(flight, worker.prepare, self._root, flight.pid)
+
+    def _submit(self, flight: _Flight, function: Any, *args: Any) -> None:
+        number = next(self._numbers)
+        self._flights[number] = flight
+        future = self._executor.submit(function, *args, urgency=flight.urgency)
+        future.add_done_callback(lambda done: self._done.put((number, done)))
 
     def _is_pruned(self, stop: Path) -> bool:
         self._look()
         return stop.exists()
 
-    def _prepare(self, job: Job) -> None:
-        self._submit(job, worker.prepare, self._root, job.problem.pid)
-
-    def _submit(self, job: Job, function: Any, *args: Any) -> None:
-        number = next(self._numbers)
-        self._running[number] = job
-        future = self._executor.submit(function, *args, urgency=job.urgency)
-        future.add_done_callback(lambda done: self._done.put((number, done)))
-
-    def _prepared(self, job: Job, error: BaseException | None) -> list[tuple[Job, Result]]:
-        if isinstance(error, WorkerLost) and _may_retry(job, error):
-            self._prepare(replace(job, tries=job.tries + 1))
-            return []
-        if isinstance(error, (ExecutorError, StoreError)):
-            raise error
-        return [(job, None if error is None else _one_line(error))]
-
-    def _lost(self, job: Job, error: BaseException) -> Outcome | None:
-        """Submit a trial again whose worker did not come back; give it up after some tries."""
-        assert job.manifest is not None
-        if isinstance(error, WorkflowError) and not isinstance(error, WorkerLost):
-            raise error
-        if _may_retry(job, error):
-            self.run(replace(job, tries=job.tries + 1))
+    def _landed(self, number: int, future: Future[Any]) -> Prepared | Returned | None:
+        """Return what came of a submission; None where it was submitted again."""
+        flight, error = self._flights.pop(number), future.exception()
+        if isinstance(error, WorkerLost) and self._may_retry(flight, error):
+            again = replace(flight, tries=flight.tries + 1)
+            self._prepare(again) if again.trial is None else self._run(again)
             return None
-        reason = f"{_one_line(error)} (tried {job.tries + 1} times)"
-        return self._store.commit(job.manifest, worker.failure(job.manifest, State.LOST, reason))
+        if flight.trial is None:
+            return self._prepared(flight, error)
+        if error is None:
+            return Returned(flight.trial, Outcome.from_json(future.result()))
+        if isinstance(error, NotStarted):
+            self.n_started -= flight.tries == 0
+            return Returned(flight.trial, None)
+        if isinstance(error, WorkerLost):
+            reason = f"{_one_line(error)} (tried {flight.tries + 1} times)"
+            failure = worker.failure(flight.trial.manifest, State.LOST, reason)
+            return Returned(flight.trial, self._store.commit(flight.trial.manifest, failure))
+        raise self._fault(error, flight.trial.manifest.trial_id)
 
+    def _prepared(self, flight: _Flight, error: BaseException | None) -> Prepared:
+        if error is None or isinstance(error, (TaskError, WorkerLost)):
+            return Prepared(flight.pid, None if error is None else str(error))
+        raise self._fault(error, flight.pid)
 
-def _may_retry(job: Job, error: BaseException) -> bool:
-    return job.tries < _RETRIES.get(type(error), 2)
+    def _may_retry(self, flight: _Flight, error: WorkerLost) -> bool:
+        if flight.tries >= _RETRIES.get(type(error), _OTHER_RETRIES):
+            return False
+        trial_id = None if flight.trial is None else flight.trial.manifest.trial_id
+        self._events.add(Kind.RETRIED, trial_id=trial_id, pid=flight.pid, reason=_one_line(error))
+        return True
+
+    def _fault(self, error: BaseException, what: str) -> BaseException:
+        """Return what ends the command: no trial's doing, and no other try would help."""
+        self._events.add(Kind.ENGINE_ERROR, about=what, reason=_one_line(error))
+        if isinstance(error, WorkflowError):
+            return error
+        fault = ExecutorError(
+            f"{what} cannot be run: {_one_line(error)}; this is a fault of the Parsl configuration, of Parsl "
+            "or of parsl-optuna, and was not stored as the trial's result"
+        )
+        fault.__cause__ = error
+        return fault
 
 
 def _one_line(error: BaseException) -> str:

@@ -1,61 +1,29 @@
 """The loop: references, then every study at once over one pool, refilled as trials end.
 
-Decides nothing about proposals (`trials`), nothing about files (`store`): it moves work.
+Decides nothing about proposals (`active`), nothing about files (`store`): it moves work.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from parsl_optuna.core.clock import Clock, utc_now
-from parsl_optuna.core.records import Asked, Outcome, ReferenceValue, State
+from parsl_optuna.core.records import Asked, Outcome, ReferenceValue, State, Trial
 from parsl_optuna.execution.backend import Executor
 from parsl_optuna.store.artifacts import ArtifactStore
-from parsl_optuna.study.dispatch import Dispatch, Job, Result
+from parsl_optuna.store.events import EventLog, Kind
+from parsl_optuna.study.active import ActiveStudy
+from parsl_optuna.study.dispatch import Dispatch, Prepared, Returned
 from parsl_optuna.study.plan.plans import RunPlan
 from parsl_optuna.study.plan.resolve import ProblemPlan
-from parsl_optuna.study.search.points import Next, Trials
-from parsl_optuna.study.stored import uncollected
+from parsl_optuna.study.progress import Snapshot, status_of
+from parsl_optuna.study.stored import runs_again
 from parsl_optuna.worker import execute as worker
 
 _REFRESH_SEC = 0.5
-
-
-@dataclass(frozen=True)
-class StudyStatus:
-    """One line of progress."""
-
-    label: str
-    pid: str
-    method: str
-    ended: int
-    failed: int
-    running: int
-    max_trials: int
-    best: float | None
-    note: str | None
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """Progress of a run, for display.
-
-    Attributes:
-        references: How many the run needs.
-        references_done: How many it has.
-        studies: One status each.
-        elapsed_sec: Since the start.
-        left_sec: Estimate from the trials of this run; None before the first one ends.
-    """
-
-    references: int
-    references_done: int
-    studies: tuple[StudyStatus, ...]
-    elapsed_sec: float
-    left_sec: float | None
 
 
 @dataclass(frozen=True)
@@ -70,7 +38,7 @@ class RunResult:
         interrupted: Whether it was asked to stop.
     """
 
-    studies: tuple[Trials, ...]
+    studies: tuple[ActiveStudy, ...]
     references: Mapping[str, ReferenceValue]
     failures: Mapping[str, str]
     n_started: int
@@ -86,7 +54,8 @@ class Driver:
         executor: Where it runs.
         observe: Called with a snapshot about every *refresh_sec*.
         now: Monotonic clock.
-        refresh_sec: How often to look after the backend, and at most to tell.
+        refresh_sec: How often to look after the executor, and at most to report.
+        events: The record of what happens.
     """
 
     def __init__(
@@ -97,16 +66,23 @@ class Driver:
         observe: Callable[[Snapshot], None],
         now: Clock = time.monotonic,
         refresh_sec: float = _REFRESH_SEC,
+        events: EventLog | None = None,
     ) -> None:
         self._refresh_sec, self._told_at = refresh_sec, -math.inf
         self._looked_at = -math.inf
         self._plan, self._store, self._executor = plan, store, executor
-        self._observe, self._now = observe, now
-        self._objective = plan.scoring.to_json()
-        self._dispatch = Dispatch(store, executor, plan.limits, self._look)
+        self._observe, self._now, self._events = observe, now, events or EventLog()
+        self._scoring = plan.scoring.to_json()
+        self._dispatch = Dispatch(store, executor, plan.limits, self._look, self._events)
         self._problems = {problem.pid: problem for problem in plan.problems}
+        self._index = {
+            (site.pid, study.method): index
+            for index, study in enumerate(plan.studies)
+            for site in study.sites
+        }
         self._started_at = now()
-        self._trials: dict[int, Trials] = {}
+        self._studies: dict[int, ActiveStudy] = {}
+        self._stop_reasons: dict[int, str] = {}
         self._preparing: set[str] = set()
         self._references: dict[str, ReferenceValue] = {}
         self._failures: dict[str, str] = {}
@@ -133,29 +109,37 @@ class Driver:
         self._observe(self.snapshot())
         while not self._dispatch.is_idle:
             self._executor.check()
-            for job, result in self._dispatch.wait(self._refresh_sec):
-                self._finish(job, result)
+            for news in self._dispatch.wait(self._refresh_sec):
+                self._finish(news)
             self._watch_time()
+            self._note_stops()
             self._prune()
             self._refill()
             self._ask_ahead()
             self._tell()
         self._dispatch.close()
         self._observe(self.snapshot())
-        studies = tuple(
-            self._trials[index] for index in sorted(self._trials) if not self._trials[index].early
-        )
+        active = [self._studies[index] for index in sorted(self._studies)]
+        studies = tuple(one for one in active if not one.state.is_waiting_for_reference)
         return RunResult(studies, self._references, self._failures, self._dispatch.n_started, self._stopping)
 
     def snapshot(self) -> Snapshot:
         """Return the progress so far."""
-        statuses = tuple(self._status(index) for index in range(len(self._plan.studies)))
+        statuses = [
+            status_of(study, self._studies.get(index), self._failures.get(study.pid))
+            for index, study in enumerate(self._plan.studies)
+        ]
+        began = self._first_trial_at
+        left_sec = None
+        if self._n_ended and began is not None:  # the wait for references does not count
+            left = sum(status.left for status in statuses)
+            left_sec = left * (self._now() - began) / self._n_ended
         return Snapshot(
-            sum(problem.reference is not None for problem in self._plan.problems),
-            len(self._references),
-            statuses,
-            self._now() - self._started_at,
-            self._left_sec(statuses),
+            references=sum(problem.reference is not None for problem in self._plan.problems),
+            references_done=len(self._references),
+            studies=tuple(statuses),
+            elapsed_sec=self._now() - self._started_at,
+            left_sec=left_sec,
         )
 
     def _watch_time(self) -> None:
@@ -163,21 +147,40 @@ class Driver:
         hours = self._plan.max_hours
         if hours is None or self._now() - self._started_at < 3600 * hours:
             return
-        for trials in self._trials.values():
-            if trials.is_searching and trials.stopped is None:
-                trials.stopped = f"the {hours:g} hours of the run are over"
+        for study in self._studies.values():
+            if study.is_searching and study.stopped is None:
+                study.state.stopped(f"the {hours:g} hours of this invocation are over")
+
+    def _note_stops(self) -> None:
+        """Put on record which studies have stopped."""
+        for index, study in self._studies.items():
+            reason = study.stopped
+            if reason is not None and index not in self._stop_reasons:
+                pid, method = study.study.pid, study.study.method
+                self._events.add(Kind.STOP_RULE, pid=pid, method=method, reason=reason)
+                self._stop_reasons[index] = reason
 
     def _prune(self) -> None:
-        """Read what running trials report, and have those stop that are given up."""
+        """Read what running trials report, and have those stop that are pruned."""
         if self._now() - self._looked_at < self._refresh_sec:
             return
         self._looked_at = self._now()
         self._look()
 
     def _look(self) -> None:
-        for trials in self._trials.values():
-            if trials.watch is not None:
-                trials.watch.look(one.manifest for one in trials.running.values() if one.by != "confirm")
+        for study in self._studies.values():
+            if study.watch is not None:
+                running = study.state.running.values()
+                for manifest, reason in study.watch.look(
+                    trial.manifest for trial in running if trial.asked.by != "confirm"
+                ):
+                    self._events.add(
+                        Kind.PRUNED,
+                        trial_id=manifest.trial_id,
+                        pid=manifest.pid,
+                        by=study.study.search.pruner,
+                        reason=reason,
+                    )
 
     def _tell(self) -> None:
         """Show the progress, but not after every trial where they end by the hundred."""
@@ -197,6 +200,10 @@ class Driver:
                 self._adopt(problem, stored)
                 return
             if stored is not None:
+                trial_id, budget = problem.reference.trial_id, problem.reference.budget_sec
+                self._events.add(
+                    Kind.REFERENCE_EXTENDED, trial_id=trial_id, pid=problem.pid, budget_sec=budget
+                )
                 self._store.retire(problem.reference)
         if (
             task.prepare is not None
@@ -204,7 +211,7 @@ class Driver:
             and self._store.prepared(problem.pid) is None
         ):
             self._preparing.add(problem.pid)
-            self._dispatch.prepare(problem)
+            self._dispatch.prepare(problem.pid, math.inf)  # all its studies wait for it
             return
         self._go_on(problem)
 
@@ -214,18 +221,15 @@ class Driver:
             self._ready.add(problem.pid)
             self._start_studies(problem.pid)
             return
-        asked = self._store.put_manifest(problem.reference, Asked(None, utc_now(), "reference"))
-        self._dispatch.run(Job("reference", problem, problem.reference, asked))
+        trial = self._announced(Trial(problem.reference, Asked(None, "", "reference")))
+        self._dispatch.run(trial, math.inf)
 
     def _has_work(self, problem: ProblemPlan) -> bool:
         """Whether a search runs on a problem, or fixed points without an outcome."""
         studies = [s for s in self._plan.studies if any(site.pid == problem.pid for site in s.sites)]
         return any(
             study.points is None
-            or any(
-                self._store.outcome(self._plan.manifest(study, point.hyperparams, point.seed)) is None
-                for point in study.points
-            )
+            or any(self._store.outcome(self._plan.fixed(study, point)) is None for point in study.points)
             for study in studies
         )
 
@@ -244,141 +248,131 @@ class Driver:
         assert trusted is not None
         self._references[problem.pid] = trusted
         self._ready.add(problem.pid)
+        for study in self._studies.values():
+            if any(site.pid == problem.pid for site in study.study.sites):
+                study.state.reference_ready(problem.pid, trusted)
         self._start_studies(problem.pid)
 
     def _start_studies(self, pid: str) -> None:
         """Start the studies that waited for a problem, and for no other one."""
         for index, study in enumerate(self._plan.studies):
             pids = {site.pid for site in study.sites}
-            if pid in pids and pids <= self._ready:
-                trusted = {one: self._references[one] for one in pids & self._references.keys()}
-                with uncollected():
-                    trials = Trials(self._plan, study, self._store, trusted)
-                if index in self._trials:
-                    trials.take_over(self._trials[index].running)
-                self._trials[index] = trials
+            if pid in pids and pids <= self._ready and index not in self._studies:
+                self._activate(index, ())
 
     def _start_early(self) -> None:
         """Let first trials run beside the references, once no reference waits for its problem's data.
 
-        Not where they might be given up: that takes the reference.
+        Not where they might be pruned: that takes the reference.
         """
         if self._preparing:
             return
         for index, study in enumerate(self._plan.studies):
-            pids = {site.pid for site in study.sites}
-            waits = pids - self._ready
-            searches = study.points is None and study.search.pruner is None
-            if searches and index not in self._trials and not waits & self._failures.keys():
-                self._trials[index] = Trials(self._plan, study, self._store, {}, early=True)
+            waits = {site.pid for site in study.sites} - self._ready
+            is_early = study.points is None and study.search.pruner is None
+            if is_early and index not in self._studies and not waits & self._failures.keys():
+                self._activate(index, waits)
+
+    def _activate(self, index: int, waits_for: Collection[str]) -> None:
+        study = self._plan.studies[index]
+        trusted = {
+            site.pid: self._references[site.pid] for site in study.sites if site.pid in self._references
+        }
+        self._studies[index] = ActiveStudy(self._plan, study, self._store, trusted, waits_for)
 
     def _fail(self, pid: str, reason: str) -> None:
-        """Give a problem up, and the studies that need it."""
+        """Drop a problem, and the studies that need it."""
         self._failures[pid] = reason
         for index, study in enumerate(self._plan.studies):
             if any(site.pid == pid for site in study.sites):
-                self._trials.pop(index, None)
+                self._studies.pop(index, None)
                 self._failures.setdefault(study.pid, f"{study.label_at(pid)}: {reason}")
 
     # Trials.
 
     def _refill(self) -> None:
-        """Bring every study to its number of trials in flight, one task each in turn."""
-        active = list(self._trials)
+        """Bring every study to its number of trials in flight, one trial each in turn."""
+        active = list(self._studies)
         while active and not self._stopping:
             active = [index for index in active if self._start_next(index)]
 
     def _ask_ahead(self) -> None:
         """Use the time until something ends."""
-        for trials in self._trials.values():
+        for study in self._studies.values():
             if self._dispatch.has_news:
                 return
-            trials.ask_ahead()
+            study.ask_ahead()
 
     def _start_next(self, index: int) -> bool:
-        """Start one task of a study; return whether there may be another one."""
-        trials = self._trials[index]
-        while (proposal := trials.next()) is not None:
-            job = self._announce(index, proposal)
-            if job is not None:
-                self._start(job)
+        """Start one trial of a study; return whether there may be another one."""
+        study = self._studies[index]
+        while (proposal := study.next()) is not None:
+            trial = self._announced(proposal)
+            stored = self._store.outcome(trial.manifest)
+            if stored is not None and runs_again(study.study, stored):
+                self._store.retire(trial.manifest)
+                stored = None
+            if stored is None:
+                self._start(study, trial)
                 return True
+            study.end(trial, stored)
         return False
 
-    def _announce(self, index: int, proposal: Next) -> Job | None:
-        """Store a trial that is to start; return it as a job, or None if its outcome is known."""
-        trials, manifest = self._trials[index], proposal.manifest
-        asked = self._store.put_manifest(manifest, replace(_asked(proposal), objective=self._objective))
-        stored = self._store.outcome(manifest)
-        if stored is not None and trials.has_another_chance(stored):
-            self._store.retire(manifest)
-            stored = None
-        if stored is not None:
-            trials.end(manifest.trial_id, asked, stored)
-            return None
-        prunable = trials.watch is not None
-        return Job(
-            "trial", self._problems[manifest.pid], manifest, asked, trials.shortest_left_sec, index, prunable
-        )
+    def _announced(self, proposal: Trial) -> Trial:
+        """Store a trial that is to start, with the time and how it is scored."""
+        asked = replace(proposal.asked, at=utc_now(), objective=self._scoring)
+        if proposal.manifest.role == "reference":
+            asked = replace(asked, objective={})
+        stored = self._store.put_manifest(proposal.manifest, asked)
+        if stored is asked:
+            manifest = proposal.manifest
+            self._events.add(
+                Kind.ASKED,
+                trial_id=manifest.trial_id,
+                pid=manifest.pid,
+                method=manifest.method,
+                number=asked.number,
+                by=asked.by,
+            )
+        return Trial(proposal.manifest, stored)
 
-    def _start(self, job: Job) -> None:
+    def _start(self, study: ActiveStudy, trial: Trial) -> None:
         if self._first_trial_at is None:
             self._first_trial_at = self._now()
-        self._dispatch.run(job)
+        study.start(trial)
+        self._dispatch.run(trial, study.shortest_left_sec, prunable=study.watch is not None)
 
-    def _finish(self, job: Job, result: Result) -> None:
-        if job.kind == "prepare":
-            self._preparing.discard(job.problem.pid)
-            if isinstance(result, str):
-                self._fail(job.problem.pid, f"it cannot be prepared: {result}")
+    def _finish(self, news: Prepared | Returned) -> None:
+        if isinstance(news, Prepared):
+            self._preparing.discard(news.pid)
+            if news.error is not None:
+                self._fail(news.pid, f"it cannot be prepared: {news.error}")
             else:
-                self._go_on(job.problem)
+                self._go_on(self._problems[news.pid])
             self._start_early()
             return
-        trials = None if job.study is None else self._trials.get(job.study)
-        if job.manifest is None or job.asked is None:
+        manifest, outcome = news.trial.manifest, news.outcome
+        if outcome is not None:
+            self._events.add(
+                Kind.ENDED,
+                trial_id=manifest.trial_id,
+                pid=manifest.pid,
+                state=outcome.state.value,
+                reason=outcome.reason,
+                runtime_sec=round(outcome.runtime_sec, 3),
+                host=outcome.host,
+            )
+        if manifest.role == "reference":
+            if outcome is not None:
+                self._adopt(self._problems[manifest.pid], outcome)
             return
-        if not isinstance(result, Outcome):  # it did not start
-            if trials is not None:
-                trials.running.pop(job.manifest.trial_id, None)
-        elif job.kind == "reference":
-            self._adopt(job.problem, result)
-        else:
+        study = self._studies.get(self._index[manifest.pid, manifest.method])
+        if outcome is not None:
             self._n_ended += 1
-            if trials is not None:
-                trials.end(job.manifest.trial_id, job.asked, result)
-
-    # Progress.
-
-    def _status(self, index: int) -> StudyStatus:
-        study = self._plan.studies[index]
-        trials = self._trials.get(index)
-        if trials is None:
-            note = self._failures.get(study.pid, "waits for its problem")
-            return StudyStatus(study.label, study.pid, study.method, 0, 0, 0, study.max_trials, None, note)
-        best = trials.best()
-        return StudyStatus(
-            study.label,
-            study.pid,
-            study.method,
-            len(trials.ended),
-            trials.n_failed if trials.search else _bad(trials),
-            len(trials.running),
-            study.max_trials,
-            None if best is None else next(iter(best.objectives.values())),
-            "its reference is running" if trials.early else trials.stopped,
-        )
-
-    def _left_sec(self, statuses: tuple[StudyStatus, ...]) -> float | None:
-        """Extrapolate the rate at which trials ended; the wait for references does not count."""
-        if not self._n_ended or self._first_trial_at is None:
-            return None
-        left = sum(
-            max(status.max_trials - status.ended, 0) + self._plan.studies[index].replication.confirm
-            for index, status in enumerate(statuses)
-        )
-        confirmed = sum(len(trials.confirmed) for trials in self._trials.values())
-        return (left - confirmed) * (self._now() - self._first_trial_at) / self._n_ended
+        if study is not None and outcome is not None:
+            study.end(news.trial, outcome)
+        elif study is not None:
+            study.state.lost(manifest.trial_id)
 
 
 def is_usable(outcome: Outcome, budget_sec: float) -> bool:
@@ -386,11 +380,3 @@ def is_usable(outcome: Outcome, budget_sec: float) -> bool:
     if outcome.state is not State.OK:
         return False
     return outcome.metrics.get("status", "ok") == "ok" or outcome.budget_sec >= budget_sec
-
-
-def _asked(proposal: Next) -> Asked:
-    return Asked(proposal.number, utc_now(), proposal.by, proposal.attempt, proposal.extends)
-
-
-def _bad(trials: Trials) -> int:
-    return sum(entry.outcome.state not in (State.OK, State.PRUNED) for entry in trials.ended.values())

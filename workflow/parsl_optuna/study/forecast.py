@@ -9,10 +9,10 @@ from typing import Any
 
 from parsl_optuna.core.records import Manifest, Outcome
 from parsl_optuna.store.artifacts import ArtifactStore
+from parsl_optuna.study.active import ActiveStudy
 from parsl_optuna.study.driver import is_usable
 from parsl_optuna.study.plan.plans import RunPlan, StudyPlan
 from parsl_optuna.study.plan.resolve import ProblemPlan
-from parsl_optuna.study.search.points import Trials
 
 
 @dataclass(frozen=True)
@@ -87,15 +87,8 @@ def runtimes(plan: RunPlan, store: ArtifactStore) -> dict[tuple[str, str], list[
 
 def _ended(plan: RunPlan, study: StudyPlan, store: ArtifactStore) -> Iterator[tuple[Manifest, Outcome]]:
     """Yield those trials of a study that have an outcome."""
-    if study.points is None:
-        for ended in Trials(plan, study, store, {}).runs.values():
-            yield ended.manifest, ended.outcome
-        return
-    for point in study.points:
-        manifest = plan.manifest(study, point.hyperparams, point.seed)
-        outcome = store.outcome(manifest)
-        if outcome is not None:
-            yield manifest, outcome
+    for ended in ActiveStudy(plan, study, store, {}).runs.values():
+        yield ended.manifest, ended.outcome
 
 
 def _reference(problem: ProblemPlan, store: ArtifactStore) -> Line:

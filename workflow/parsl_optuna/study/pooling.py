@@ -7,7 +7,7 @@ from dataclasses import replace
 from statistics import fmean, median, stdev
 
 from parsl_optuna.core.ended import Ended
-from parsl_optuna.study.plan.plans import StudyPlan
+from parsl_optuna.study.plan.plans import Slot, StudyPlan
 
 
 def pooled(runs: Sequence[Ended], aggregate: str) -> Ended:
@@ -28,7 +28,7 @@ def pooled(runs: Sequence[Ended], aggregate: str) -> Ended:
     return replace(first, objectives=objectives, spread=stdev((run.values or (0.0,))[0] for run in runs))
 
 
-def by_site(study: StudyPlan, runs: Mapping[tuple[int, int], Ended]) -> list[Ended]:
+def by_site(study: StudyPlan, runs: Mapping[Slot, Ended]) -> list[Ended]:
     """Return a point's runs, by (site, seed), pooled over replicates: one per site."""
     how = study.replication
     return [
@@ -37,7 +37,7 @@ def by_site(study: StudyPlan, runs: Mapping[tuple[int, int], Ended]) -> list[End
     ]
 
 
-def as_point(study: StudyPlan, runs: Mapping[tuple[int, int], Ended]) -> Ended:
+def as_point(study: StudyPlan, runs: Mapping[Slot, Ended]) -> Ended:
     """Return a point's runs as one: first over replicates, then over problems; ranks are for `ranked`."""
     return pooled(by_site(study, runs), "worst" if study.replication.across == "worst" else "mean")
 
@@ -69,18 +69,3 @@ _AGGREGATES: Mapping[str, Callable[[Iterable[float]], float]] = {
     "median": median,
     "worst": max,
 }
-
-
-def stop_reason(study: StudyPlan, best: float, since: int) -> str | None:
-    """Return why a study has had enough, by its target or its patience; None while it has not.
-
-    Args:
-        study: The study.
-        best: Least first objective so far.
-        since: Trials since then.
-    """
-    if study.stop.target is not None and best <= study.stop.target:
-        return f"reached its target: {best:.4g} is at most {study.stop.target:.4g}"
-    if study.stop.patience is not None and since >= study.stop.patience:
-        return f"no improvement in its last {since} trials"
-    return None

@@ -1,4 +1,4 @@
-"""Follows what running trials report, and asks those to stop that a pruner gives up."""
+"""Follows what running trials report, and asks those to stop that a pruner rules out."""
 
 from __future__ import annotations
 
@@ -29,17 +29,20 @@ class Watch:
         self._readers: dict[str, Reader] = {}
         self._told: set[str] = set()
 
-    def look(self, running: Iterable[Manifest]) -> None:
-        """Read what is new, then ask trials to stop; each is asked once."""
+    def look(self, running: Iterable[Manifest]) -> list[tuple[Manifest, str]]:
+        """Read what is new, then ask trials to stop; return those, with the reason. Each is asked once."""
         open_trials = [manifest for manifest in running if manifest.trial_id not in self._told]
         for manifest in open_trials:
             self._read(manifest)
+        asked = []
         for manifest in open_trials:
             reason = self._pruner.verdict(manifest.trial_id)
             if reason is not None:
                 path = self._store.paths.stop(manifest.pid, manifest.method, manifest.trial_id)
                 ask_to_stop(path, reason)
                 self._told.add(manifest.trial_id)
+                asked.append((manifest, reason))
+        return asked
 
     def end(self, manifest: Manifest, outcome: Outcome) -> None:
         """Take what an ended trial has reported, in this life or an earlier one."""

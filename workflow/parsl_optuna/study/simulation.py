@@ -15,9 +15,10 @@ from parsl_optuna.core.records import ReferenceValue
 from parsl_optuna.execution.simulated import SimulatedExecutor, SimulatedTrial
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.simulated import SimulatedStore
-from parsl_optuna.study.driver import Driver, Snapshot
+from parsl_optuna.study.driver import Driver
 from parsl_optuna.study.forecast import runtimes
 from parsl_optuna.study.plan.plans import RunPlan, SearchSettings, StopRules, StudyPlan
+from parsl_optuna.study.progress import Snapshot
 from parsl_optuna.study.search.search import Search
 
 _DISPATCH_SEC = 1e-3

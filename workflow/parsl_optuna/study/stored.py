@@ -1,34 +1,16 @@
-"""What is on disk of a study: its points with their runs, and shorter runs that it could go on from."""
+"""What is on disk of a study: its points with their trials, and shorter trials to extend them from."""
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from parsl_optuna.core.ended import age_of
-from parsl_optuna.core.records import Asked, Manifest
+from parsl_optuna.core.records import Manifest, Outcome, State, Trial
 from parsl_optuna.core.space import Scalar
 from parsl_optuna.store.artifacts import ArtifactStore
-from parsl_optuna.study.plan.plans import RunPlan, Site, StudyPlan
-
-Slot = tuple[int, int]
-"""Index of the site and replicate number: which of a point's runs."""
-
-FIRST: Slot = (0, 0)
-
-
-@dataclass(frozen=True)
-class Next:
-    """A trial to start."""
-
-    manifest: Manifest
-    number: int | None
-    by: str
-    attempt: int = 0
-    extends: str | None = None
+from parsl_optuna.study.plan.plans import FIRST, RunPlan, Site, Slot, StudyPlan
 
 
 @dataclass
@@ -36,53 +18,42 @@ class Stored:
     """A point that is on disk.
 
     Attributes:
-        point: Of the search space.
-        runs: Those that were started.
+        point: Its values in the search space.
+        trials: Those that were asked for.
     """
 
     point: Mapping[str, Scalar]
-    runs: dict[Slot, tuple[Manifest, Asked]] = field(default_factory=dict)
+    trials: dict[Slot, Trial] = field(default_factory=dict)
 
     @property
     def age(self) -> tuple[float, str, str]:
-        """What points are ordered by: the number, time and id of the first run."""
-        return age_of(*self.runs[FIRST])
+        """What points are ordered by: the number, time and id of the first trial."""
+        first = self.trials[FIRST]
+        return age_of(first.manifest, first.asked)
 
 
-@contextlib.contextmanager
-def uncollected() -> Iterator[None]:
-    """Hold the garbage collector off: to look through thousands of records takes longer than to read them."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
+def trials_of(store: ArtifactStore, pid: str, method: str) -> Iterator[Trial]:
+    """Yield everything that was asked for of a problem and method."""
+    return (Trial(manifest, asked) for manifest, asked in store.manifests(pid, method))
 
 
-def slots(study: StudyPlan, seeds: range | None = None) -> list[Slot]:
-    """Return the runs of a point, the first one first; other *seeds* than its replicates may be given."""
-    sites = range(len(study.sites))
-    return [(index, seed) for seed in seeds or range(study.replication.replicates) for index in sites]
+def outcome_of(study: StudyPlan, store: ArtifactStore, manifest: Manifest) -> Outcome | None:
+    """Return what came of a trial; None where it is to run, also again."""
+    outcome = store.outcome(manifest)
+    return None if outcome is None or runs_again(study, outcome) else outcome
 
 
-def slot_of(study: StudyPlan, manifest: Manifest) -> Slot:
-    """Return which of its point's runs a trial is."""
-    return next(i for i, site in enumerate(study.sites) if site.pid == manifest.pid), manifest.seed
-
-
-def run_of(plan: RunPlan, study: StudyPlan, point: Mapping[str, Scalar], slot: Slot) -> Manifest:
-    """Return one of a point's runs."""
-    site = study.sites[slot[0]]
-    return plan.manifest(study, {**site.base, **point}, slot[1], site)
+def runs_again(study: StudyPlan, outcome: Outcome) -> bool:
+    """Whether a stored trial is to run again: a lost one, or one pruned by a pruner that is gone."""
+    is_stale = outcome.state is State.PRUNED and study.search.pruner is None
+    return is_stale or outcome.state is State.LOST
 
 
 def scan(plan: RunPlan, study: StudyPlan, store: ArtifactStore) -> tuple[list[Stored], list[Stored]]:
     """Return the stored points of a study, whoever asked for them, in their order.
 
     The second list holds, of points that have run with less of what the task calls their length, the longest
-    of such runs that left a checkpoint.
+    of such trials that left a checkpoint.
     """
     length = plan.task.extends.get(study.method)
     if length is not None and (length in study.space.dimensions or length not in study.base):
@@ -90,50 +61,56 @@ def scan(plan: RunPlan, study: StudyPlan, store: ArtifactStore) -> tuple[list[St
     whole: dict[str, Stored] = {}
     shorter: dict[str, Stored] = {}
     for index, site in enumerate(study.sites):
-        for manifest, asked in store.manifests(site.pid, study.method):
+        for trial in trials_of(store, site.pid, study.method):
+            manifest = trial.manifest
             if not _is_of(manifest, plan, study):
                 continue
             slot = (index, manifest.seed)
             point = study.point_of(manifest.hyperparams, site)
             if point is not None and manifest.budget_sec == study.budget_sec:
-                first = manifest if study.n_runs == 1 else run_of(plan, study, point, FIRST)
-                whole.setdefault(first.trial_id, Stored(point)).runs[slot] = (manifest, asked)
-            elif point is None and length is not None:
-                _add_shorter(shorter, plan, study, store, (slot, site, manifest, asked), length)
+                first = manifest if study.n_runs == 1 else plan.manifest_at(study, point, FIRST)
+                whole.setdefault(first.trial_id, Stored(point)).trials[slot] = trial
+            elif point is None and length is not None and _can_be_extended(store, manifest):
+                _add_shorter(shorter, plan, study, (slot, site, trial), length)
     return _ordered(whole), _ordered(shorter)
 
 
-def shorter_points(plan: RunPlan, study: StudyPlan, store: ArtifactStore) -> dict[str, str]:
-    """Return, for fixed points of a study that have run with less, the longest such run, by their ids."""
+def fixed_trials(
+    plan: RunPlan, study: StudyPlan, store: ArtifactStore
+) -> tuple[dict[str, Trial], dict[str, str]]:
+    """Return what is on disk of fixed points, and the longest shorter trial to extend each from; by id."""
+    points = study.points or ()
+    wanted = {manifest.trial_id: manifest for manifest in (plan.fixed(study, point) for point in points)}
     length = plan.task.extends.get(study.method)
-    if length is None or study.points is None:
-        return {}
-    wanted: dict[str, list[Manifest]] = {}
-    for point in study.points:
-        manifest = plan.manifest(study, point.hyperparams, point.seed)
-        if length in point.hyperparams:
-            wanted.setdefault(_without(manifest, length), []).append(manifest)
-    found: dict[str, Manifest] = {}
-    for manifest, _ in store.manifests(study.pid, study.method):
-        if manifest.role == "reference":  # of which the budget is no part, as it could have been any
-            continue
-        for longer in wanted.get(_without(manifest, length), []):
-            size, known = manifest.hyperparams[length], found.get(longer.trial_id)
-            is_longest = known is None or _less(known.hyperparams[length], size)
-            if _less(size, longer.hyperparams[length]) and is_longest and _can_go_on(store, manifest):
-                found[longer.trial_id] = manifest
-    return {trial_id: manifest.trial_id for trial_id, manifest in found.items()}
+    longer: dict[str, list[Manifest]] = {}
+    for manifest in wanted.values():
+        if length is not None and length in manifest.hyperparams:
+            longer.setdefault(_without(manifest, length), []).append(manifest)
+    found: dict[str, Trial] = {}
+    sources: dict[str, Manifest] = {}
+    for trial in trials_of(store, study.pid, study.method):
+        manifest = trial.manifest
+        if manifest.trial_id in wanted:
+            found[manifest.trial_id] = trial
+        elif length is not None and manifest.role != "reference":  # its budget is no part of a reference
+            for target in longer.get(_without(manifest, length), []):
+                size, known = manifest.hyperparams[length], sources.get(target.trial_id)
+                is_longest = known is None or _less(known.hyperparams[length], size)
+                is_shorter = _less(size, target.hyperparams[length])
+                if is_shorter and is_longest and _can_be_extended(store, manifest):
+                    sources[target.trial_id] = manifest
+    return found, {trial_id: manifest.trial_id for trial_id, manifest in sources.items()}
 
 
 def _without(manifest: Manifest, length: str) -> str:
-    """Return what two runs have in common that differ in their length, and perhaps in their budget, alone."""
+    """Return what two trials share that differ in their length, and perhaps in their budget, alone."""
     data = manifest.identity()
-    del data["budget_sec"]
+    data.pop("budget_sec", None)
     data["hyperparams"].pop(length, None)
     return json.dumps(data, sort_keys=True)
 
 
-def _can_go_on(store: ArtifactStore, manifest: Manifest) -> bool:
+def _can_be_extended(store: ArtifactStore, manifest: Manifest) -> bool:
     return store.has_checkpoint(manifest) and store.outcome(manifest) is not None
 
 
@@ -149,20 +126,18 @@ def _add_shorter(
     shorter: dict[str, Stored],
     plan: RunPlan,
     study: StudyPlan,
-    store: ArtifactStore,
-    found: tuple[Slot, Site, Manifest, Asked],
+    found: tuple[Slot, Site, Trial],
     length: str,
 ) -> None:
-    slot, site, manifest, asked = found
-    point = study.point_of(manifest.hyperparams, site, but=length)
-    if point is None or not _less(manifest.hyperparams[length], site.base[length]):
+    slot, site, trial = found
+    params = trial.manifest.hyperparams
+    point = study.point_of(params, site, but=length)
+    if point is None or not _less(params[length], site.base[length]):
         return
-    if not _can_go_on(store, manifest):
-        return
-    entry = shorter.setdefault(run_of(plan, study, point, FIRST).trial_id, Stored(point))
-    known = entry.runs.get(slot)
-    if known is None or _less(known[0].hyperparams[length], manifest.hyperparams[length]):
-        entry.runs[slot] = (manifest, asked)
+    entry = shorter.setdefault(plan.manifest_at(study, point, FIRST).trial_id, Stored(point))
+    known = entry.trials.get(slot)
+    if known is None or _less(known.manifest.hyperparams[length], params[length]):
+        entry.trials[slot] = trial
 
 
 def _less(a: Scalar, b: Scalar) -> bool:
@@ -170,4 +145,4 @@ def _less(a: Scalar, b: Scalar) -> bool:
 
 
 def _ordered(entries: Mapping[str, Stored]) -> list[Stored]:
-    return sorted((entry for entry in entries.values() if FIRST in entry.runs), key=lambda entry: entry.age)
+    return sorted((entry for entry in entries.values() if FIRST in entry.trials), key=lambda one: one.age)

@@ -112,13 +112,23 @@ def replay(root: str, pid: str, method: str, trial_id: str) -> dict[str, Any]:
 
 
 def prepare(root: str, pid: str) -> None:
-    """Prepare a stored problem, unless it is prepared; what raises here is for the driver to tell."""
+    """Prepare a stored problem, unless it is prepared.
+
+    Raises:
+        TaskError: The task cannot prepare it.
+        WorkflowError: The store cannot be read or written.
+    """
     store = ArtifactStore(Path(root))
     stored = store.problem(pid)
     if stored is None:
         raise TaskError(f"{store.paths.problem(pid)} is missing; run the command again")
     task = resolve_task(stored["task"])
-    store.prepare(pid, lambda folder: prepare_task(task, stored["problem"], folder))
+    try:
+        store.prepare(pid, lambda folder: prepare_task(task, stored["problem"], folder))
+    except WorkflowError:
+        raise
+    except Exception as error:
+        raise TaskError(f"{type(error).__name__}: {error}".splitlines()[0]) from error
 
 
 def failure(

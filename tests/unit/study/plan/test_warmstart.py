@@ -40,7 +40,7 @@ def test_the_hours_of_a_run_end_it_and_the_next_run_goes_on(tmp_path):
     second = drive(plan, tmp_path)
 
     assert 0 < len(first.studies[0].ended) < 20
-    assert "hours of the run are over" in first.studies[0].stopped
+    assert "hours of this invocation are over" in first.studies[0].stopped
     assert not first.interrupted
     assert len(second.studies[0].ended) > len(first.studies[0].ended)
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 import pytest
 from parsl_optuna.core.records import Asked, State
 from parsl_optuna.store.artifacts import ArtifactStore
+from parsl_optuna.study.active import ActiveStudy
 from parsl_optuna.study.driver import Driver
-from parsl_optuna.study.search.points import Trials
 from parsl_optuna.study.search.search import Search
 
 from tests.fakes import ShuffledExecutor
@@ -16,7 +16,7 @@ def reopened(plan, folder):
     names = plan.task.reference.comparison
     store = ArtifactStore(folder)
     trusted = store.reference(plan.problems[0].pid, names.reference, names.reference_se)
-    return Trials(plan, plan.studies[0], store, {plan.problems[0].pid: trusted})
+    return ActiveStudy(plan, plan.studies[0], store, {plan.problems[0].pid: trusted})
 
 
 def test_a_study_is_rebuilt_from_files_alone(tmp_path):
@@ -29,7 +29,7 @@ def test_a_study_is_rebuilt_from_files_alone(tmp_path):
         (e.asked.number, e.manifest.trial_id, e.outcome.state.value, e.values) for e in numbered(again)
     ]
     assert again.next() is None
-    assert again.is_done
+    assert not again.is_searching
 
 
 def test_a_larger_max_trials_goes_on_from_there(tmp_path):
@@ -91,8 +91,8 @@ def test_the_best_point_is_run_again_on_fresh_seeds(tmp_path):
     result = drive(toy_plan(confirm=3), tmp_path)
 
     trials = result.studies[0]
-    assert {e.manifest.seed for e in trials.confirmed.values()} == {1, 2, 3}
-    assert {tuple(e.manifest.hyperparams.items()) for e in trials.confirmed.values()} == {
+    assert {e.manifest.seed for e in trials.state.confirmed.values()} == {1, 2, 3}
+    assert {tuple(e.manifest.hyperparams.items()) for e in trials.state.confirmed.values()} == {
         tuple(trials.best().manifest.hyperparams.items())
     }
     assert len(trials.ended) == 6
@@ -140,7 +140,7 @@ def test_a_point_that_was_asked_ahead_is_the_next_one_and_needs_no_search(tmp_pa
     trials.ask_ahead()
     monkeypatch.setattr(Search, "ask", lambda *_, **__: pytest.fail("asked again"))
 
-    assert trials.next().number == 1
+    assert trials.next().asked.number == 1
 
 
 def test_with_one_trial_in_flight_nothing_is_asked_ahead(tmp_path, monkeypatch):
@@ -150,10 +150,10 @@ def test_with_one_trial_in_flight_nothing_is_asked_ahead(tmp_path, monkeypatch):
     trials.ask_ahead()
 
 
-def test_what_was_asked_ahead_is_forgotten_when_the_study_stops(tmp_path):
+def test_what_was_asked_ahead_is_dropped_when_the_study_stops(tmp_path):
     trials = reopened(toy_plan(batch_size=4, confirm=2, replicates=2), tmp_path)
     trials.ask_ahead()
-    trials.stopped = "enough"
+    trials.state.stopped("enough")
 
     assert trials.next() is None
     assert not trials.is_searching
@@ -161,7 +161,7 @@ def test_what_was_asked_ahead_is_forgotten_when_the_study_stops(tmp_path):
 
 def test_asking_ahead_is_bounded_by_the_number_of_trials_and_by_the_space(tmp_path, monkeypatch):
     def eager(self):
-        for trials in self._trials.values():
+        for trials in self._studies.values():
             trials.ask_ahead()
 
     monkeypatch.setattr(Driver, "_ask_ahead", eager)

@@ -14,6 +14,11 @@ from parsl_optuna.core.space import Scalar, Space
 from parsl_optuna.study.plan.resolve import ProblemPlan
 from parsl_optuna.tasks.base import Task
 
+Slot = tuple[int, int]
+"""Index of the site and replicate number: which of a point's trials."""
+
+FIRST: Slot = (0, 0)
+
 
 @dataclass(frozen=True)
 class Point:
@@ -140,6 +145,15 @@ class StudyPlan:
         """Runs per point."""
         return self.replication.replicates * len(self.sites)
 
+    def slots(self, replicates: range | None = None) -> list[Slot]:
+        """Return the trials of a point, the first one first; other *replicates* than its own may be given."""
+        numbers = replicates or range(self.replication.replicates)
+        return [(index, number) for number in numbers for index in range(len(self.sites))]
+
+    def slot_of(self, manifest: Manifest) -> Slot:
+        """Return which of its point's trials a trial is."""
+        return next(i for i, site in enumerate(self.sites) if site.pid == manifest.pid), manifest.seed
+
     def label_at(self, pid: str) -> str:
         """Return the label of one of its problems."""
         return next(site.label for site in self.sites if site.pid == pid)
@@ -196,6 +210,15 @@ class RunPlan:
     scoring: Scoring = field(default_factory=Scoring)
     limits: LimitsSpec = field(default_factory=LimitsSpec)
     max_hours: float | None = None
+
+    def fixed(self, study: StudyPlan, point: Point) -> Manifest:
+        """Return the manifest of a fixed point."""
+        return self.manifest(study, point.hyperparams, point.seed)
+
+    def manifest_at(self, study: StudyPlan, point: Mapping[str, Scalar], slot: Slot) -> Manifest:
+        """Return the manifest of one of a point's trials."""
+        site = study.sites[slot[0]]
+        return self.manifest(study, {**site.base, **point}, slot[1], site)
 
     def manifest(
         self, study: StudyPlan, hyperparams: Mapping[str, Scalar], seed: int, site: Site | None = None

@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from parsl_optuna.core.ended import Ended
 from parsl_optuna.core.records import Manifest
 from parsl_optuna.core.space import Scalar
-from parsl_optuna.study.plan.plans import StudyPlan
+from parsl_optuna.study.plan.plans import Slot, StudyPlan
 from parsl_optuna.study.pooling import pooled
-from parsl_optuna.study.stored import Slot, slot_of, slots
 
 
 def point_of(study: StudyPlan, manifest: Manifest) -> dict[str, Scalar]:
@@ -43,6 +42,6 @@ def left(study: StudyPlan, begun: Iterable[Manifest]) -> list[Slot]:
     """Return the fresh seeds, and where, on which a point is still to be run."""
     if not study.replication.confirm:
         return []
-    done = {slot_of(study, manifest) for manifest in begun}
+    done = {study.slot_of(manifest) for manifest in begun}
     fresh = range(study.replication.replicates, study.replication.replicates + study.replication.confirm)
-    return [slot for slot in slots(study, fresh) if slot not in done]
+    return [slot for slot in study.slots(fresh) if slot not in done]

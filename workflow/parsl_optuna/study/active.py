@@ -1,0 +1,208 @@
+"""One study while a driver works on it: what is known of it, which trial comes next, which are pruned."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from parsl_optuna.core.ended import Ended
+from parsl_optuna.core.objective import Scoring
+from parsl_optuna.core.records import Asked, Outcome, ReferenceValue, Trial
+from parsl_optuna.store.artifacts import ArtifactStore
+from parsl_optuna.study.plan.plans import RunPlan, StudyPlan
+from parsl_optuna.study.pruning import Watch
+from parsl_optuna.study.search import confirm
+from parsl_optuna.study.search.points import FixedPoints, SearchPoints
+from parsl_optuna.study.search.pruners import make_pruner
+from parsl_optuna.study.search.search import Search, pareto_front
+from parsl_optuna.study.state import StudyState
+from parsl_optuna.study.stored import fixed_trials, outcome_of, scan
+
+
+class ActiveStudy:
+    """A study, rebuilt from what is on disk.
+
+    Args:
+        plan: The invocation.
+        study: The study.
+        store: Where its trials are kept; it is read, and only here.
+        trusted: References by problem.
+        waits_for: Problems whose reference is yet to come. Trials start meanwhile, as many as would without a
+            result of any; they are scored when it is there.
+    """
+
+    def __init__(
+        self,
+        plan: RunPlan,
+        study: StudyPlan,
+        store: ArtifactStore,
+        trusted: Mapping[str, ReferenceValue],
+        waits_for: Collection[str] = (),
+    ) -> None:
+        self._plan, self.study = plan, study
+        self.state = StudyState(study, plan.scoring, plan.task.comparison, waits_for)
+        for pid, reference in trusted.items():
+            self.state.reference_ready(pid, reference)
+        self.watch = self._watch(store)
+        self._points = self._fixed(store) if study.points is not None else self._search(store)
+
+    # What comes next.
+
+    def next(self) -> Trial | None:
+        """Return a trial to start; None while there is none."""
+        state = self.state
+        if len(state.running) + len(state.waiting) >= self.study.batch_size:
+            return None
+        return self._points.next(state) or self._confirmation()
+
+    def ask_ahead(self) -> None:
+        """Ask for the next point before there is room for it."""
+        if not self.state.is_waiting_for_reference and self.state.stop_reason is None:
+            self._points.ask_ahead(self.state)
+
+    def start(self, trial: Trial) -> None:
+        """Count a trial as running."""
+        self.state.started(trial, self._points.key(trial))
+
+    def end(self, trial: Trial, outcome: Outcome) -> None:
+        """Take a trial's outcome, also of one that was found on disk when it was to start."""
+        self.state.asked(trial, self._points.key(trial))
+        self.state.ended(trial, outcome)
+        if self.watch is not None and trial.asked.by != "confirm":
+            self.watch.end(trial.manifest, outcome)
+        search = self.search if self.study.stop.terminator and self.stopped is None else None
+        if search is not None and self.state.best is not None and search.should_terminate():
+            self.state.stopped(f"Optuna's terminator sees no gain left after {len(self.ended)} trials")
+
+    @property
+    def stopped(self) -> str | None:
+        """Why nothing more is asked for; None while something is."""
+        return self.state.stop_reason
+
+    @property
+    def is_searching(self) -> bool:
+        """Whether trials other than confirmations run or are to come."""
+        if self.state.n_searching:
+            return True
+        if self.stopped is not None:
+            return False
+        return self._points.has_pending or len(self.state.points) < self.study.max_trials
+
+    @property
+    def shortest_left_sec(self) -> float:
+        """How long the study takes at least from here: the longest should go first."""
+        left = self.study.max_trials * self.study.n_runs - len(self.state.runs)
+        return max(left, 0) * self.state.mean_sec / self.study.batch_size
+
+    # What came out.
+
+    @property
+    def ended(self) -> dict[str, Ended]:
+        """Its points by the id of their first trial."""
+        self.state.rank()
+        return self.state.points
+
+    @property
+    def runs(self) -> dict[str, Ended]:
+        """Every scored trial by id; with replicates or several problems, several per point."""
+        return self.state.runs
+
+    @property
+    def leading(self) -> str:
+        """What people call its first objective."""
+        return self.state.scoring.leading
+
+    @property
+    def search(self) -> Search | None:
+        """The search, which was told everything; None of a study with fixed points."""
+        points = self._points
+        return points.up_to_date(self.state) if isinstance(points, SearchPoints) else None
+
+    def best(self) -> Ended | None:
+        """Return the point with the best first objective; None when none succeeded."""
+        self.state.rank()
+        return self.state.best
+
+    @property
+    def successes(self) -> list[Ended]:
+        """Points with all objectives, by number."""
+        return self.state.successes
+
+    def front(self) -> list[Ended]:
+        """Return the Pareto front: the points that none beats in all objectives."""
+        candidates = self.successes
+        return [candidates[i] for i in pareto_front([e.values or () for e in candidates])]
+
+    def confirmations(self) -> list[float]:
+        """Return the first objective of the best point on every further replicate that ran everywhere."""
+        return confirm.values(self.study, self._confirmed())
+
+    # Building it.
+
+    def _watch(self, store: ArtifactStore) -> Watch | None:
+        settings = self.study.search
+        if settings.pruner is None:
+            return None
+        pruner = make_pruner(settings.pruner, settings.pruner_params, f"{self.study.pid}:{self.study.method}")
+        return Watch(pruner, store, self._first_objective)
+
+    def _fixed(self, store: ArtifactStore) -> FixedPoints:
+        found, sources = fixed_trials(self._plan, self.study, store)
+        points = FixedPoints(self._plan, self.study, sources)
+        for trial in found.values():
+            outcome = outcome_of(self.study, store, trial.manifest)
+            if outcome is not None:
+                self._restored(points, trial, outcome)
+        return points
+
+    def _search(self, store: ArtifactStore) -> SearchPoints:
+        points, study = SearchPoints(self._plan, self.study), self.study
+        whole, shorter = scan(self._plan, study, store)
+        for stored in whole:
+            if len(stored.trials) == study.n_runs or points.n_known < study.max_trials:
+                outcomes = {
+                    trial.manifest.trial_id: outcome
+                    for trial in stored.trials.values()
+                    if (outcome := outcome_of(study, store, trial.manifest)) is not None
+                }
+                points.restore(stored, outcomes, self.state)
+                if self.watch is not None:
+                    for trial in stored.trials.values():
+                        if trial.manifest.trial_id in outcomes:
+                            self.watch.end(trial.manifest, outcomes[trial.manifest.trial_id])
+        for stored in shorter:
+            if points.n_known < study.max_trials:
+                points.extend(stored)
+        return points
+
+    def _restored(self, points: FixedPoints, trial: Trial, outcome: Outcome) -> None:
+        self.state.asked(trial, points.key(trial))
+        self.state.ended(trial, outcome)
+        if self.watch is not None:
+            self.watch.end(trial.manifest, outcome)
+
+    # Confirmations.
+
+    def _confirmation(self) -> Trial | None:
+        """Return the best point on a further replicate, once nothing else runs."""
+        best = self.best() if self.study.points is None and not self.state.n_searching else None
+        if best is None:
+            return None
+        begun = [entry.manifest for entry in self._confirmed()]
+        begun += [trial.manifest for trial in self.state.running.values()]
+        left = confirm.left(self.study, begun)
+        if not left:
+            return None
+        point = confirm.point_of(self.study, best.manifest)
+        return Trial(self._plan.manifest_at(self.study, point, left[0]), Asked(None, "", "confirm"))
+
+    def _confirmed(self) -> list[Ended]:
+        best = self.best()
+        return [] if best is None else confirm.runs_of(self.study, best, self.state.confirmed.values())
+
+    def _first_objective(self, metrics: Mapping[str, Any]) -> float | None:
+        """Return what the search minimises first, of reported metrics; a pruner goes with one problem."""
+        scoring, trusted = self.state.scoring, self.state.trusted.get(self.study.sites[0].pid)
+        first = Scoring(scoring.first, scoring.names[:1], scoring.goals)
+        values = first.minimised(first.scores(metrics, self._plan.task.comparison, trusted))
+        return None if values is None else values[0]
