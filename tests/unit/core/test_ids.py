@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from parsl_optuna.core.errors import SpecError
-from parsl_optuna.core.ids import canonical, derive_seed, digest, problem_id, trial_id
+from parsl_optuna.core.ids import canonical, derive_seed, digest, group_id, problem_id, trial_id
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "ids.json").read_text(encoding="utf-8"))
 
@@ -78,6 +78,18 @@ def test_golden_ids_have_not_moved():
         assert problem_id(case["task"], case["task_version"], case["problem"]) == case["id"]
     for case in GOLDEN["trials"]:
         assert trial_id(case["payload"]) == case["id"]
+    for case in GOLDEN["groups"]:
+        assert group_id(case["pids"]) == case["id"]
+
+
+def test_golden_seeds_have_not_moved():
+    """A change here gives every trial other random numbers."""
+    for case in GOLDEN["seeds"]:
+        assert derive_seed(*case["parts"]) == case["seed"]
+
+
+def test_the_id_of_a_group_ignores_order():
+    assert group_id(["p_1", "p_2"]) == group_id(["p_2", "p_1"]) != group_id(["p_1", "p_3"])
 
 
 def test_seeds_depend_on_every_part_and_their_order():
