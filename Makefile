@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install -c constraints.txt
 
-.PHONY: demo test system slow lowest check docs bench
+.PHONY: demo test system slow mutation lowest check docs bench
 .DELETE_ON_ERROR:
 
 demo: .venv/.installed  ## tune three methods on two small problems
@@ -16,8 +16,12 @@ test: .venv/.installed-dev  ## run the tests, unit tests first
 system: .venv/.installed-dev  ## run the tests with schedulers and kills
 	$(BIN)/python -m pytest -m "system and not slow"
 
-slow: .venv/.installed-dev  ## run the tests that take minutes
+slow: .venv/.installed-dev mutation  ## run the tests that take minutes, and a mutation run
 	$(BIN)/python -m pytest -m slow
+
+mutation: .venv/.installed-dev  ## change the engine in 200 places, one at a time: do its tests notice?
+	$(PIP) -e .[mutation]
+	$(BIN)/python -m benchmarks.mutation --count 200
 
 lowest:  ## run the unit tests and one study on the lowest declared versions
 	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest

@@ -92,6 +92,10 @@ def cell(value: object) -> str:
     return str(value)
 
 
+def _value(value: object) -> str:
+    return cell(value) if isinstance(value, float) else label(value)
+
+
 def _findings(rows: Frame, tables: Mapping[str, Frame]) -> list[str]:
     counts = Counter(rows["state"])
     others = [f"{count} {state}" for state, count in counts.most_common() if state != "ok"]
@@ -154,7 +158,7 @@ def _best(rows: Frame) -> Frame:
         names = varied(units)
         for configuration, unit in units.sort_values("y", kind="stable").head(_SHOWN).iterrows():
             known = [name for name in names if not pd.isna(unit[name])]
-            point = "  ".join(f"{name.removeprefix(PREFIX)}={label(unit[name])}" for name in known)
+            point = "  ".join(f"{name.removeprefix(PREFIX)}={_value(unit[name])}" for name in known)
             trial = group[group["configuration"] == configuration]["trial_id"].iloc[0]
             entry = {"trial": trial, "objective": float(unit["y"]), "n": int(unit["n"])}
             found.append(head | entry | {"hyperparameters": point})
