@@ -1,7 +1,7 @@
-"""Mutation run: change one operator, constant or branch of the engine at a time and see whether its tests notice.
+"""Mutation run: change one operator, constant or branch of the engine at a time; do its tests notice?
 
-``python -m benchmarks.mutation --count 200 --seed 0``. Every mutant is tried in a copy of the package, against the
-unit tests that mirror its file. Needs ``pip install cosmic-ray`` (the extra ``mutation``).
+``python -m benchmarks.mutation --count 200 --seed 0``. Every mutant is tried in a copy of the package,
+against the unit tests that mirror its file. Needs ``pip install cosmic-ray`` (the extra ``mutation``).
 """
 
 from __future__ import annotations
@@ -74,19 +74,10 @@ def survives(mutant: Mutant, copy: Path) -> bool:
     changed = mutate_code(original, plugins.get_operator(mutant.operator)(), mutant.occurrence)
     target = copy / mutant.path.relative_to(SOURCE)
     target.write_text(changed or original, encoding="utf-8")
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-x",
-        "-p",
-        "no:cacheprovider",
-        str(test_of(mutant.path)),
-    ]
+    pytest = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
     try:
         done = subprocess.run(
-            command,
+            [*pytest, str(test_of(mutant.path))],
             cwd=ROOT,
             env=os.environ | {"PYTHONPATH": os.pathsep.join([str(copy), str(ROOT)]), "CI": "1"},
             capture_output=True,
