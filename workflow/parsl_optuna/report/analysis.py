@@ -13,7 +13,7 @@ from parsl_optuna.core.errors import SpecError
 from parsl_optuna.report import effects
 from parsl_optuna.report.configurations import PREFIX, Frame, Series, flatten, label, means, strata, varied
 from parsl_optuna.report.importance import importances
-from parsl_optuna.report.tables import objectives_of, read
+from parsl_optuna.report.tables import maximised_of, objectives_of, read
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.progress import reports
 
@@ -56,16 +56,19 @@ def analyse(table: Path, store: ArtifactStore, *, sampler_learns: bool = True) -
     rows = flatten(arrow.to_pandas())
     if rows.empty or not rows["objective"].notna().any():
         raise SpecError(f"{table}: no trial has an objective; nothing to analyse")
-    metrics = ["objective", *(name for name in objectives_of(arrow)[1:] if name in rows.columns)]
+    names = objectives_of(arrow)
+    metrics = ["objective", *(name for name in names[1:] if name in rows.columns)]
+    more_is_better = names[0] in maximised_of(arrow)
+    curves = _curves(_sorted(rows, "objective", more_is_better), metrics[1:], store)
     tables = {
         "outcomes": effects.outcomes(rows),
         "failures": _failures(rows),
-        "best": _best(rows),
+        "best": _best(rows, more_is_better),
         "importances": importances(rows, metrics),
         "effects": effects.effects(rows, metrics, sampler_learns=sampler_learns),
         "pairs": effects.pairs(rows, metrics, sampler_learns=sampler_learns),
     }
-    return Analysis(tuple(_findings(rows, tables)), tables, _curves(rows, metrics[1:], store), rows)
+    return Analysis(tuple(_findings(rows, tables)), tables, curves, rows)
 
 
 def strongest_pair(analysis: Analysis) -> tuple[Frame, str, str] | None:
@@ -150,13 +153,18 @@ def _failures(rows: Frame) -> Frame:
     return counts.rename("trials").reset_index().sort_values("trials", ascending=False, kind="stable")
 
 
-def _best(rows: Frame) -> Frame:
+def _sorted(rows: Frame, column: str, more_is_better: bool) -> Frame:
+    """Return rows with the best ones first."""
+    return rows.sort_values(column, ascending=not more_is_better, kind="stable")
+
+
+def _best(rows: Frame, more_is_better: bool) -> Frame:
     """Return the best configurations of every study, by the mean over their seeds, with what varies."""
     found = []
     for head, group in strata(rows):
         units = means(group, "objective")
         names = varied(units)
-        for configuration, unit in units.sort_values("y", kind="stable").head(_SHOWN).iterrows():
+        for configuration, unit in _sorted(units, "y", more_is_better).head(_SHOWN).iterrows():
             known = [name for name in names if not pd.isna(unit[name])]
             point = "  ".join(f"{name.removeprefix(PREFIX)}={_value(unit[name])}" for name in known)
             trial = group[group["configuration"] == configuration]["trial_id"].iloc[0]
@@ -168,10 +176,10 @@ def _best(rows: Frame) -> Frame:
 def _curves(
     rows: Frame, others: Sequence[str], store: ArtifactStore
 ) -> dict[str, dict[str, dict[str, Series]]]:
-    """Read what trials reported: the metric that they have first, and further objectives."""
+    """Read what the best trials reported, rows in that order: their first metric, and further objectives."""
     found: dict[str, dict[str, dict[str, Series]]] = {}
     for (problem, method), group in rows.groupby(["problem", "method"]):
-        for _, row in group.sort_values("objective").head(_MOST_CURVES).iterrows():
+        for _, row in group.head(_MOST_CURVES).iterrows():
             reported = reports(store.paths.progress(row["pid"], row["method"], row["trial_id"]))
             first = [next(iter(reported[0].metrics))] if reported and reported[0].metrics else []
             for metric in dict.fromkeys([*first, *others]):
