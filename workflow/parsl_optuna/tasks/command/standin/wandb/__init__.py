@@ -1,190 +1,218 @@
-"""Stands in for ``wandb`` that is not installed, offline or without account: what is logged goes to a file.
+"""Stands in for ``wandb`` where it is not installed: what is logged goes to a file.
 
-Only what sweeps need is here; anything else can be called and does nothing.
+Names of the real package that have no effect on metrics are classes that do nothing; names that it does not
+have are errors here too; what needs W&B's server says so.
 """
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
+import atexit as _atexit
+import difflib as _difflib
+import sys as _sys
 from typing import Any
 
-__version__ = "0.0.0+offline"
+from wandb import _modules
+from wandb._config import Config as Config
+from wandb._errors import AuthenticationError as AuthenticationError
+from wandb._errors import CommError as CommError
+from wandb._errors import Error as Error
+from wandb._errors import UsageError as UsageError
+from wandb._errors import needs_server as _needs_server
+from wandb._run import Run as Run
+from wandb._stubs import Artifact as Artifact
+from wandb._stubs import Media as _Media
+from wandb._stubs import Settings as Settings
+from wandb._stubs import Stub as _Stub
+from wandb._stubs import Table as Table
+
+__version__ = "0.31.0+standin"
 
 
-class _Nothing:
-    """Can be called, entered, iterated and asked for anything, to no effect."""
+class Image(_Media):
+    """A picture."""
+
+
+class Video(_Media):
+    """A video."""
+
+
+class Audio(_Media):
+    """A sound."""
+
+
+class Histogram(_Media):
+    """A histogram."""
+
+
+class Html(_Media):
+    """A page."""
+
+
+class Plotly(_Media):
+    """A plot."""
+
+
+class Object3D(_Media):
+    """A cloud of points."""
+
+
+class Molecule(_Media):
+    """A molecule."""
+
+
+class Graph(_Media):
+    """A graph."""
+
+
+class EvalTable(Table):
+    """A table of an evaluation."""
+
+
+class AlertLevel:
+    """How urgent an alert is."""
+
+    INFO, WARN, ERROR = "INFO", "WARN", "ERROR"
+
+
+class Api:
+    """W&B's server, which is not there."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        del args, kwargs
+        self.args, self.kwargs = args, kwargs
 
-    def __call__(self, *args: Any, **kwargs: Any) -> _Nothing:
-        del args, kwargs
-        return self
-
-    def __getattr__(self, name: str) -> _Nothing:
-        if name.startswith("__"):
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
             raise AttributeError(name)
-        return self
-
-    def __enter__(self) -> _Nothing:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def __iter__(self) -> Any:
-        return iter(())
+        raise _needs_server(f"wandb.Api().{name}")
 
 
-class Config(dict[str, Any]):
-    """Parameters as items and as attributes."""
+class _BeforeInit:
+    def __init__(self, name: str) -> None:
+        object.__setattr__(self, "_name", name)
 
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(name) from None
+    def __getattr__(self, key: str) -> Any:
+        if key.startswith("__"):
+            raise AttributeError(key)
+        raise Error(f"You must call wandb.init() before {self._name}.{key}")
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        self[name] = value
+    def __setattr__(self, key: str, value: Any) -> None:
+        raise Error(f"You must call wandb.init() before {self._name}.{key}")
 
-    def update(self, *args: Any, **kwargs: Any) -> None:
-        """Add values; as with the real one, those of the sweep stay."""
-        kwargs.pop("allow_val_change", None)
-        super().update(*args, **kwargs)
-        super().update(_swept())
+    def __getitem__(self, key: str) -> Any:
+        raise Error(f'You must call wandb.init() before {self._name}["{key}"]')
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain data."""
-        return dict(self)
-
-
-class Summary(dict[str, Any]):
-    """Last values; what is set here is logged too."""
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        super().__setitem__(name, value)
-        _write({name: value})
-
-    def __getattr__(self, name: str) -> Any:
-        return self[name]
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        self[name] = value
-
-    def update(self, *args: Any, **kwargs: Any) -> None:
-        """Set several values."""
-        for name, value in dict(*args, **kwargs).items():
-            self[name] = value
-
-
-class Run(_Nothing):
-    """One run; methods that are not here do nothing."""
-
-    def __init__(self, config: Any = None, name: str | None = None) -> None:
-        self.id = os.environ.get("WANDB_RUN_ID", "offline")
-        self.name = name or self.id
-        self.config = Config()
-        self.config.update(config if isinstance(config, dict) else vars(config) if config else {})
-        self.summary = Summary()
-        self.step = 0
-        self.dir = os.environ.get("WANDB_DIR", ".")
-        self.url = self.project = self.entity = None
-        self._held: dict[str, Any] = {}
-
-    def log(
-        self, data: dict[str, Any], step: int | None = None, commit: bool | None = None, **_: Any
-    ) -> None:
-        """Write the numbers and texts of *data* as one line, once a step is complete."""
-        if step is not None and step != self.step and self._held:
-            self._flush()
-        self.step = self.step if step is None else step
-        self._held |= data
-        if commit or (commit is None and step is None):
-            self._flush()
-            self.step += 1
-
-    def finish(self, *args: Any, **kwargs: Any) -> None:
-        """Write what is held back."""
-        del args, kwargs
-        self._flush()
-
-    def _flush(self) -> None:
-        if self._held:
-            dict.update(self.summary, self._held)
-            _write({**self._held, "_step": self.step})
-            self._held = {}
-
-    def __exit__(self, *error: object) -> None:
-        self.finish()
+    __setitem__ = __setattr__
 
 
 run: Run | None = None
-config = Config()
-summary = Summary()
+config: Any = _BeforeInit("wandb.config")
+summary: Any = _BeforeInit("wandb.summary")
 
 
-def init(config: Any = None, name: str | None = None, **_: Any) -> Run:
-    """Start the run."""
+def init(*args: Any, config: Any = None, **options: Any) -> Run:
+    """Start a run, or go on with the one there is."""
     global run, summary
-    run = Run(config, name)
+    if len(args) == 1:
+        options["entity"] = args[0]
+    if run is not None and not run._is_finished:
+        if options.get("reinit") in (None, False, "return_previous", "default"):
+            return run
+        run.finish()
+    run = Run(config, **options)
     globals()["config"], summary = run.config, run.summary
     return run
 
 
-def log(data: dict[str, Any], step: int | None = None, commit: bool | None = None, **_: Any) -> None:
-    """Log to the run, which is started if there is none."""
-    (run or init()).log(data, step, commit)
+def _current(what: str) -> Run:
+    if run is None:
+        raise Error(f"You must call wandb.init() before wandb.{what}()")
+    return run
 
 
-def finish(*args: Any, **kwargs: Any) -> None:
+def log(data: dict[str, Any], step: int | None = None, commit: bool | None = None, **options: Any) -> None:
+    """Log to the run."""
+    _current("log").log(data, step, commit, **options)
+
+
+def define_metric(name: str, **options: Any) -> Any:
+    """Say what of a metric's history is its result."""
+    return _current("define_metric").define_metric(name, **options)
+
+
+def finish(exit_code: int | None = None, quiet: bool | None = None) -> None:
     """End the run."""
-    del args, kwargs
     if run is not None:
-        run.finish()
+        run.finish(exit_code, quiet)
 
 
-def agent(sweep_id: str, function: Any = None, **_: Any) -> None:
+join = finish
+
+
+def log_artifact(*args: Any, **options: Any) -> Any:
+    """Return the artifact; it goes nowhere."""
+    return _current("log_artifact").log_artifact(*args, **options)
+
+
+def use_artifact(*args: Any, **options: Any) -> Any:
+    """Raise: what is used must come from somewhere."""
+    return _current("use_artifact").use_artifact(*args, **options)
+
+
+use_model = use_artifact
+
+
+def restore(*args: Any, **options: Any) -> Any:
+    """Raise."""
+    raise _needs_server("wandb.restore")
+
+
+def login(*args: Any, **options: Any) -> bool:
+    """Accept any account."""
+    return True
+
+
+def sweep(config: Any = None, *args: Any, **options: Any) -> str:
+    """Return a name for `agent`: the sweep is the one that this process is a run of."""
+    return "standin"
+
+
+def agent(sweep_id: str, function: Any = None, *args: Any, **options: Any) -> None:
     """Call *function* once: this process is one run of the sweep."""
-    del sweep_id
     if function is not None:
         function()
 
 
-def _swept() -> dict[str, Any]:
-    path = os.environ.get("WANDB_SWEEP_PARAM_PATH")
-    if not path or not Path(path).exists():
-        return {}
-    data = json.loads(Path(path).read_text(encoding="utf-8"))
-    return {name: entry["value"] for name, entry in data.items() if name != "wandb_version"}
+def termlog(text: str = "", *args: Any, **options: Any) -> None:
+    """Print a text."""
+    print(f"wandb: {text}", file=_sys.stderr)
 
 
-def _write(data: dict[str, Any]) -> None:
-    path = os.environ.get("PARSL_OPTUNA_WANDB_LOG")
-    plain = {name: _plain(value) for name, value in data.items()}
-    plain = {name: value for name, value in plain.items() if isinstance(value, (bool, int, float, str))}
-    if path:
-        with Path(path).open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(plain) + "\n")
+termwarn = termerror = termlog
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, (bool, int, float, str)):
-        return value
-    try:
-        return value.item()
-    except Exception:
-        return None
+def _nothing(*args: Any, **options: Any) -> Any:
+    """Do nothing."""
+
+
+save = watch = unwatch = alert = setup = teardown = attach = require = mark_preempting = termsetup = _nothing
+log_code = log_model = link_model = link_artifact = plot_table = ensure_configured = helper = _nothing
+_MORE = ("ArtifactTTL", "Box3DDataFrameGroup", "Bokeh", "Classes", "JoinedTable", "PartitionedTable",
+         "StringBackfill", "box3d", "controller", "data_types", "env", "errors", "integration", "keras",
+         "lightgbm", "plot", "plots", "sdk", "sklearn", "util", "wandb_run", "wandb_sdk", "xgboost", "apis",
+         "fastai", "gym", "tensorboard", "tensorflow", "catboost", "jupyter", "docker", "wandb_lib", "viz",
+         "beta", "proto", "sync", "wandb_torch", "sacred", "cli", "agents", "old", "filesync")  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MORE:
+        return _modules.attribute("wandb", name)
     if name.startswith("__"):
         raise AttributeError(name)
-    return _Nothing()
+    known = [*_MORE, *(one for one in globals() if not one.startswith("_"))]
+    close = _difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean '{close[0]}'?" if close else ""
+    raise AttributeError(f"module 'wandb' has no attribute '{name}'{hint}")
 
 
-import atexit  # noqa: E402
-
-atexit.register(finish)
+_modules.install()
+_atexit.register(finish)

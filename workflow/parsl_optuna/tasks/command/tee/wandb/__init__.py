@@ -1,20 +1,29 @@
-"""Loads the real ``wandb``, and has what is logged written to a file as well, so that it is heard at once."""
+"""Loads the real ``wandb``, and has what is logged written to a file as well, so that it is heard at once.
+
+Where there is none, the stand-in takes this module's place.
+"""
 
 from __future__ import annotations
 
+import atexit
 import functools
 import importlib
 import importlib.util
+import netrc
+import os
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+from urllib.parse import urlsplit
 
 _HERE = Path(__file__).resolve()
+_STANDIN = _HERE.parents[2] / "standin"
 
 
 def _load_recorder() -> Any:
-    """Load the stand-in under another name: it knows what a step is."""
-    path = _HERE.parents[2] / "standin" / "wandb" / "__init__.py"
+    """Load the stand-in's recorder under another name: it knows what a step is."""
+    path = _STANDIN / "wandb" / "_record.py"
     spec = importlib.util.spec_from_file_location("parsl_optuna_recorder", path)
     assert spec is not None
     assert spec.loader is not None
@@ -23,41 +32,111 @@ def _load_recorder() -> Any:
     return module
 
 
-def _load_real() -> Any:
-    """Load the real one, which may be missing where the program runs."""
+def _load_other() -> tuple[ModuleType, bool]:
+    """Load the real one, or the stand-in where the program runs without; and say whether it is real."""
     sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != _HERE.parents[1]]
     importlib.invalidate_caches()
     del sys.modules["wandb"]  # what is there when this module ends is what the program imported
+    _be_offline_without_account()
     try:
         found = importlib.import_module("wandb")
-    except ModuleNotFoundError:
-        return None
-    return found if hasattr(found, "init") else None  # a folder of that name is no package
+    except ModuleNotFoundError as error:
+        if error.name != "wandb":
+            raise
+        found = None
+    if found is not None and hasattr(found, "init"):
+        return found, True
+    sys.modules.pop("wandb", None)  # a folder of that name is no package
+    sys.path.insert(0, str(_STANDIN))
+    importlib.invalidate_caches()
+    return importlib.import_module("wandb"), False
 
 
-def _listen(real: Any, recorder: Any) -> None:
-    """Have the recorder hear every call that logs."""
+def _be_offline_without_account() -> None:
+    """Keep runs in the folder ``wandb``, for ``wandb sync``, where there is no account to send them to."""
+    if os.environ.get("WANDB_MODE") or os.environ.get("WANDB_API_KEY"):
+        return
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        has_login = netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        has_login = False
+    if not has_login:
+        os.environ["WANDB_MODE"] = "offline"
+
+
+class _Ears:
+    """One recorder per run of the real wandb."""
+
+    def __init__(self, make: Any) -> None:
+        self._make = make
+        self._of_run: dict[int, Any] = {}
+        self._runs: list[Any] = []
+        """Keeps the runs alive, so that no id is given twice."""
+        self.current = make()
+
+    def of(self, run: Any) -> Any:
+        """Return the recorder of a run."""
+        if id(run) not in self._of_run:
+            self._runs.append(run)
+            self._of_run[id(run)] = self._make()
+        self.current = self._of_run[id(run)]
+        return self.current
+
+    def finish(self) -> None:
+        """Write what is held back, of all runs."""
+        for recorder in self._of_run.values():
+            recorder.finish()
+
+
+def _listen(real: Any, ears: _Ears) -> None:
+    """Have the recorders hear every call that logs."""
     run = real.sdk.wandb_run.Run
     summary = real.sdk.wandb_summary.SummaryDict
-    log, update = run.log, summary.update
+    log, define, finish, update = run.log, run.define_metric, run.finish, summary.update
 
     @functools.wraps(log)
     def heard_log(
         self: Any, data: Any, step: int | None = None, commit: bool | None = None, **options: Any
     ) -> None:
         log(self, data, step, commit, **options)
-        recorder.log(data, step, commit)
+        ears.of(self).log(data, step, commit)
+
+    @functools.wraps(define)
+    def heard_define(self: Any, name: str, *args: Any, **options: Any) -> Any:
+        found = define(self, name, *args, **options)
+        ears.of(self).define(name, options.get("summary"), options.get("goal"))
+        return found
+
+    @functools.wraps(finish)
+    def heard_finish(self: Any, *args: Any, **options: Any) -> None:
+        ears.of(self).finish()
+        finish(self, *args, **options)
 
     @functools.wraps(update)
     def heard_update(self: Any, values: Any) -> None:
         update(self, values)
-        (recorder.run or recorder.init()).summary.update(values)
+        ears.current.set_summary(values)
 
-    run.log, summary.update = heard_log, heard_update
+    run.log, run.define_metric, run.finish, summary.update = heard_log, heard_define, heard_finish, heard_update
 
 
-_recorder, _real = _load_recorder(), _load_real()
-if _real is None:
-    sys.modules["wandb"] = _recorder
-else:
-    _listen(_real, _recorder)
+def _is_the_sweep(real: Any) -> None:
+    """Have ``agent`` call its function once: this process is one run of the sweep."""
+
+    def sweep(*args: Any, **options: Any) -> str:
+        return "parsl-optuna"
+
+    def agent(sweep_id: str, function: Any = None, *args: Any, **options: Any) -> None:
+        if function is not None:
+            function()
+
+    real.sweep, real.agent = sweep, agent
+
+
+_other, _is_real = _load_other()
+if _is_real:
+    _ears = _Ears(_load_recorder().Recorder)
+    _listen(_other, _ears)
+    _is_the_sweep(_other)
+    atexit.register(_ears.finish)
