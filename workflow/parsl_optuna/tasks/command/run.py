@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import netrc
 import os
 import selectors
 import subprocess
@@ -13,7 +12,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from parsl_optuna.core.errors import TaskError
 from parsl_optuna.core.objective import finite
@@ -21,7 +19,9 @@ from parsl_optuna.tasks import source
 from parsl_optuna.tasks.base import Metrics, Work
 from parsl_optuna.tasks.command.macros import expand
 
-_STANDIN, _TEE = (Path(__file__).parent / name for name in ("standin", "tee"))
+_TEE, _STANDIN_INFO = (Path(__file__).parent / name for name in ("tee", "standin_info"))
+"""Packages that ask the importing system for wandb's version, as Lightning does, find the second one's."""
+
 _LOOK_SEC = 0.25
 _LAST_WORDS = 400
 
@@ -197,32 +197,23 @@ def _environment(work: Work, scratch: Path) -> dict[str, str]:
     environment |= {
         "WANDB_SWEEP_PARAM_PATH": str(scratch / "sweep.json"),
         "WANDB_RUN_ID": f"{work.seed:x}"[:8],
-        "WANDB_DIR": str(scratch),
+        "PARSL_OPTUNA_SCRATCH": str(scratch),
         "PARSL_OPTUNA_WANDB_LOG": str(scratch / "wandb.jsonl"),
         "PARSL_OPTUNA_SEED": str(work.seed),
         "PARSL_OPTUNA_BUDGET_SEC": str(work.deadline.left_sec),
     }
-    wandb = _TEE if _can_reach_wandb(environment) else _STANDIN
+    paths = [str(_TEE), *([] if _has_wandb() else [str(_STANDIN_INFO)])]
     known = environment.get("PYTHONPATH")
-    environment["PYTHONPATH"] = str(wandb) + (os.pathsep + known if known else "")
+    environment["PYTHONPATH"] = os.pathsep.join([*paths, known] if known else paths)
     return environment
 
 
-def _can_reach_wandb(environment: Mapping[str, str]) -> bool:
-    """Whether the real wandb is installed, not told to stay offline, and has an account to log in with."""
+def _has_wandb() -> bool:
+    """Whether the real wandb is installed beside this package; the program's own interpreter looks again."""
     spec = importlib.util.find_spec("wandb")
-    if spec is None or spec.origin is None:  # a folder of that name, as its runs leave, is no package
-        return False
-    if environment.get("WANDB_MODE") in ("offline", "disabled", "dryrun"):
-        return False
-    if environment.get("WANDB_API_KEY"):
-        return True
-    host = urlsplit(environment.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
-    try:
-        logins = netrc.netrc(environment.get("NETRC"))
-    except (OSError, netrc.NetrcParseError):
-        return False
-    return logins.authenticators(host) is not None
+    return (
+        spec is not None and spec.origin is not None
+    )  # a folder of that name, as its runs leave, is no package
 
 
 def _as_wandb_has_it(params: Mapping[str, Any]) -> dict[str, Any]:

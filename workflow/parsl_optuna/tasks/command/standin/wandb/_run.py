@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from wandb._config import Config, as_mapping
@@ -45,11 +45,13 @@ class Run:
     """One run.
 
     Args:
+        on_finish: Called with the run when it has finished.
         config: Parameters; those of the sweep come before them.
         options: What else `wandb.init` was given.
     """
 
-    def __init__(self, config: Any = None, **options: Any) -> None:
+    def __init__(self, on_finish: Callable[[Run], None], config: Any = None, **options: Any) -> None:
+        self._on_finish = on_finish
         self._recorder = Recorder()
         self.id = options.get("id") or os.environ.get("WANDB_RUN_ID", "standin")
         self.name = options.get("name") or os.environ.get("WANDB_NAME") or self.id
@@ -57,7 +59,9 @@ class Run:
         self.entity = options.get("entity") or os.environ.get("WANDB_ENTITY") or ""
         self.group, self.job_type = options.get("group") or "", options.get("job_type") or ""
         self.tags, self.notes = tuple(options.get("tags") or ()), options.get("notes")
-        self.dir = options.get("dir") or os.environ.get("WANDB_DIR", ".")
+        self.dir = (
+            options.get("dir") or os.environ.get("WANDB_DIR") or os.environ.get("PARSL_OPTUNA_SCRATCH", ".")
+        )
         self.settings = options.get("settings") or Stub()
         self.sweep_id: str | None = os.environ.get("WANDB_SWEEP_ID")
         self.resumed, self.offline, self.disabled = False, True, options.get("mode") == "disabled"
@@ -92,11 +96,16 @@ class Run:
         if any(not isinstance(key, str) for key in data):
             raise TypeError("Key values passed to `wandb.log` must be strings.")
         if not self._recorder.log(data, step, commit):
-            print(f"wandb stand-in: step {step} is before {self.step}; ignored", file=sys.stderr)
+            sys.stderr.write(f"wandb stand-in: step {step} is before {self.step}; ignored\n")
         dict.update(self.summary, self._recorder.summary)
 
     def define_metric(
-        self, name: str, step_metric: Any = None, summary: str | None = None, goal: str | None = None, **_: Any
+        self,
+        name: str,
+        step_metric: Any = None,
+        summary: str | None = None,
+        goal: str | None = None,
+        **_: Any,
     ) -> Stub:
         """Say what of a metric's history is its result."""
         self._recorder.define(name, summary, goal)
@@ -109,10 +118,13 @@ class Run:
             self._recorder.finish()
             dict.update(self.summary, self._recorder.summary)
             self._is_finished = True
+            self._on_finish(self)
 
     join = finish
 
-    def log_artifact(self, artifact: Any, name: str | None = None, type: str | None = None, **_: Any) -> Artifact:
+    def log_artifact(
+        self, artifact: Any, name: str | None = None, type: str | None = None, **_: Any
+    ) -> Artifact:
         """Return the artifact; it goes nowhere."""
         return artifact if isinstance(artifact, Artifact) else Artifact(name or "", type or "")
 

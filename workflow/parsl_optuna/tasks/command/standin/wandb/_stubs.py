@@ -29,7 +29,7 @@ class Stub:
 
 
 class Media(Stub):
-    """An image, a sound, a video …"""
+    """Something to look at or to listen to."""
 
 
 class Table(Media):
@@ -41,7 +41,7 @@ class Table(Media):
         super().__init__(**kwargs)
         if dataframe is not None:
             columns, data = list(dataframe.columns), dataframe.values.tolist()
-        self.columns = list(columns if columns is not None else ("Input", "Output", "Expected"))
+        self.columns: list[str] = list(columns if columns is not None else ("Input", "Output", "Expected"))
         self.data = [list(row) for row in (data if data is not None else rows if rows is not None else ())]
 
     def add_data(self, *row: Any) -> None:
@@ -111,9 +111,7 @@ def stub_class(module: str, name: str) -> type:
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         Stub.__init__(self, *args, **kwargs)
         if module.startswith("wandb.integration"):
-            print(
-                f"wandb stand-in: {module}.{name} logs nothing here; install wandb, or call wandb.log",
-                file=sys.stderr,
-            )
+            lost = f"{module}.{name} logs nothing here; install wandb, or call wandb.log"
+            sys.stderr.write(f"wandb stand-in: {lost}\n")
 
     return type(name, (Stub,), {"__init__": init, "__module__": module})

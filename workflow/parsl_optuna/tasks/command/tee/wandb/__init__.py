@@ -118,7 +118,39 @@ def _listen(real: Any, ears: _Ears) -> None:
         update(self, values)
         ears.current.set_summary(values)
 
-    run.log, run.define_metric, run.finish, summary.update = heard_log, heard_define, heard_finish, heard_update
+    _listen_to_disabled(real, ears)
+    run.log, run.define_metric, run.finish, summary.update = (
+        heard_log,
+        heard_define,
+        heard_finish,
+        heard_update,
+    )
+
+
+def _listen_to_disabled(real: Any, ears: _Ears) -> None:
+    """Hear runs of mode ``disabled`` too, whose methods are their own and do nothing."""
+    init = real.init
+
+    @functools.wraps(init)
+    def heard_init(*args: Any, **options: Any) -> Any:
+        made = init(*args, **options)
+        if not getattr(made, "disabled", False):
+            return made
+        recorder, silent = ears.of(made), made.finish
+
+        def log(data: Any, step: int | None = None, commit: bool | None = None, **_: Any) -> None:
+            recorder.log(data, step, commit)
+
+        def finish(*args: Any, **more: Any) -> None:
+            recorder.finish()
+            silent(*args, **more)
+
+        object.__setattr__(made, "log", log)
+        object.__setattr__(made, "finish", finish)
+        real.log = log  # until the next run begins
+        return made
+
+    real.init = heard_init
 
 
 def _is_the_sweep(real: Any) -> None:
