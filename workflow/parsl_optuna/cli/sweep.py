@@ -33,7 +33,7 @@ _TABLE = "sweep_runs"
 @click.option("--batch-size", type=int, help="Runs in flight per problem.  [default: 32]")
 @click.option("--budget", type=float, help="Seconds per run.  [default: 36000]")
 @click.option("--seed", type=int, help="Of random points and searches.  [default: 42]")
-@click.option("--sampler", help="Optuna's sampler for method bayes.  [default: tpe]")
+@click.option("--sampler", help="Sampler for method bayes.  [default: auto]")
 @click.option("--objectives", help="Metrics to minimise besides the sweep's own, comma-separated.")
 @click.option("--no-fold", is_flag=True, help="Run points that differ in parameters without effect only.")
 @click.option("--dry-run", is_flag=True, help="Say what would run; start nothing, write nothing.")

@@ -10,9 +10,10 @@ from parsl_optuna.core.objective import ERROR
 from parsl_optuna.core.resources import ClusterSpec, LimitsSpec, above_zero
 
 SAMPLERS = (
-    "tpe", "random", "grid", "gp", "cmaes", "nsgaii", "nsgaiii", "qmc", "brute_force", "partial_fixed"
+    "auto", "rank_gp", "tpe", "random", "grid", "gp", "cmaes", "nsgaii", "nsgaiii", "qmc", "brute_force",
+    "partial_fixed",
 )  # fmt: skip
-"""Optuna's samplers by the names that a configuration may use."""
+"""Samplers by the names that a configuration may use; `auto` chooses between `rank_gp` and `tpe`."""
 
 PRUNERS = (
     "median", "percentile", "hyperband", "successive_halving", "wilcoxon", "threshold", "patient",
@@ -34,7 +35,7 @@ class OptunaSpec:
         sampler: A name of `SAMPLERS`, or a mapping of ``name`` and the sampler's own parameters.
         pruner: A name of `PRUNERS`, or a mapping of ``name`` and the pruner's own parameters; null
             lets every trial run to its end.
-        n_startup_trials: Random trials before TPE starts to model.
+        n_startup_trials: Trials before the sampler starts to model.
         objective: A name (``abs``, ``huber``, ``standardised``, ``metric``) or its mapping.
         objectives: ``error`` and metrics; more than one gives a Pareto front.
         confirm: Fresh seeds on which the best point is run again at the end.
@@ -54,7 +55,7 @@ class OptunaSpec:
     hmc_budget_sec: float = 36000.0
     method_budget_sec: float = 6000.0
     seed: int = 42
-    sampler: Any = "tpe"
+    sampler: Any = "auto"
     pruner: Any = None
     n_startup_trials: int = 10
     objective: Any = "abs"
@@ -259,7 +260,7 @@ class SweepSpec:
     batch_size: int = 32
     budget_sec: float = 36000.0
     seed: int = 42
-    sampler: str = "tpe"
+    sampler: str = "auto"
     objectives: tuple[str, ...] | None = None
     fold: bool = True
     stop_after_failures: int = 10

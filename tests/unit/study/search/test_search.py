@@ -83,3 +83,36 @@ def test_the_front_is_what_nothing_dominates(values):
 @pytest.mark.parametrize("values", [[(1.0,)], [(2.0,), (1.0,), (1.0,)]])
 def test_the_front_of_one_objective_is_its_minimum(values):
     assert [values[i] for i in pareto_front(values)] == [v for v in values if v == min(values)]
+
+
+def test_auto_chooses_by_the_trials_of_an_earlier_life_too():
+    plan = {"sampler": "auto", "batch_size": 32, "max_trials": 500}
+    live, again = make(**plan), make(**plan)
+    for number in range(12):
+        point = live.ask(number)
+        live.tell(number, (point["x"],), seconds=2.0)  # between batch times cost of an ask now, and later
+        again.restore(number, point, (point["x"],), Asked(number, "", "search"), ended=True, seconds=2.0)
+
+    assert live.ask(12) == again.ask(12)
+    assert live.choice == again.choice
+
+
+def test_a_refused_point_is_no_failure_that_the_sampler_learns_from():
+    first, second = make(sampler="rank_gp"), make(sampler="rank_gp")
+    for search in (first, second):
+        for number in range(6):
+            search.tell(number, (abs(search.ask(number)["x"]),))
+    first.ask(6)
+    first.refuse(6)
+    first.ask(6, 1)
+    second.ask(6, 0)
+    second.refuse(6)
+    second.ask(6, 1)
+    first.tell(6, (0.5,))
+    second.tell(6, (0.5,))
+    third = make(sampler="rank_gp")
+    for trial in (t for t in first._study.trials if t.state.name == "COMPLETE"):
+        number = min(trial.number, 6)
+        third.restore(number, trial.params, trial.values, Asked(number, "", "search"), ended=True)
+
+    assert first.ask(7) == second.ask(7) == third.ask(7)

@@ -115,7 +115,13 @@ class SearchPoints:
         if is_whole and self._study.replication.across != "rank":
             point = state.point(number)
             self.search.restore(
-                number, stored.point, point.values, first.asked, ended=True, pruned_at=point.pruned_at
+                number,
+                stored.point,
+                point.values,
+                first.asked,
+                ended=True,
+                pruned_at=point.pruned_at,
+                seconds=point.outcome.runtime_sec,
             )
             self._n_told = len(state.completed)
         elif not is_whole:
@@ -173,7 +179,7 @@ class SearchPoints:
             else:
                 for key in state.completed[self._n_told :]:
                     point = state.point(key)
-                    self.search.tell(int(key), point.values, point.pruned_at)
+                    self.search.tell(int(key), point.values, point.pruned_at, point.outcome.runtime_sec)
             self._n_told = len(state.completed)
         return self.search
 
@@ -185,7 +191,7 @@ class SearchPoints:
             trial = self._fresh(search.suggest(number, guess), number, "enqueue")
             if trial is not None:
                 return trial
-            search.tell(number, None)
+            search.refuse(number)
         if self.n_known >= self._study.space.size():
             return None
         for attempt in range(_MODEL_ATTEMPTS + _RANDOM_ATTEMPTS):
@@ -193,7 +199,7 @@ class SearchPoints:
             trial = self._fresh(point, number, "search", attempt)
             if trial is not None:
                 return trial
-            search.tell(number, None)
+            search.refuse(number)
         point = search.leftover(number)
         if point is None:
             return None
@@ -231,9 +237,10 @@ class SearchPoints:
         completed = set(state.completed)
         firsts = {self._numbers[trial_id]: ended for trial_id, ended in state.points.items()}
         for number, point in self._by_number.items():
-            values = firsts[number].values if number in completed else None
+            ended = firsts[number] if number in completed else None
+            values, seconds = (None, None) if ended is None else (ended.values, ended.outcome.runtime_sec)
             asked = Asked(number, "", "search")
-            self.search.restore(number, point, values, asked, ended=number in completed)
+            self.search.restore(number, point, values, asked, ended=ended is not None, seconds=seconds)
 
     def _unused_guess(self) -> Mapping[str, Scalar] | None:
         for guess in self._study.search.enqueue:

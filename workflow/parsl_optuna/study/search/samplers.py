@@ -6,9 +6,10 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.samplers import (
     BaseSampler,
     BruteForceSampler,
@@ -37,36 +38,58 @@ _CLASSES: dict[str, Callable[..., BaseSampler]] = {
 STATEFUL = {"cmaes", "nsgaii", "nsgaiii", "qmc"}
 """Samplers that keep a state on trials: a study of theirs is rebuilt by asking again."""
 
-_ONE_SEED = {"qmc"}
+_ONE_SEED = {"qmc", "rank_gp"}
 """Samplers that count on along one sequence: they keep the seed of the study."""
 
 
-def make_sampler(
-    name: str, params: Mapping[str, Any], seeds: tuple[int, int], n_startup_trials: int
-) -> BaseSampler:
-    """Return a sampler.
+_OURS = ("seed", "search_space", "number", "attempt")
+"""Parameters of samplers that are never a user's."""
+
+
+class Ask(NamedTuple):
+    """What a proposal depends on besides the trials.
+
+    Attributes:
+        study_seed: Of the study.
+        seed: Of this ask alone.
+        number: Of the trial.
+        attempt: How many points were refused for it.
+        space: Distributions by name; None where the sampler is to find them out.
+    """
+
+    study_seed: int
+    seed: int
+    number: int
+    attempt: int
+    space: Mapping[str, BaseDistribution] | None
+
+
+def make_sampler(name: str, params: Mapping[str, Any], ask: Ask, n_startup_trials: int) -> BaseSampler:
+    """Return a sampler for one ask.
 
     Args:
-        name: One of `spec.SAMPLERS`, ``grid`` excepted.
+        name: One of `spec.SAMPLERS`, ``auto`` and ``grid`` excepted.
         params: Its own parameters, plain values.
-        seeds: Of the study and of this ask.
+        ask: Which one.
         n_startup_trials: Random trials first, where the sampler knows such a thing.
 
     Raises:
         SpecError: A parameter that the sampler does not have, or that is not a plain value.
     """
     if name == "partial_fixed":
-        return _partial_fixed(dict(params), seeds, n_startup_trials)
+        return _partial_fixed(dict(params), ask, n_startup_trials)
     known = _parameters(name)
     given: dict[str, Any] = {}
     if "n_startup_trials" in known:
         given["n_startup_trials"] = n_startup_trials
-    given |= plain_params("$.optuna.sampler", name, params, [one for one in known if one != "seed"])
-    seed = seeds[0] if name in _ONE_SEED else seeds[1]
+    given |= plain_params("$.optuna.sampler", name, params, [one for one in known if one not in _OURS])
+    if name == "rank_gp":
+        given |= {"search_space": ask.space, "number": ask.number, "attempt": ask.attempt}
+    seed = ask.study_seed if name in _ONE_SEED else ask.seed
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return _CLASSES[name](**given, seed=seed % 2**32)
+            return _class(name)(**given, seed=seed % 2**32)
     except ImportError as error:
         raise SpecError(
             f"$.optuna.sampler: '{name}' needs a package that is not installed: {error}"
@@ -75,9 +98,17 @@ def make_sampler(
         raise SpecError(f"$.optuna.sampler: '{name}' refuses its parameters: {error}") from error
 
 
+def _class(name: str) -> Callable[..., BaseSampler]:
+    if name != "rank_gp":
+        return _CLASSES[name]
+    from parsl_optuna.study.search.rank_gp import RankGPSampler  # noqa: PLC0415  scipy, which others do not need
+
+    return RankGPSampler
+
+
 @functools.cache
 def _parameters(name: str) -> tuple[str, ...]:
-    return tuple(inspect.signature(_CLASSES[name]).parameters)
+    return tuple(inspect.signature(_class(name)).parameters)
 
 
 def plain_params(where: str, name: str, params: Mapping[str, Any], known: list[str]) -> dict[str, Any]:
@@ -94,10 +125,10 @@ def plain_params(where: str, name: str, params: Mapping[str, Any], known: list[s
     return dict(params)
 
 
-def _partial_fixed(params: dict[str, Any], seeds: tuple[int, int], n_startup_trials: int) -> BaseSampler:
+def _partial_fixed(params: dict[str, Any], ask: Ask, n_startup_trials: int) -> BaseSampler:
     fixed, base = params.pop("fixed_params", None), params.pop("base", "tpe")
-    if not isinstance(fixed, dict) or base not in _CLASSES:
+    if not isinstance(fixed, dict) or base not in (*_CLASSES, "rank_gp"):
         raise SpecError(
             "$.optuna.sampler: partial_fixed needs fixed_params: {name: value}, and base: a sampler"
         )
-    return PartialFixedSampler(fixed, make_sampler(base, params, seeds, n_startup_trials))
+    return PartialFixedSampler(fixed, make_sampler(base, params, ask._replace(space=None), n_startup_trials))

@@ -30,7 +30,9 @@ from parsl_optuna.core.ids import derive_seed
 from parsl_optuna.core.records import Asked
 from parsl_optuna.core.space import Dimension, Float, Int, Scalar
 from parsl_optuna.study.plan.plans import StudyPlan
-from parsl_optuna.study.search.samplers import STATEFUL, make_sampler
+from parsl_optuna.study.search.choice import Choice, choose
+from parsl_optuna.study.search.history import REFUSED
+from parsl_optuna.study.search.samplers import STATEFUL, Ask, make_sampler
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -56,6 +58,9 @@ class Search:
         self._study_seed = derive_seed("sampler", plan.search.seed)
         self._numbers: dict[int, int] = {}
         self._seen: set[str] = set()
+        self._seconds: list[float] = []
+        if plan.search.sampler == "auto" and plan.search.sampler_params:
+            raise SpecError("$.optuna.sampler: 'auto' has no parameters; name a sampler, like rank_gp or tpe")
         if plan.search.sampler == "grid":
             self._grid = plan.space.points()
         elif plan.search.sampler == "cmaes" and n_objectives > 1:
@@ -78,6 +83,11 @@ class Search:
                 restore()
         return self._made
 
+    @property
+    def choice(self) -> Choice:
+        """The sampler that proposes now, and why."""
+        return choose(self._plan, len(self._numbers), self._seconds)
+
     def learn(self, point: Mapping[str, Scalar], value: float) -> None:
         """Add what another study found."""
         self._late.append(lambda: self._learn(point, value))
@@ -94,11 +104,13 @@ class Search:
         *,
         ended: bool,
         pruned_at: float | None = None,
+        seconds: float | None = None,
     ) -> None:
         """Add a trial of an earlier life: ended as `tell` takes it, or still running.
 
         To be called before anything is asked.
         """
+        self._note(seconds)
         self._late.append(
             lambda: self._restore(number, point, values, asked, ended=ended, pruned_at=pruned_at)
         )
@@ -122,7 +134,7 @@ class Search:
                 return
             # With several trials in flight the order of events was another one: keep what was run.
             attributes = self._study.get_trials(deepcopy=False)[self._numbers[number]].system_attrs
-            self.tell(number, None)
+            self.refuse(number)
         state = TrialState.RUNNING
         if ended:
             state = TrialState.COMPLETE if values is not None else TrialState.FAIL
@@ -134,23 +146,24 @@ class Search:
         """Ask as in the earlier life, refusals included, so that the sampler notes what it noted then."""
         for attempt in range(attempts):
             self.ask(number, attempt)
-            self.tell(number, None)
+            self.refuse(number)
         return self.ask(number, attempts)
 
     def ask(self, number: int, attempt: int = 0, *, at_random: bool = False) -> dict[str, Scalar]:
         """Propose a point for trial *number*; a later *attempt* proposes another one."""
+        study = self._study  # what is still to be restored is part of what the sampler is chosen by
         if self._plan.search.sampler == "grid":
             point = next((one for one in self._grid if _key(one) not in self._seen), None)
             if point is not None:
-                self._study.enqueue_trial(dict(point))
+                study.enqueue_trial(dict(point))
             at_random = True
         if at_random:
-            self._study.sampler = RandomSampler(self._seed(number, attempt) % 2**32)
+            study.sampler = RandomSampler(self._seed(number, attempt) % 2**32)
         else:
-            self._study.sampler = self._sampler(number, attempt)
+            study.sampler = self._sampler(number, attempt)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            trial = self._study.ask(self._distributions)
+            trial = study.ask(self._distributions)
         self._numbers[number] = trial.number
         self._seen.add(_key(trial.params))
         return dict(trial.params)
@@ -169,11 +182,21 @@ class Search:
         self._study.enqueue_trial(dict(guess))
         return self.ask(number)
 
-    def tell(self, number: int, values: Values, pruned_at: float | None = None) -> None:
+    def refuse(self, number: int) -> None:
+        """Take back what was proposed for trial *number*: it never runs, and counts as nothing."""
+        trial = self._study.get_trials(deepcopy=False)[self._numbers[number]]
+        self._study._storage.set_trial_user_attr(trial._trial_id, REFUSED, number)
+        self._study.tell(trial.number, state=TrialState.FAIL)
+
+    def tell(
+        self, number: int, values: Values, pruned_at: float | None = None, seconds: float | None = None
+    ) -> None:
         """End trial *number* with its objective values; None tells a failure.
 
-        A trial that was given up at a value is told as pruned there, which samplers learn from.
+        A trial that was given up at a value is told as pruned there, which samplers learn from. How many
+        *seconds* it took is part of what ``auto`` chooses by.
         """
+        self._note(seconds)
         study = self._study  # what is still to be restored has its number only then
         trial = self._numbers[number]
         if pruned_at is not None:
@@ -222,8 +245,12 @@ class Search:
 
     def _sampler(self, number: int, attempt: int) -> optuna.samplers.BaseSampler:
         settings = self._plan.search
-        seeds = (self._study_seed, self._seed(number, attempt))
-        return make_sampler(settings.sampler, settings.sampler_params, seeds, settings.n_startup_trials)
+        ask = Ask(self._study_seed, self._seed(number, attempt), number, attempt, self._distributions)
+        return make_sampler(self.choice.sampler, settings.sampler_params, ask, settings.n_startup_trials)
+
+    def _note(self, seconds: float | None) -> None:
+        if seconds is not None:
+            self._seconds.append(seconds)
 
     def _seed(self, number: int, attempt: int) -> int:
         return derive_seed("ask", self._plan.search.seed, number, attempt)

@@ -1,0 +1,44 @@
+"""Which sampler ``auto`` takes, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+from typing import NamedTuple
+
+from parsl_optuna.study.plan.plans import StudyPlan
+
+_MOST_TRIALS = 3000
+"""The model knows 1,000 trials, and a part of more; beyond this many, TPE is taken, which knows all."""
+
+_ASK_SEC, _ASK_SEC_PER_TRIAL = 0.06, 4e-4
+"""CPU time of a proposal of the model (`benchmarks.search --cost`): 0.1 s at 100 trials, 0.5 s at 1,000."""
+
+
+class Choice(NamedTuple):
+    """A sampler, and why it is the one."""
+
+    sampler: str
+    reason: str
+
+
+def choose(plan: StudyPlan, n_known: int, seconds: Sequence[float]) -> Choice:
+    """Return the sampler that proposes the next trial.
+
+    Args:
+        plan: The study.
+        n_known: Trials that have ended or run.
+        seconds: How long those took that have ended, in any order.
+    """
+    if plan.search.sampler != "auto":
+        return Choice(plan.search.sampler, "it is configured")
+    if plan.max_trials > _MOST_TRIALS:
+        return Choice("tpe", f"{plan.max_trials} trials are too many for a Gaussian process")
+    ask_sec = _ASK_SEC + _ASK_SEC_PER_TRIAL * n_known
+    if seconds and median(seconds) < plan.batch_size * ask_sec:
+        return Choice(
+            "tpe",
+            f"a trial takes {median(seconds):.2g} s, in which no Gaussian process can propose for "
+            f"{plan.batch_size} workers",
+        )
+    return Choice("rank_gp", "a Gaussian process on ranks pays with trials of this number and length")
