@@ -100,7 +100,6 @@ def carry_out(
         result = run_plan(plan, store, executor)
         save(plan, result, results)
         report(result)
-        store.keep_indexes()
     return result
 
 

@@ -100,26 +100,30 @@ def _scalar(value: object, _: Any) -> Any:
     raise SpecError(f"must be a number, a string, true, false or null, got {value!r}")
 
 
-def _mapping(value: object, kind: Any) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise SpecError(f"must be an object, got {value!r}")
+def _mapping(kind: Any, converter: cattrs.Converter) -> Any:
     inner = kind.__args__[1]
-    if inner is Any:
-        return dict(value)
-    return {key: _entry(key, entry, inner) for key, entry in value.items()}
+    structured = None if inner is Any else converter.get_structure_hook(inner)
 
+    def hook(value: object, _: Any) -> dict[str, Any]:
+        if not isinstance(value, Mapping):
+            raise SpecError(f"must be an object, got {value!r}")
+        if structured is None:
+            return dict(value)
+        found = {}
+        for key, entry in value.items():
+            try:
+                found[key] = structured(entry, inner)
+            except SpecError as error:
+                raise SpecError(f"{key}: {error}") from error
+        return found
 
-def _entry(key: str, value: object, kind: Any) -> Any:
-    try:
-        return _CONVERTER.structure(value, kind)
-    except SpecError as error:
-        raise SpecError(f"{key}: {error}") from error
+    return hook
 
 
 def _build_converter() -> cattrs.Converter:
     converter = strict_converter(forbid_extra_keys=False)
     converter.register_structure_hook_func(lambda kind: kind == Scalar, _scalar)
-    converter.register_structure_hook_func(lambda kind: get_origin(kind) is Mapping, _mapping)
+    converter.register_structure_hook_factory(lambda kind: get_origin(kind) is Mapping, _mapping)
     converter.register_structure_hook(StrEnum, _enum)
     return converter
 

@@ -67,13 +67,6 @@ class Manifest(Record):
         """Return ``r_`` + 12 hex digits."""
         return trial_id(self.identity())
 
-    @classmethod
-    def known(cls, trial_id: str, data: Mapping[str, Any]) -> Manifest:
-        """Return a manifest whose id has been checked before."""
-        manifest = cls.from_json(data)
-        manifest.__dict__["trial_id"] = trial_id  # where the cached property would put it
-        return manifest
-
     def identity(self) -> dict[str, Any]:
         """Return the hashed part as plain data."""
         data = {one.name: getattr(self, one.name) for one in _IDENTITY if _counts(self, one)}

@@ -18,7 +18,6 @@ from parsl_optuna.core.records import Asked, Manifest, Outcome, ReferenceValue, 
 from parsl_optuna.store import document
 from parsl_optuna.store.atomic import read_bytes
 from parsl_optuna.store.checkpoint import Checkpoint
-from parsl_optuna.store.index import Index
 from parsl_optuna.store.layout import Artifacts
 
 _SEAL = "prepared.json"
@@ -33,7 +32,6 @@ class ArtifactStore:
 
     def __init__(self, root: Path) -> None:
         self.paths = Artifacts(root)
-        self._indexes: dict[tuple[str, str], Index] = {}
 
     def check_writable(self) -> None:
         """Raise `StoreError` unless the folder can be made and written."""
@@ -204,30 +202,13 @@ class ArtifactStore:
     def manifests(self, pid: str, method: str) -> Iterator[tuple[Manifest, Asked]]:
         """Yield all stored manifests of a problem and method, by id.
 
-        A folder without a manifest, or with an empty one, is what a crash leaves, and is skipped. What was
-        read before is taken from the index, here and by `outcome` from then on.
+        A folder without a manifest, or with an empty one, is what a crash leaves, and is skipped.
         """
-        folder = self.paths.trials(pid, method)
-        if (pid, method) not in self._indexes:
-            self._indexes[pid, method] = Index(self.paths.index(pid, method), folder)
-        index = self._indexes[pid, method]
-        for trial_id in _folders(folder):
+        for trial_id in _folders(self.paths.trials(pid, method)):
             path = self.paths.manifest(pid, method, trial_id)
-            data = index.get(path)
+            data = document.read(path, durable=False, cure=_MANIFEST_CURE)
             if data is not None:
-                yield Manifest.known(trial_id, _own(data)), Asked.from_json(data["asked"])
-                continue
-            content = index.read(path)
-            if content:
-                data = document.decoded(path, content, _MANIFEST_CURE)
-                found = _manifest(path, data, trial_id)
-                index.add(path, data)
-                yield found
-
-    def keep_indexes(self) -> None:
-        """Keep what was read, so that it need not be read again; it can be deleted without loss."""
-        for index in self._indexes.values():
-            index.keep()
+                yield _manifest(path, data, trial_id)
 
     def methods(self, pid: str) -> list[str]:
         """List the methods that have trials for a problem."""
@@ -240,20 +221,8 @@ class ArtifactStore:
             CorruptArtifact: Malformed, or the outcome of another trial.
         """
         path = self.paths.metrics(manifest.pid, manifest.method, manifest.trial_id)
-        index = self._indexes.get((manifest.pid, manifest.method))
-        if index is None:
-            data = document.read(path, cure=_OUTCOME_CURE)
-            return None if data is None else _outcome(path, data, manifest.trial_id)
-        data = index.get(path)
-        if data is not None:
-            return _outcome(path, data, manifest.trial_id)
-        content = index.read(path)
-        if content is None:
-            return None
-        data = document.decoded(path, content, _OUTCOME_CURE)
-        outcome = _outcome(path, data, manifest.trial_id)
-        index.add(path, data)
-        return outcome
+        data = document.read(path, cure=_OUTCOME_CURE)
+        return None if data is None else _outcome(path, data, manifest.trial_id)
 
     def commit(self, manifest: Manifest, outcome: Outcome) -> Outcome:
         """Store an outcome; the first one committed is the accepted one, and is returned."""

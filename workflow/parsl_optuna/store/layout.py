@@ -44,10 +44,6 @@ class Artifacts:
         """Folder of the trials of a problem and method."""
         return _below(self.runs, pid, method)
 
-    def index(self, pid: str, method: str) -> Path:
-        """What was read of the trials of a problem and method."""
-        return _below(self.root, "index", pid) / f"{_checked(method)}.json"
-
     def leaving(self, driver: str) -> Path:
         """The word of a driver that nothing more of its queue is to start."""
         return _below(self.root, "leaving", driver)
