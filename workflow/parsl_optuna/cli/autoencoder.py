@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 from parsl_optuna import __version__
-from parsl_optuna.cli import session
+from parsl_optuna.api import session
 from parsl_optuna.cli.run import exit_code
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.core.ids import derive_seed

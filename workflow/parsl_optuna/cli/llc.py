@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from parsl_optuna import __version__
-from parsl_optuna.cli import options, session
+from parsl_optuna.api import session
+from parsl_optuna.cli import options
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.core.records import Outcome, State
 from parsl_optuna.core.space import Scalar

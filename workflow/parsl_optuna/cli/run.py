@@ -8,9 +8,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from parsl_optuna.cli import options, session
-from parsl_optuna.store import document
-from parsl_optuna.store.atomic import write_bytes
+from parsl_optuna.api import session
+from parsl_optuna.cli import options
 from parsl_optuna.store.layout import Results
 from parsl_optuna.study.plan.tuning import load_run, plan_run
 
@@ -60,20 +59,10 @@ def exit_code(result: Any) -> int:
 
 
 def report(plan: Any, result: Any, results: Results) -> None:
-    """Write the best points and pictures of a run, and print what people want to know."""
-    from parsl_optuna.report import tables as aggregate  # noqa: PLC0415
-    from parsl_optuna.report.best import best_points, best_tables  # noqa: PLC0415
+    """Write the summary of a run, and print what people want to know."""
+    from parsl_optuna.report.best import best_tables  # noqa: PLC0415
 
-    points = best_points(result)
-    document.write(results.best, {"studies": points})
-    rows = aggregate.read(results.table).to_pandas()
-    if result.n_started or not results.picture.exists():
-        from parsl_optuna.report.plots import convergence  # noqa: PLC0415
-
-        convergence(rows, results.picture)
-        for trials in (one for one in result.studies if one.search is not None):
-            path = results.study(plan.task.name, trials.study.pid, trials.study.method)
-            write_bytes(path, trials.search.pickled())
+    points, rows = session.write_summary(plan, result, results)
     console = Console()
     for table in best_tables(points):
         console.print(table)

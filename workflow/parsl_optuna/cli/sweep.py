@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from parsl_optuna.cli import options, session
+from parsl_optuna.api import session
+from parsl_optuna.cli import options
 from parsl_optuna.cli.run import exit_code, report
 from parsl_optuna.core.errors import WorkflowError
 from parsl_optuna.core.load import assign, structure

@@ -9,13 +9,13 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-import click
 from rich.console import Console
 
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.core.load import dump_yaml
 from parsl_optuna.execution.backend import Executor
 from parsl_optuna.report.live import Progress
+from parsl_optuna.store import document
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.atomic import write_bytes
 from parsl_optuna.store.events import EventLog
@@ -128,6 +128,29 @@ def save(plan: RunPlan, result: RunResult, results: Results) -> None:
     aggregate.write(aggregate.table(entries, plan.task), results.table)
 
 
+def write_summary(plan: RunPlan, result: RunResult, results: Results) -> tuple[list[dict[str, Any]], Any]:
+    """Write the best points, the picture and the pickled studies of a run.
+
+    Returns:
+        The best points as plain data, and the table as a pandas data frame.
+    """
+    from parsl_optuna.report.best import best_points  # noqa: PLC0415
+    from parsl_optuna.report.tables import read  # noqa: PLC0415
+
+    points = best_points(result)
+    document.write(results.best, {"studies": points})
+    rows = read(results.table).to_pandas()
+    if result.n_started or not results.picture.exists():
+        from parsl_optuna.report.plots import convergence  # noqa: PLC0415
+
+        convergence(rows, results.picture)
+        for active in result.studies:
+            if active.search is not None:
+                path = results.study(plan.task.name, active.study.pid, active.study.method)
+                write_bytes(path, active.search.pickled())
+    return points, rows
+
+
 def write_config(data: Mapping[str, Any], results: Results) -> None:
     """Write the resolved configuration beside the results."""
     write_bytes(results.config, dump_yaml(data).encode())
@@ -135,7 +158,11 @@ def write_config(data: Mapping[str, Any], results: Results) -> None:
 
 def warn(text: str) -> None:
     """Print a warning on stderr."""
-    click.echo(f"warning: {text}", err=True)
+    _say(f"warning: {text}")
+
+
+def _say(text: str) -> None:
+    Console(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _on_interrupt(driver: Driver) -> Callable[[], None]:
@@ -145,7 +172,7 @@ def _on_interrupt(driver: Driver) -> Callable[[], None]:
         del number, frame
         signal.signal(signal.SIGINT, signal.default_int_handler)
         driver.stop()
-        click.echo("stopping: what runs is finished; Ctrl-C again leaves at once", err=True)
+        _say("Stopping: waiting for running trials. Press Ctrl-C again to quit now.")
 
     former = {
         signal.SIGINT: signal.signal(signal.SIGINT, drain),
