@@ -91,7 +91,9 @@ class Binder:
     def _program(self) -> dict[str, Any]:
         sweep = self.sweep
         if sweep.program is None and "${program}" in sweep.command:
-            raise SpecError(f"{self.where}.program: is missing; name the script to run")
+            raise SpecError(
+                f"{self.where}.program: is missing; name the script to run (one that calls wandb.agent will do)"
+            )
         words = [str(sweep.program) if word == "${program}" else word for word in sweep.command]
         structured = [
             name

@@ -144,7 +144,10 @@ def parse(raw: Any, where: str) -> Distribution:
         SpecError: All that is wrong with it.
     """
     if not isinstance(raw, Mapping):
-        raise SpecError(f"{where}: must be a mapping such as {{value: 1}} or {{min: 0.0, max: 1.0}}")
+        hint = "{value: 1} or {min: 0.0, max: 1.0}"
+        if raw is not None:
+            hint = f"{{{'values' if isinstance(raw, list) else 'value'}: {raw}}}"
+        raise SpecError(f"{where}: must be a mapping such as {hint}")
     keys = dict(raw)
     name = keys.pop("distribution", None) or _implied(keys, where)
     if not isinstance(name, str) or name not in _KEYS:
