@@ -1,5 +1,5 @@
 import pytest
-from parsl_optuna.core.clock import Deadline, utc_now
+from parsl_optuna.core.clock import Deadline, Expired, named_phase, utc_now
 
 
 def test_a_deadline_counts_from_its_making():
@@ -22,6 +22,18 @@ def test_a_part_starts_now():
     assert not part.expired
     now[0] = 7.0
     assert part.expired
+
+
+def test_what_is_too_late_is_said_with_its_phase():
+    now = [0.0]
+    deadline = Deadline(1.0, now=lambda: now[0])
+    deadline.check()
+    now[0] = 1.0
+
+    with pytest.raises(Expired) as caught, named_phase("outer"), named_phase("inner"):
+        deadline.check()
+
+    assert caught.value.phase == "inner"
 
 
 @pytest.mark.parametrize("budget", [0.0, -1.0, float("nan")])

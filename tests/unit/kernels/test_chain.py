@@ -1,5 +1,5 @@
 import torch
-from parsl_optuna.core.clock import Deadline
+from parsl_optuna.core.clock import Deadline, Expired
 from parsl_optuna.kernels import chain, hmc
 
 from tests.unit.kernels.gaussian import potential
@@ -82,3 +82,20 @@ def test_the_later_half_keeps_the_account_of_all_work(generator):
 
     assert torch.equal(half.values["w"], trace.values["w"][4:])
     assert (half.n_steps, half.grad_evals) == (trace.n_steps, trace.grad_evals)
+
+
+def test_a_step_that_runs_out_of_time_is_undone_and_ends_the_run(generator):
+    kernel, state = start(generator)
+    calls = iter(range(1000))
+
+    def step(state, generator):
+        if next(calls) == 5:
+            raise Expired("now")
+        return kernel.step(state, generator)
+
+    last, trace = chain.run(
+        kernel._replace(step=step), state, generator, chain.Schedule(100, every=2), observe, Deadline()
+    )
+
+    assert (trace.n_steps, trace.n_draws, trace.truncated) == (5, 2, True)
+    assert torch.isfinite(last.position).all()

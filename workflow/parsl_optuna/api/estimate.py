@@ -80,6 +80,8 @@ def estimate_llc(
     polish: bool = False,
     precision: Literal["float64", "float32"] = "float64",
     seed: int = 0,
+    device: str | None = None,
+    memory_gb: float | None = None,
 ) -> Estimate:
     """Estimate the local learning coefficient at the weights of *model* (Lau et al. 2023, arXiv:2308.12108).
 
@@ -98,10 +100,12 @@ def estimate_llc(
         kernel: ``langevin`` takes most from a gradient; ``hmc`` has no error of discretisation; ``sgld``
             uses minibatches.
         relative_error: Stop once the standard error is this share of the LLC.
-        budget_sec: Or when so many seconds have passed.
+        budget_sec: Or when so many seconds have passed, with reading, *polish* and all else.
         polish: Move the weights to a stationary point first; a negative LLC shows that they are not at one.
         precision: Of the sampler; the centre is always examined in float64.
         seed: Of all randomness.
+        device: ``cpu``, ``cuda`` or ``mps``; by default that of the model.
+        memory_gb: GiB that data, chains and passes may take together; no limit by default.
 
     Raises:
         SpecError: Data, loss or a number that cannot be.
@@ -111,8 +115,10 @@ def estimate_llc(
     deadline = Deadline(budget_sec)
     from parsl_optuna.tasks.llc.api import Settings, run  # noqa: PLC0415
 
-    settings = Settings(n_beta, gamma, kernel, relative_error, polish, precision, seed, parameters)
-    return _estimate(run(model, loss, data, settings, deadline), deadline.used_sec)
+    wanted = Settings(
+        n_beta, gamma, kernel, relative_error, polish, precision, seed, parameters, device, memory_gb
+    )
+    return _estimate(run(model, loss, data, wanted, deadline), deadline.used_sec)
 
 
 def _estimate(found: Result, seconds: float) -> Estimate:

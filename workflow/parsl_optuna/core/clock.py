@@ -4,11 +4,33 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 Clock = Callable[[], float]
+
+
+class Expired(Exception):
+    """A deadline has passed in the middle of a long computation; whoever set it catches this.
+
+    Attributes:
+        phase: Of the computation; empty where it is not known.
+    """
+
+    def __init__(self, message: str, phase: str = "") -> None:
+        super().__init__(message)
+        self.phase = phase
+
+
+@contextmanager
+def named_phase(name: str) -> Iterator[None]:
+    """Say in which phase a deadline passed."""
+    try:
+        yield
+    except Expired as error:
+        raise Expired(str(error), error.phase or name) from error
 
 
 @dataclass(frozen=True)
@@ -44,6 +66,11 @@ class Deadline:
     def expired(self) -> bool:
         """Whether the budget is used up."""
         return self.left_sec <= 0
+
+    def check(self) -> None:
+        """Raise `Expired` if the budget is used up."""
+        if self.expired:
+            raise Expired(f"{self.budget_sec:.3g} s are used up")
 
     def part(self, fraction: float) -> Deadline:
         """Return a deadline that starts now and takes *fraction* of what is left."""

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol, TypeVar
 import torch
 from torch import Generator, Tensor
 
+from parsl_optuna.core.clock import Expired
 from parsl_optuna.kernels.types import Info, Kernel
 
 S = TypeVar("S")
@@ -81,18 +82,23 @@ def run(
         generator: Source of randomness.
         schedule: Number of steps, and how often to record.
         observe: ``(state before the step, state after) -> {name: (chains,)}``.
-        deadline: Checked after every step.
+        deadline: Checked after every step. A step that raises `Expired` is undone and ends the run.
     """
     rows: list[dict[str, Tensor]] = []
     infos: list[Info] = []
     grad_evals, done, diverged = 0, schedule.first, None
     for done in range(schedule.first + 1, schedule.n_steps + 1):
         before = state
-        state, info = kernel.step(state, generator)
+        try:
+            state, info = kernel.step(state, generator)
+            row = observe(before, state) if done % schedule.every == 0 else None
+        except Expired:
+            state, done = before, done - 1
+            break
         grad_evals += info.grad_evals
         diverged = info.diverged if diverged is None else diverged | info.diverged
-        if done % schedule.every == 0:
-            rows.append(observe(before, state))
+        if row is not None:
+            rows.append(row)
             infos.append(info._replace(diverged=diverged))
             diverged = None
         if deadline.expired:

@@ -3,45 +3,70 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Generator, Tensor, nn
 
-from parsl_optuna.core.clock import Deadline
+from parsl_optuna.core.clock import Deadline, Expired, named_phase
 from parsl_optuna.core.errors import SpecError, nearest
+from parsl_optuna.kernels import chain
 from parsl_optuna.kernels.device import keep_memory
 from parsl_optuna.store.checkpoint import Checkpoint
+from parsl_optuna.tasks.llc.answer.summary import drawn, summarise
+from parsl_optuna.tasks.llc.answer.verdict import TRIAL_GATE
+from parsl_optuna.tasks.llc.engine.auto import chains_for
 from parsl_optuna.tasks.llc.engine.stages import Stages
 from parsl_optuna.tasks.llc.problem.centre import find_centre
 from parsl_optuna.tasks.llc.problem.estimand import Estimand
 from parsl_optuna.tasks.llc.problem.examples import Examples, read
 from parsl_optuna.tasks.llc.problem.pose import PosedLoss, pose
-from parsl_optuna.tasks.llc.problem.selection import Selection, select
+from parsl_optuna.tasks.llc.problem.selection import select
 from parsl_optuna.tasks.llc.problem.spec import Posterior, Training
-from parsl_optuna.tasks.llc.problem.target import Target, examine
+from parsl_optuna.tasks.llc.problem.target import Summary, Target, examine
+from parsl_optuna.tasks.llc.problem.timed import TimedLoss
 from parsl_optuna.tasks.llc.samplers.auto import Params, estimate
 
 Precision = Literal["float64", "float32"]
+
+_POLISH_SHARE, _EXAMINATION_SHARE = 0.3, 0.1
+"""Of what is left of the budget, at most; sampling gets the rest."""
+
+_GRACE_SEC, _GRACE = 0.3, 0.05
+"""By how much a step that is under way may exceed the budget: the larger of seconds and share."""
+
+_FEWEST_GRADIENTS = 1000
+"""Gradients on all data that an estimate takes at least: three windows of warm-up (304), curvatures (120),
+settling, and 128 draws that are a few steps apart.
+"""
+
+_DATA_SHARE, _ACTIVATIONS_SHARE = 0.5, 0.25
+"""Of the memory, at most. The rest is for the chains."""
+
+_KEPT_STATES = 120
+"""Vectors per chain that warm-up holds: position, momentum and gradient of 40 states."""
 
 
 @dataclass(frozen=True)
 class Settings:
     """Arguments of `parsl_optuna.estimate_llc`."""
 
-    n_beta: float | None
-    gamma: float
-    kernel: str
-    relative_error: float
-    polish: bool
-    precision: Precision
-    seed: int
+    n_beta: float | None = None
+    gamma: float = 1.0
+    kernel: str = "langevin"
+    relative_error: float = 0.005
+    polish: bool = False
+    precision: Precision = "float64"
+    seed: int = 0
     parameters: Any = None
+    device: str | None = None
+    memory_gb: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("gamma", "relative_error", "n_beta"):
+        for name in ("gamma", "relative_error", "n_beta", "memory_gb"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise SpecError(f"{name} {value} must be a number above 0")
@@ -50,6 +75,11 @@ class Settings:
                 f"precision {self.precision!r}: {nearest(str(self.precision), get_args(Precision))}"
             )
         Params(self.kernel, self.relative_error)  # raises where it cannot be
+
+    @property
+    def most_bytes(self) -> float:
+        """Memory that may be used."""
+        return math.inf if self.memory_gb is None else self.memory_gb * 2**30
 
 
 class Result(NamedTuple):
@@ -61,38 +91,76 @@ class Result(NamedTuple):
     distance: Any
 
 
+@dataclass
+class Phases:
+    """Where the budget goes.
+
+    Attributes:
+        deadline: The budget.
+        seconds: Of every phase that has ended, by name.
+    """
+
+    deadline: Deadline
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def limit(self) -> Deadline:
+        """When what is under way is cut off: a little later than phases should end by themselves."""
+        budget = self.deadline.budget_sec
+        return Deadline(budget + max(_GRACE_SEC, _GRACE * budget), self.deadline.now, self.deadline.started)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Measure a phase; an `Expired` in it gets its name."""
+        begun = self.deadline.used_sec
+        try:
+            with named_phase(name):
+                yield
+        finally:
+            self.seconds[name] = self.deadline.used_sec - begun
+
+    def said(self) -> str:
+        """Say how long each phase took, the shortest left out."""
+        return ", ".join(f"{name} {sec:.2g} s" for name, sec in self.seconds.items() if sec >= 0.05)
+
+
 def run(
     model: nn.Module, loss: Callable[..., Tensor], data: Any, settings: Settings, deadline: Deadline
 ) -> Result:
     """Read the data, examine the centre in float64, then sample in the wanted precision."""
     keep_memory()
-    selection, examples = select(model, settings.parameters), read(data, deadline)
-    exact, precision, notes = _posed(model, loss, examples, selection, settings.precision)
-    n = exact.loss.n_examples
-    posterior = Posterior(gamma=settings.gamma, precision=precision)
-    if settings.n_beta is not None:
-        posterior = Posterior(
-            beta_mode="fixed", beta0=settings.n_beta / n, gamma=settings.gamma, precision=precision
+    device, phases = _device(settings.device, model), Phases(deadline)
+    if device.type == "mps" and settings.precision == "float64":
+        raise SpecError("precision float64: device mps has none; take precision='float32'")
+    selection = select(model, settings.parameters)
+    with phases.phase("reading"):
+        examples = read(data, deadline, _DATA_SHARE * settings.most_bytes)
+
+    def posed(dtype: torch.dtype) -> PosedLoss:
+        place = torch.device("cpu") if device.type == "mps" and dtype == torch.float64 else device
+        room = _ACTIVATIONS_SHARE * settings.most_bytes
+        found = pose(
+            model, loss, examples, selection, dtype, device=place, most_bytes=room, deadline=phases.limit
         )
-    centre = exact.weights
-    if settings.polish:
-        t = n * posterior.beta(n)
-        centre = find_centre(exact.loss, centre, Training(steps=0), t, settings.gamma)
-    diagonal, summary = examine(exact.loss, centre, posterior, Generator().manual_seed(settings.seed))
+        return found._replace(loss=TimedLoss(found.loss, phases.limit))
+
+    exact, precision, notes = _exact(posed, settings.precision)
     dtype = getattr(torch, precision)
-    sampled = exact if dtype == exact.weights.dtype else pose(model, loss, examples, selection, dtype)
-    target = Target(posterior, sampled.loss, centre.to(dtype), diagonal.to(dtype), summary)
-    stream = Generator(centre.device).manual_seed(settings.seed)
-    estimand, params = Estimand(target), Params(settings.kernel, settings.relative_error)
-    metrics, trace = estimate(estimand, params, Stages(Checkpoint(), stream, estimand), deadline)
+    sampled = exact if dtype == exact.weights.dtype else posed(dtype)
+    estimand, notes = _estimand(exact, sampled, settings, phases, notes)
+    _check_memory(estimand, examples, settings)
+    metrics, trace = _sampled(estimand, settings, phases)
     metrics |= {
         "parameters": selection.dim,
         "parameters_held": selection.total - selection.dim,
         "precision": precision,
+        "device": str(device),
         "chains": sampled.chains,
+        "phases_sec": phases.seconds,
         "notes": list(dict.fromkeys([*examples.notes, *sampled.notes, *notes])),
     }
     if not trace.n_draws:
+        metrics["status_reason"] = _without_draw(estimand, phases, metrics["status_reason"])
         nothing = torch.empty(0, 0).numpy()
         return Result(metrics, nothing, nothing, nothing)
     excess, controlled, radius = (trace.values[name].cpu() for name in ("excess", "adjusted", "radius"))
@@ -100,12 +168,22 @@ def run(
     return Result(metrics, excess.numpy(), controlled.numpy(), distance.numpy())
 
 
-def _posed(
-    model: nn.Module,
-    loss: Callable[..., Tensor],
-    examples: Examples,
-    selection: Selection,
-    precision: Precision,
+def _device(name: str | None, model: nn.Module) -> torch.device:
+    """Return the device of that name; by default that of the model."""
+    if name is None:
+        first = next(model.parameters(), None)
+        return torch.device("cpu") if first is None or first.device.type == "meta" else first.device
+    known = ("cpu", "cuda", "mps")
+    if name.split(":")[0] not in known:
+        raise SpecError(f"device '{name}': {nearest(name, known)}")
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available[name.split(":")[0]]:
+        raise SpecError(f"device '{name}': torch finds none on this machine; take device='cpu'")
+    return torch.device(name)
+
+
+def _exact(
+    posed: Callable[[torch.dtype], PosedLoss], precision: Precision
 ) -> tuple[PosedLoss, Precision, list[str]]:
     """Pose the loss in float64, or in float32 where the user's code allows nothing else.
 
@@ -113,10 +191,84 @@ def _posed(
         The loss, the precision to sample in, and what to tell about it.
     """
     try:
-        return pose(model, loss, examples, selection, torch.float64), precision, []
+        return posed(torch.float64), precision, []
     except SpecError as error:
         try:
-            single = pose(model, loss, examples, selection, torch.float32)
+            single = posed(torch.float32)
         except SpecError:
             raise error from None
         return single, "float32", [f"all in float32, since float64 fails: {error}"]
+
+
+def _estimand(
+    exact: PosedLoss, sampled: PosedLoss, settings: Settings, phases: Phases, notes: list[str]
+) -> tuple[Estimand, list[str]]:
+    """Polish and examine the centre; what there is no time for is left out, and noted."""
+    n, dtype = exact.loss.n_examples, sampled.weights.dtype
+    precision: Precision = "float64" if dtype == torch.float64 else "float32"
+    posterior = Posterior(gamma=settings.gamma, precision=precision)
+    if settings.n_beta is not None:
+        posterior = Posterior(
+            beta_mode="fixed", beta0=settings.n_beta / n, gamma=settings.gamma, precision=precision
+        )
+    centre = exact.weights
+    if settings.polish:
+        part = phases.deadline.part(_POLISH_SHARE)
+        with phases.phase("polish"):
+            centre = find_centre(
+                exact.loss, centre, Training(steps=0), n * posterior.beta(n), settings.gamma, part
+            )
+        if part.expired:
+            notes = [*notes, f"polish ended with its share of the budget, {part.budget_sec:.2g} s"]
+    stream, part = Generator().manual_seed(settings.seed), phases.deadline.part(_EXAMINATION_SHARE)
+    try:
+        with phases.phase("examination"):
+            diagonal, summary = examine(exact.loss, centre, posterior, stream, part)
+    except Expired:  # not even the loss at the centre is known; sampling will end at once
+        diagonal = torch.zeros_like(centre)
+        summary = Summary(math.nan, exact.loss.dim, n, math.nan, None, None, None, has_exact_diagonal=False)
+    centre, diagonal = (value.to(sampled.weights) for value in (centre, diagonal))
+    return Estimand(Target(posterior, sampled.loss, centre, diagonal, summary)), notes
+
+
+def _check_memory(estimand: Estimand, examples: Examples, settings: Settings) -> None:
+    """Refuse chains that will not fit the memory."""
+    chains, size = chains_for(estimand), estimand.centre.element_size()
+    needed = _KEPT_STATES * chains * estimand.dim * size + examples.bytes()
+    if needed > settings.most_bytes:
+        raise SpecError(
+            f"memory_gb {settings.memory_gb:g}: {chains} chains of {estimand.dim:,} parameters and the data "
+            "take "
+            f"about {needed / 2**30:.2g}; raise it, or sample a part with parameters="
+        )
+
+
+def _sampled(estimand: Estimand, settings: Settings, phases: Phases) -> tuple[dict[str, Any], chain.Trace]:
+    """Sample until the error is small enough or the budget ends, be it before the first draw."""
+    stream = Generator(estimand.centre.device).manual_seed(settings.seed)
+    params = Params(settings.kernel, settings.relative_error)
+    stages = Stages(Checkpoint(), stream, estimand)
+    begun = phases.deadline.used_sec
+    try:
+        phases.deadline.check()
+        metrics, trace = estimate(estimand, params, stages, phases.deadline)
+    except Expired as error:
+        trace = chain.nothing()
+        metrics = summarise(estimand, drawn(trace, 0, {}), TRIAL_GATE)
+        name = "warm-up and tuning" if error.phase == "tuning" else error.phase or "sampling"
+        phases.seconds[name] = phases.deadline.used_sec - begun
+        return metrics | {"truncated": True}, trace
+    seen = metrics["diagnostics"]
+    phases.seconds |= {"warm-up": seen["warmup_sec"], "drawing": seen["drawing_sec"]}
+    return metrics, trace
+
+
+def _without_draw(estimand: Estimand, phases: Phases, reason: str) -> str:
+    """Say which phase took the budget, and what budget would do."""
+    text = f"{reason} ({phases.said()})"
+    loss = estimand.target.loss
+    if not isinstance(loss, TimedLoss) or not loss.gradients:
+        return text
+    before = sum(sec for name, sec in phases.seconds.items() if name in ("reading", "polish", "examination"))
+    wanted = before + _FEWEST_GRADIENTS * loss.seconds_for(chains_for(estimand))
+    return f"{text}; about {float(f'{wanted:.1g}'):g} s would do"

@@ -1,13 +1,15 @@
+import itertools
 import math
 
 import pytest
 import torch
+from parsl_optuna.core.clock import Deadline
 from parsl_optuna.tasks.llc.problem import curvature
 from parsl_optuna.tasks.llc.problem.centre import find_centre, gradient_norm
 from parsl_optuna.tasks.llc.problem.data import generate, generator
 from parsl_optuna.tasks.llc.problem.losses import MlpLoss, QuadraticLoss
-from parsl_optuna.tasks.llc.problem.spec import Training, bind, resolve
-from parsl_optuna.tasks.llc.problem.target import load, prepare
+from parsl_optuna.tasks.llc.problem.spec import Posterior, Training, bind, resolve
+from parsl_optuna.tasks.llc.problem.target import examine, load, prepare
 
 from tests.scenarios import Bench
 
@@ -118,3 +120,54 @@ def test_the_temperature_is_the_documented_one():
     assert posterior.localiser(45) == 1.0
     wide = bind(resolve({"model": "small", "posterior": {"prior_radius": 3.0}}, "t $")).posterior
     assert wide.localiser(45) == pytest.approx(5.0)
+
+
+def ticking(seconds):
+    """A deadline on a clock that advances by one second per look."""
+    clock = itertools.count()
+    return Deadline(seconds, now=lambda: float(next(clock)))
+
+
+def small_network():
+    spec = bind(resolve({"model": "small"}, "t $"))
+    x, y = generate(spec)
+    return MlpLoss(x, y, (4, 6, 1), "tanh", True)
+
+
+@pytest.mark.parametrize("limit", [curvature.EXACT_LIMIT, 5], ids=["newton", "lbfgs"])
+def test_a_polish_ends_with_its_deadline_at_the_best_so_far(monkeypatch, limit):
+    monkeypatch.setattr("parsl_optuna.tasks.llc.problem.centre.EXACT_LIMIT", limit)
+    loss = small_network()
+    start = 0.5 * torch.randn(loss.dim, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+
+    barely, some, all_of_it = (
+        find_centre(loss, start, Training(steps=0, polish_steps=10), deadline=ticking(seconds))
+        for seconds in (1, 40, 10**6)
+    )
+
+    values = [float(loss.value(w.unsqueeze(0))) for w in (start, barely, some, all_of_it)]
+    assert values[0] >= values[1] >= values[2] >= values[3]
+    assert values[0] > values[3]
+
+
+def test_an_examination_without_time_says_what_it_knows():
+    loss = small_network()
+    centre = torch.zeros(loss.dim, dtype=torch.float64)
+
+    diagonal, summary = examine(loss, centre, Posterior(), torch.Generator().manual_seed(0), ticking(3))
+
+    assert float(loss.value(centre.unsqueeze(0))) == summary.L0
+    assert summary.centre_bias is summary.max_eigenvalue is None
+    assert not summary.has_exact_diagonal
+    assert torch.equal(diagonal, torch.zeros_like(centre))
+
+
+def test_curvature_in_single_precision_is_close():
+    loss = small_network()
+    x, y = loss._x.float(), loss._y.float()
+    single = MlpLoss(x, y, (4, 6, 1), "tanh", True)
+    centre = 0.5 * torch.randn(loss.dim, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+
+    exact, rough = curvature.hessian(loss, centre), curvature.hessian(single, centre.float())
+
+    assert float((exact - rough).norm()) < 0.02 * float(exact.norm())

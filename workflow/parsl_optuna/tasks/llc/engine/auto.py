@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from parsl_optuna.core.clock import Deadline
+from parsl_optuna.core.clock import Deadline, named_phase
 from parsl_optuna.kernels import chain
 from parsl_optuna.kernels.diagnostics import mcse
 from parsl_optuna.store.atomic import write_bytes
@@ -78,11 +78,16 @@ def estimate(
         relative_error: Wanted standard error over LLC.
         stages: Source of randomness, where progress is kept, and to whom it is reported.
         deadline: The budget; the estimate so far is returned when it ends.
+
+    Raises:
+        Expired: The loss has a deadline of its own, which passed before the first draw; it names the phase.
     """
     begun = deadline.used_sec
-    arrived = warm_up(estimand, n_chains, stages, deadline.part(sampler.warm_up_share))
+    with named_phase("warm-up"):
+        arrived = warm_up(estimand, n_chains, stages, deadline.part(sampler.warm_up_share))
     goal = Goal(relative_error, deadline.part(_TUNING_SHARE))
-    run, trace, drawing_sec = _drawn(partial(sampler.build, estimand, arrived), stages, goal, deadline)
+    with named_phase("tuning"):
+        run, trace, drawing_sec = _drawn(partial(sampler.build, estimand, arrived), stages, goal, deadline)
     result, gain = None, 1.0
     if trace.n_draws:
         values = {**trace.values, "adjusted": adjusted(trace.values["excess"], trace.values, run.known)}

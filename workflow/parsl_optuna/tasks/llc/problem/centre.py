@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
+
 import torch
 from torch import Tensor
 
+from parsl_optuna.core.clock import Deadline, Expired
 from parsl_optuna.tasks.llc.problem.curvature import EXACT_LIMIT, hessian
 from parsl_optuna.tasks.llc.problem.losses import Loss
 from parsl_optuna.tasks.llc.problem.spec import Training
@@ -13,7 +17,14 @@ _NEGLIGIBLE = 1e-12
 """A predicted change of t L below this, in units of the LLC, is not worth a step."""
 
 
-def find_centre(loss: Loss, start: Tensor, training: Training, t: float = 1.0, gamma: float = 0.0) -> Tensor:
+def find_centre(
+    loss: Loss,
+    start: Tensor,
+    training: Training,
+    t: float = 1.0,
+    gamma: float = 0.0,
+    deadline: Deadline = Deadline(),  # noqa: B008
+) -> Tensor:
     """Return a minimiser ``(dim,)`` of the loss near where Adam leads from *start* ``(dim,)``.
 
     An overparametrised network may have none at a finite distance. The polish therefore also ends
@@ -26,11 +37,12 @@ def find_centre(loss: Loss, start: Tensor, training: Training, t: float = 1.0, g
         training: Steps and tolerances.
         t: n beta of the posterior around the centre.
         gamma: Its localiser.
+        deadline: When it passes, the best weights so far are returned.
     """
     w = _adam(loss, start, training)
     if loss.dim > EXACT_LIMIT:
-        return _lbfgs(loss, w, training)
-    return _newton(loss, w, training, t, gamma)
+        return _lbfgs(loss, w, training, deadline)
+    return _newton(loss, w, training, max(gamma / t, 1e-12), t, deadline)
 
 
 def gradient_norm(loss: Loss, w: Tensor) -> float:
@@ -47,15 +59,19 @@ def _adam(loss: Loss, start: Tensor, training: Training) -> Tensor:
     return w[0]
 
 
-def _newton(loss: Loss, start: Tensor, training: Training, t: float, gamma: float) -> Tensor:
+def _newton(
+    loss: Loss, start: Tensor, training: Training, floor: float, t: float, deadline: Deadline
+) -> Tensor:
     """Damped Newton on |eigenvalues|, so that saddles repel; every step lowers the loss."""
-    floor = max(gamma / t, 1e-12)
     w, damping = start, max(1e-3, floor)
     value, gradient = (part[0] for part in loss.value_and_grad(w.unsqueeze(0)))
     for _ in range(training.polish_steps):
         if float(gradient.norm()) <= training.gradient_tolerance:
             break
-        eigenvalues, basis = torch.linalg.eigh(hessian(loss, w))
+        try:
+            eigenvalues, basis = torch.linalg.eigh(hessian(loss, w, deadline))
+        except Expired:
+            break
         components = basis.T @ gradient
         decrement = 0.5 * t * float((components.square() / (eigenvalues.abs() + floor)).sum())
         if decrement < _NEGLIGIBLE:
@@ -74,8 +90,9 @@ def _newton(loss: Loss, start: Tensor, training: Training, t: float, gamma: floa
     return w
 
 
-def _lbfgs(loss: Loss, start: Tensor, training: Training) -> Tensor:
+def _lbfgs(loss: Loss, start: Tensor, training: Training, deadline: Deadline) -> Tensor:
     w = start.clone().unsqueeze(0)
+    lowest, best = math.inf, start
     optimizer = torch.optim.LBFGS(
         [w],
         max_iter=10 * training.polish_steps,
@@ -86,8 +103,13 @@ def _lbfgs(loss: Loss, start: Tensor, training: Training) -> Tensor:
     )
 
     def closure() -> float:
+        nonlocal lowest, best
+        deadline.check()
         value, w.grad = loss.value_and_grad(w)
+        if float(value) <= lowest:
+            lowest, best = float(value), w[0].clone()
         return float(value)
 
-    optimizer.step(closure)
-    return w[0]
+    with suppress(Expired):
+        optimizer.step(closure)
+    return best

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from parsl_optuna.core.clock import Deadline
 from parsl_optuna.tasks.llc.problem.examples import Batch, Examples, axes, tensors
 from parsl_optuna.tasks.llc.problem.posed import Posed, first_line, quiet, unaccelerated_attention
 
@@ -63,6 +64,7 @@ class ModuleLoss:
         examples: The data, as the loss takes them.
         most_bytes: Memory that the activations of one pass may take.
         together: Whether chains go together; None for what is faster.
+        deadline: When it has passed, the next pass raises `Expired`.
 
     Attributes:
         way: How chains are run.
@@ -79,7 +81,9 @@ class ModuleLoss:
         most_bytes: float = math.inf,
         *,
         together: bool | None = None,
+        deadline: Deadline | None = None,
     ) -> None:
+        self._deadline = deadline or Deadline()
         self._posed, self._examples = posed.requires_grad_(requires_grad=False), examples
         every = dict(posed.model.named_parameters())
         self._names = [f"model.{name}" for name in names]
@@ -156,12 +160,14 @@ class ModuleLoss:
 
     def _differentiated(self, w: Tensor, batch: Batch, *, own: bool) -> tuple[Tensor, Tensor]:
         """Return losses and gradients of a batch, all chains together."""
+        self._deadline.check()
         weights = w.detach().requires_grad_()
         losses = (self._each if own else self._all)(weights, batch)
         (gradient,) = torch.autograd.grad(losses.sum(), weights)
         return losses.detach(), gradient
 
     def _loss(self, batch: Batch) -> Tensor:
+        self._deadline.check()
         if not self._changing:
             return self._posed(batch)
         fresh = {name: value.clone() for name, value in self._buffers.items()}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from parsl_optuna.core.clock import Deadline
 from parsl_optuna.tasks.llc.problem.checks import check
 from parsl_optuna.tasks.llc.problem.examples import Examples
 from parsl_optuna.tasks.llc.problem.losses import Loss, MlpLoss
@@ -27,8 +27,7 @@ from parsl_optuna.tasks.llc.problem.spec import Activation
 _ACTIVATIONS: dict[type[nn.Module], Activation] = {nn.ReLU: "relu", nn.Tanh: "tanh", nn.GELU: "gelu"}
 
 
-@dataclass(frozen=True)
-class PosedLoss:
+class PosedLoss(NamedTuple):
     """A loss, the weights that the user's model has, and how it came about.
 
     Attributes:
@@ -84,6 +83,7 @@ def pose(
     device: torch.device | None = None,
     most_bytes: float = math.inf,
     together: bool | None = None,
+    deadline: Deadline | None = None,
 ) -> PosedLoss:
     """Return the fastest loss there is: hand-written for plain MLPs with `nn.MSELoss`, general for all else.
 
@@ -96,6 +96,7 @@ def pose(
         device: Where; by default the CPU.
         most_bytes: Memory that activations may take.
         together: Whether chains go together; None for what is faster.
+        deadline: When it has passed, the loss raises `Expired`.
 
     Raises:
         SpecError: The loss cannot be called, or is not a mean over examples.
@@ -105,7 +106,7 @@ def pose(
     data = examples.to(device, dtype)
     plain = _as_mlp(copied, loss, data, selection)
     if plain is not None:
-        return _restricted(plain, selection)
+        return plain
     every = dict(copied.named_parameters())
     for name, value in every.items():
         value.requires_grad_(name in selection.names)
@@ -115,7 +116,7 @@ def pose(
     if posed.calling.floating:
         columns = " and ".join("xy"[index] for index in posed.calling.floating)
         notes.append(f"integers of {columns} were converted to floating-point numbers")
-    general = ModuleLoss(posed, selection.names, data, most_bytes, together=together)
+    general = ModuleLoss(posed, selection.names, data, most_bytes, together=together, deadline=deadline)
     return _restricted(PosedLoss(general, general.flat(), str(general.way), tuple(notes)), selection)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from parsl_optuna.core.clock import Deadline, Expired
 from parsl_optuna.kernels.device import one_core
 from parsl_optuna.tasks.llc.problem import curvature
-from parsl_optuna.tasks.llc.problem.centre import find_centre, gradient_norm
+from parsl_optuna.tasks.llc.problem.centre import find_centre
 from parsl_optuna.tasks.llc.problem.data import generate, generator, initial_weights
 from parsl_optuna.tasks.llc.problem.losses import DeepLinearLoss, Loss, MlpLoss, MonomialLoss, QuadraticLoss
 from parsl_optuna.tasks.llc.problem.spec import DeepLinear, Mlp, Monomial, Posterior, Problem, Quadratic, bind
@@ -36,7 +38,7 @@ class Summary:
         dim: Number of parameters.
         n: Number of examples.
         gradient_norm: Norm of the loss gradient at w*.
-        max_eigenvalue: Largest Hessian eigenvalue there (in size).
+        max_eigenvalue: Largest Hessian eigenvalue there (in size); null if there was no time for it.
         min_eigenvalue: Smallest; null above 1,000 dimensions.
         centre_bias: t/2 G'(H + gamma/t)^-1 G, the drop in t L that a quadratic model predicts
             between w* and the true minimum, in units of the LLC; null above 1,000 dimensions.
@@ -47,7 +49,7 @@ class Summary:
     dim: int
     n: int
     gradient_norm: float
-    max_eigenvalue: float
+    max_eigenvalue: float | None
     min_eigenvalue: float | None
     centre_bias: float | None
     has_exact_diagonal: bool
@@ -134,15 +136,27 @@ def _known_centre(problem: Problem) -> Tensor:
     return torch.zeros(dim, dtype=torch.float64)
 
 
-def examine(loss: Loss, centre: Tensor, posterior: Posterior, stream: Generator) -> tuple[Tensor, Summary]:
-    """Measure loss, gradient and curvature at the centre ``(dim,)``; return the diagonal of H with them."""
+def examine(
+    loss: Loss,
+    centre: Tensor,
+    posterior: Posterior,
+    stream: Generator,
+    deadline: Deadline = Deadline(),  # noqa: B008
+) -> tuple[Tensor, Summary]:
+    """Measure loss, gradient and curvature at the centre ``(dim,)``; return the diagonal of H with them.
+
+    What the deadline leaves no time for is None; the diagonal then is 0.
+    """
     n = loss.n_examples
     t, gamma = n * posterior.beta(n), posterior.localiser(loss.dim)
+    begun = deadline.used_sec
     value, gradient = (part[0] for part in loss.value_and_grad(centre.unsqueeze(0)))
-    smallest = bias = None
-    exact = loss.dim <= curvature.EXACT_LIMIT
-    if exact:
-        hessian = curvature.hessian(loss, centre)
+    if not math.isfinite(float(value)):
+        raise FloatingPointError("training ended at a loss that is not finite; lower training.lr")
+    affordable = 2 * loss.dim * (deadline.used_sec - begun) <= deadline.left_sec
+    hessian = _hessian(loss, centre, deadline) if loss.dim <= curvature.EXACT_LIMIT and affordable else None
+    largest = smallest = bias = None
+    if hessian is not None:
         eigenvalues, basis = torch.linalg.eigh(hessian)
         diagonal = hessian.diagonal().clone()
         smallest = float(eigenvalues[0])
@@ -150,9 +164,16 @@ def examine(loss: Loss, centre: Tensor, posterior: Posterior, stream: Generator)
         components = (basis.T @ gradient).square()
         bias = float(0.5 * t * (components / (eigenvalues.abs() + gamma / t)).sum())
     else:
-        diagonal = curvature.diagonal_estimate(loss, centre, stream)
-        largest = curvature.largest_eigenvalue(loss, centre, stream)
-    norm = gradient_norm(loss, centre)
-    if not math.isfinite(float(value)):
-        raise FloatingPointError("training ended at a loss that is not finite; lower training.lr")
+        diagonal = torch.zeros_like(centre)
+        with suppress(Expired):
+            diagonal = curvature.diagonal_estimate(loss, centre, stream, deadline)
+            largest = curvature.largest_eigenvalue(loss, centre, stream, deadline)
+    norm, exact = float(gradient.norm()), hessian is not None
     return diagonal, Summary(float(value), loss.dim, n, norm, largest, smallest, bias, exact)
+
+
+def _hessian(loss: Loss, centre: Tensor, deadline: Deadline) -> Tensor | None:
+    try:
+        return curvature.hessian(loss, centre, deadline)
+    except Expired:
+        return None

@@ -1,0 +1,65 @@
+"""From a module to metrics; `tests/unit/api/test_estimate.py` has what a user sees of it."""
+
+import time
+
+import pytest
+import torch
+from parsl_optuna.core.clock import Deadline
+from parsl_optuna.core.errors import SpecError
+from parsl_optuna.tasks.llc.api import Phases, Settings, run
+from torch import nn
+
+X = torch.randn(40, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+class Slow(nn.Linear):
+    """Takes its time for every pass, one chain at a time."""
+
+    def __init__(self):
+        super().__init__(3, 1)
+
+    def forward(self, x):
+        time.sleep(0.02 * float(self.weight.abs().max() >= 0))
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("polish", [False, True])
+def test_a_budget_that_is_too_small_says_what_took_it_and_what_would_do(polish):
+    """Eight chains one by one take 0.16 s and more per gradient: 1,000 of them three minutes."""
+    deadline = Deadline(1.5)
+
+    found = run(Slow(), nn.MSELoss(), (X, X[:, :1]), Settings(polish=polish), deadline)
+
+    assert deadline.used_sec < 3.0
+    assert found.metrics["status"] == "not_converged"
+    assert "the budget ended before the first draw (" in found.metrics["status_reason"]
+    assert "warm-up" in found.metrics["status_reason"]
+    assert found.metrics["status_reason"].endswith("s would do")
+    assert ("polish" in found.metrics["phases_sec"]) is polish
+    assert float(found.metrics["status_reason"].split("about ")[1].split(" s")[0]) >= 100
+
+
+def test_the_limit_is_a_little_later_than_the_budget():
+    assert Phases(Deadline(1.0)).limit.budget_sec == 1.3
+    assert Phases(Deadline(100.0)).limit.budget_sec == 105.0
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"device": "tpu"}, "device 'tpu': .*cpu"),
+        ({"device": "cuda"}, "device 'cuda': torch finds none"),
+        ({"precision": "float16"}, "precision 'float16': did you mean"),
+        ({"kernel": "nuts"}, "no kernel 'nuts'"),
+        ({"memory_gb": 0.0}, "memory_gb 0.0 must be"),
+        ({"memory_gb": 1e-7}, "memory_gb"),
+        ({"memory_gb": 1e-5}, "256 chains of 4 parameters and the data take about"),
+        ({"n_beta": float("inf")}, "n_beta inf must be"),
+    ],
+)
+def test_what_cannot_be_is_refused(settings, said):
+    if settings.get("device") == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is one")
+
+    with pytest.raises(SpecError, match=said):
+        run(nn.Linear(3, 1), nn.MSELoss(), (X, X[:, :1]), Settings(**settings), Deadline(5.0))
