@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import shlex
 import signal
-from collections.abc import Callable, Mapping
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -11,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from parsl_optuna import __version__
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.core.load import dump_yaml
 from parsl_optuna.execution.backend import Executor
@@ -18,7 +25,7 @@ from parsl_optuna.report.live import Progress
 from parsl_optuna.store import document
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.atomic import write_bytes
-from parsl_optuna.store.events import EventLog
+from parsl_optuna.store.events import EventLog, Kind
 from parsl_optuna.store.layout import Results
 from parsl_optuna.store.lease import Lease
 
@@ -95,23 +102,44 @@ def carry_out(
     events = EventLog(results.events)
     executor = choose_executor(spec, longest_sec(plan), events, local=local, inline=inline)
     store.check_writable()
-    with Lease(results.lease):
+    with Lease(results.lease), _recorded(events):
         write_config(asdict(spec), results)
-        result = run_plan(plan, store, executor)
+        result = run_plan(plan, store, executor, events)
         save(plan, result, results)
         report(result)
     return result
 
 
-def run_plan(plan: RunPlan, store: ArtifactStore, executor: Executor) -> RunResult:
+@contextmanager
+def _recorded(events: EventLog) -> Iterator[None]:
+    """Record that a command started, and how it ended."""
+    words = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    host, process = socket.gethostname(), os.getpid()
+    events.add(
+        Kind.COMMAND_STARTED, command=shlex.join(words), host=host, process=process, version=__version__
+    )
+    how = "interrupted"
+    try:
+        yield
+        how = "done"
+    except Exception as error:
+        how = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        events.add(Kind.COMMAND_ENDED, process=process, how=how)
+        events.close()
+
+
+def run_plan(plan: RunPlan, store: ArtifactStore, executor: Executor, events: EventLog) -> RunResult:
     """Drive a plan to its end, with progress on stderr.
 
     The first Ctrl-C lets what runs finish, the second one leaves at once.
     """
     from parsl_optuna.study.driver import Driver  # noqa: PLC0415  Optuna is not needed for --help
 
-    with Progress(Console(stderr=True)) as progress:
-        driver = Driver(plan, store, executor, progress.show)
+    verbose = logging.getLogger("parsl_optuna").isEnabledFor(logging.INFO)
+    with Progress(Console(stderr=True), plain=verbose) as progress:
+        driver = Driver(plan, store, executor, progress.show, events=events)
         restore = _on_interrupt(driver)
         try:
             return driver.run()

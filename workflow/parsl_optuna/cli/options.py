@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -43,9 +44,28 @@ def budgets(function: F) -> F:
     return function
 
 
+def _log_to_stderr(ctx: click.Context, param: click.Parameter, verbose: bool) -> None:
+    """Have the package's loggers, the record of events among them, write to stderr."""
+    del ctx, param
+    if verbose:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger = logging.getLogger("parsl_optuna")
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+
+
 def backend(function: F) -> F:
     """Add the options that choose where trials run."""
     for option in (
+        click.option(
+            "-v",
+            "--verbose",
+            is_flag=True,
+            expose_value=False,
+            callback=_log_to_stderr,
+            help="Tell on stderr what happens, as parsl-optuna log shows it.",
+        ),
         click.option("--inline", is_flag=True, help="Run in this process, one by one."),
         click.option("--parsl-config", type=str, help="Python file that defines 'config'."),
         click.option("--local", is_flag=True, help="One worker process per core of this machine."),

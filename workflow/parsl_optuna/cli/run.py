@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ from parsl_optuna.api import session
 from parsl_optuna.cli import options
 from parsl_optuna.store.layout import Results
 from parsl_optuna.study.plan.tuning import load_run, plan_run
+
+_MOST_REASONS = 5
+_MOST_LETTERS = 100
+"""What a summary has room for: as many lines as a study has on a small screen, of its width."""
 
 
 @click.command("run")
@@ -77,9 +82,36 @@ def report(plan: Any, result: Any, results: Results) -> None:
         if trials.stopped or not trials.successes:
             reason = trials.stopped or f"no trial succeeded, the last one: {_last_reason(trials)}"
             session.warn(f"{trials.study.label}, {trials.study.method}: {reason}")
+    for line in failures(result):
+        session.warn(line)
     console.print(f"{len(rows)} trials, {result.n_started} references and trials run by this command")
     console.print(f"table    {results.table}", soft_wrap=True)
     console.print(f"picture  {results.picture}", soft_wrap=True)
+
+
+def failures(result: Any) -> list[str]:
+    """Return lines that count the failed trials by state and reason, and say how they run again."""
+    states = [outcome for trials in result.studies for outcome in _failed(trials)]
+    if not states:
+        return []
+    counts = Counter((outcome.state.value, _shortened(outcome.reason)) for outcome in states)
+    lines = [f"{len(states)} trials failed:"]
+    for (state, reason), count in counts.most_common(_MOST_REASONS):
+        lines.append(f"  {count} {state}: {reason}")
+    if len(counts) > _MOST_REASONS:
+        lines.append(f"  and {len(counts) - _MOST_REASONS} other reasons; see the column reason of the table")
+    words = ",".join(sorted({outcome.state.value for outcome in states}))
+    return [*lines, f"  to run them again: parsl-optuna retry --state {words}, then the same command"]
+
+
+def _failed(trials: Any) -> list[Any]:
+    outcomes = [entry.outcome for entry in trials.runs.values()]
+    return [outcome for outcome in outcomes if outcome.state.value not in ("ok", "pruned")]
+
+
+def _shortened(reason: str | None) -> str:
+    text = " ".join((reason or "no reason was given").split())
+    return text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]}…"
 
 
 def _last_reason(trials: Any) -> str:

@@ -21,16 +21,18 @@ class Progress:
 
     Args:
         console: Where to write.
+        plain: Whether to print lines also on a terminal, beside what a logger writes there.
     """
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, *, plain: bool = False) -> None:
+        self._console, self._plain = console, plain
         self._live: Live | None = None
         self._last_line = 0.0
         self._last_text = ""
+        self._notes: set[str] = set()
 
     def __enter__(self) -> Progress:
-        if self._console.is_terminal:
+        if self._console.is_terminal and not self._plain:
             self._live = Live(console=self._console, refresh_per_second=4, transient=True)
             self._live.start()
         return self
@@ -46,6 +48,10 @@ class Progress:
         if self._live is not None:
             self._live.update(_table(snapshot))
             return
+        for note in () if snapshot.backend is None else snapshot.backend.notes:
+            if note not in self._notes:
+                self._notes.add(note)
+                self._console.print(note, highlight=False, soft_wrap=True, markup=False)
         text = headline(snapshot)
         is_due = time.monotonic() - self._last_line >= _LINE_EVERY_SEC
         if is_due and text != self._last_text:
@@ -63,12 +69,17 @@ def headline(snapshot: Snapshot) -> str:
     parts = []
     if snapshot.references:
         parts.append(f"references {snapshot.references_done}/{snapshot.references}")
-    parts.append(f"trials {ended}/{total} ({running} running, {failed} failed)")
-    if bests:
-        parts.append(f"best {min(bests):.4g}")
+    counts = [f"{running} running"]
+    if snapshot.backend is not None:
+        counts = [f"{snapshot.backend.running} running", f"{snapshot.backend.queued} queued"]
+    parts.append(f"trials {ended}/{total} ({', '.join([*counts, f'{failed} failed'])})")
+    if len(bests) == 1:
+        parts.append(f"best {bests[0]:.4g}")
     parts.append(f"{duration(snapshot.elapsed_sec)} elapsed")
     if snapshot.left_sec is not None:
         parts.append(f"about {duration(snapshot.left_sec)} left")
+    if snapshot.backend is not None and snapshot.backend.blocks:
+        parts.append(snapshot.backend.text())
     return " · ".join(parts)
 
 
@@ -95,4 +106,6 @@ def _table(snapshot: Snapshot) -> Table:
             "-" if study.best is None else f"{study.best:.4g}",
             study.note or "",
         )
+    for note in () if snapshot.backend is None else snapshot.backend.notes:
+        table.caption, table.caption_justify = note, "left"
     return table

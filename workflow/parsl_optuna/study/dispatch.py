@@ -13,6 +13,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
+from parsl_optuna.core.clock import Clock
 from parsl_optuna.core.errors import (
     BlockLost,
     ExecutorError,
@@ -40,6 +41,11 @@ _OTHER_RETRIES = 2
 """In any other way the trial itself may be what kills workers."""
 
 
+_SLACK_SEC = 120.0
+"""What a trial may take beyond its limits before its worker counts as stuck: a child that imports torch
+from a slow file system, and the supervisor's own kill."""
+
+
 class Prepared(NamedTuple):
     """A problem's data were made, or cannot be."""
 
@@ -65,6 +71,25 @@ class _Flight:
     tries: int = 0
 
 
+@dataclass
+class _Submission:
+    """A flight that was handed to the executor.
+
+    Attributes:
+        flight: The flight.
+        future: What it comes to.
+        at: When it was submitted.
+        running_since: When it was first known to run; None while it may be queued.
+        is_late: Whether its worker was to be replaced.
+    """
+
+    flight: _Flight
+    future: Future[Any]
+    at: float
+    running_since: float | None = None
+    is_late: bool = False
+
+
 class Dispatch:
     """The work that is on its way.
 
@@ -74,6 +99,7 @@ class Dispatch:
         limits: What a trial may take besides its budget.
         look: Reads what running trials report, and asks those to stop that are pruned.
         events: The record of what happens.
+        now: Monotonic clock.
 
     Attributes:
         n_started: How many trials and references were submitted, each counted once.
@@ -86,12 +112,13 @@ class Dispatch:
         limits: LimitsSpec,
         look: Callable[[], None],
         events: EventLog,
+        now: Clock,
     ) -> None:
         self._store, self._executor, self._events = store, executor, events
-        self._limits, self._look = limits, look
+        self._limits, self._look, self._now = limits, look, now
         self._root = str(store.paths.root.resolve())  # workers may start in another folder
         self._numbers = count()
-        self._flights: dict[int, _Flight] = {}
+        self._flights: dict[int, _Submission] = {}
         self._done: SimpleQueue[tuple[int, Future[Any]]] = SimpleQueue()
         self._leaving, self._is_leaving = store.paths.leaving(secrets.token_hex(8)), False
         self.n_started = 0
@@ -141,6 +168,54 @@ class Dispatch:
         found = [self._landed(number, future) for number, future in sorted(done, key=lambda one: one[0])]
         return [one for one in found if one is not None]
 
+    def overdue(self) -> list[Returned]:
+        """Look after trials that are out past their deadline; return those whose outcome is on disk.
+
+        The time in the queue does not count. A worker that holds a trial for longer is replaced, and its
+        trial runs again.
+        """
+        found = []
+        for number, one, trial in self._late():
+            one.is_late = True
+            outcome = self._store.outcome(trial.manifest)
+            reason = "it is out past its deadline" if outcome is None else "the answer of its worker was lost"
+            self._events.add(Kind.ENGINE_ERROR, trial_id=trial.manifest.trial_id, reason=reason)
+            self._executor.replace(one.future)
+            if outcome is not None:
+                self._flights.pop(number, None)
+                found.append(Returned(trial, outcome))
+        return found
+
+    def _late(self) -> list[tuple[int, _Submission, Trial]]:
+        """Return the trials that have run for longer than they may take."""
+        now = self._now()
+        old = [
+            (number, one, trial)
+            for number, one in self._flights.items()
+            if (trial := one.flight.trial) is not None and not one.is_late
+            if now - one.at > self._limit(trial)
+        ]
+        status = self._executor.status() if old else None
+        if status is None:
+            return []
+        late = []
+        for number, one, trial in old:
+            if one.running_since is None and self._n_before(number, one) < status.running:
+                one.running_since = now
+            if one.running_since is not None and now - one.running_since > self._limit(trial):
+                late.append((number, one, trial))
+        return late
+
+    def _n_before(self, number: int, one: _Submission) -> int:
+        """Count what may have got a worker before a submission: what came earlier or is more urgent."""
+        return sum(
+            other < number or two.flight.urgency > one.flight.urgency for other, two in self._flights.items()
+        )
+
+    def _limit(self, trial: Trial) -> float:
+        """Return how long a trial may keep a worker, in seconds."""
+        return trial.manifest.budget_sec + self._limits.grace_sec + _SLACK_SEC
+
     def _run(self, flight: _Flight) -> None:
         assert flight.trial is not None
         manifest = flight.trial.manifest
@@ -164,8 +239,8 @@ class Dispatch:
 
     def _submit(self, flight: _Flight, function: Any, *args: Any) -> None:
         number = next(self._numbers)
-        self._flights[number] = flight
         future = self._executor.submit(function, *args, urgency=flight.urgency)
+        self._flights[number] = _Submission(flight, future, self._now())
         future.add_done_callback(lambda done: self._done.put((number, done)))
 
     def _is_pruned(self, stop: Path) -> bool:
@@ -174,7 +249,10 @@ class Dispatch:
 
     def _landed(self, number: int, future: Future[Any]) -> Prepared | Returned | None:
         """Return what came of a submission; None where it was submitted again."""
-        flight, error = self._flights.pop(number), future.exception()
+        submission = self._flights.pop(number, None)
+        if submission is None:  # its outcome was read from disk meanwhile
+            return None
+        flight, error = submission.flight, future.exception()
         if isinstance(error, WorkerLost) and self._may_retry(flight, error):
             again = replace(flight, tries=flight.tries + 1)
             self._prepare(again) if again.trial is None else self._run(again)

@@ -73,7 +73,7 @@ class Driver:
         self._plan, self._store, self._executor = plan, store, executor
         self._observe, self._now, self._events = observe, now, events or EventLog()
         self._scoring = plan.scoring.to_json()
-        self._dispatch = Dispatch(store, executor, plan.limits, self._look, self._events)
+        self._dispatch = Dispatch(store, executor, plan.limits, self._look, self._events, now)
         self._problems = {problem.pid: problem for problem in plan.problems}
         self._index = {
             (site.pid, study.method): index
@@ -89,7 +89,7 @@ class Driver:
         self._ready: set[str] = set()
         self._n_ended = 0
         self._first_trial_at: float | None = None
-        self._stopping = False
+        self._stopping = self._drained = False
 
     def stop(self) -> None:
         """Start nothing more, not even what waits for a worker; what runs is waited for."""
@@ -111,9 +111,10 @@ class Driver:
             self._executor.check()
             for news in self._dispatch.wait(self._refresh_sec):
                 self._finish(news)
+            self._drain()
             self._watch_time()
             self._note_stops()
-            self._prune()
+            self._look_after()
             self._refill()
             self._ask_ahead()
             self._tell()
@@ -140,6 +141,7 @@ class Driver:
             studies=tuple(statuses),
             elapsed_sec=self._now() - self._started_at,
             left_sec=left_sec,
+            backend=self._executor.status(),
         )
 
     def _watch_time(self) -> None:
@@ -151,6 +153,12 @@ class Driver:
             if study.is_searching and study.stopped is None:
                 study.state.stopped(f"the {hours:g} hours of this invocation are over")
 
+    def _drain(self) -> None:
+        """Give back what has not started, once asked to stop; `stop` is called where little is allowed."""
+        if self._stopping and not self._drained:
+            self._drained = True
+            self._executor.drain()
+
     def _note_stops(self) -> None:
         """Put on record which studies have stopped."""
         for index, study in self._studies.items():
@@ -160,12 +168,14 @@ class Driver:
                 self._events.add(Kind.STOP_RULE, pid=pid, method=method, reason=reason)
                 self._stop_reasons[index] = reason
 
-    def _prune(self) -> None:
-        """Read what running trials report, and have those stop that are pruned."""
+    def _look_after(self) -> None:
+        """Have trials stop that are pruned, and see to those that are out past their deadline."""
         if self._now() - self._looked_at < self._refresh_sec:
             return
         self._looked_at = self._now()
         self._look()
+        for news in self._dispatch.overdue():
+            self._finish(news)
 
     def _look(self) -> None:
         for study in self._studies.values():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from parsl_optuna.execution.backend import BackendStatus
 from parsl_optuna.study.active import ActiveStudy
 from parsl_optuna.study.plan.plans import StudyPlan
 
@@ -46,6 +47,7 @@ class Snapshot:
         references_done: How many it has.
         studies: One status each.
         elapsed_sec: Since the start.
+        backend: What runs and waits at the executor; None where nothing can be queued.
         left_sec: Estimate from the trials of this run; None before the first one ends.
     """
 
@@ -54,6 +56,7 @@ class Snapshot:
     studies: tuple[StudyStatus, ...]
     elapsed_sec: float
     left_sec: float | None
+    backend: BackendStatus | None = None
 
 
 def status_of(study: StudyPlan, active: ActiveStudy | None, failure: str | None) -> StudyStatus:
