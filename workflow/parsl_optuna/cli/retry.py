@@ -68,9 +68,9 @@ def command(
     if not failed:
         click.echo(f"{store.paths.root}: no such trial")
     elif dry_run:
-        click.echo(f"{len(failed)} trials would run again ({counts})")
+        click.echo(f"{counts} would run again")
     else:
-        click.echo(f"{len(failed)} trials ({counts}) run again with the command that asked for them")
+        click.echo(f"{counts}: they run again with the command that asked for them")
 
 
 def _states(text: str) -> list[State]:

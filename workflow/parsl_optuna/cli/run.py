@@ -95,7 +95,7 @@ def failures(result: Any) -> list[str]:
     if not states:
         return []
     counts = Counter((outcome.state.value, _shortened(outcome.reason)) for outcome in states)
-    lines = [f"{len(states)} trials failed:"]
+    lines = [f"{len(states)} trial{'s' * (len(states) > 1)} failed:"]
     for (state, reason), count in counts.most_common(_MOST_REASONS):
         lines.append(f"  {count} {state}: {reason}")
     if len(counts) > _MOST_REASONS:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from parsl_optuna.core.errors import SpecError, nearest
-from parsl_optuna.core.objective import ERROR
+from parsl_optuna.core.objective import ERROR, Goal
 from parsl_optuna.core.resources import ClusterSpec, LimitsSpec, above_zero
 
 SAMPLERS = (
@@ -37,14 +37,15 @@ class OptunaSpec:
             lets every trial run to its end.
         n_startup_trials: Trials before the sampler starts to model.
         objective: A name (``abs``, ``huber``, ``standardised``, ``metric``) or its mapping.
-        objectives: ``error`` and metrics; more than one gives a Pareto front.
+        objectives: ``error`` and metrics: a list of names, which are minimised, or ``name: minimize`` and
+            ``name: maximize``; more than one gives a Pareto front.
         confirm: Fresh seeds on which the best point is run again at the end.
         replicates: Seeds per point; its objective is their mean or median.
         aggregate: ``mean`` or ``median``.
         across: A point is run on every problem and judged by the ``mean``, the ``worst`` or the mean ``rank``
             there; null tunes every problem by itself.
         stop_after_failures: A study whose first so many trials all fail is stopped.
-        target: A study stops when its first objective is at most this.
+        target: A study stops when its first objective is at least as good as this.
         patience: A study stops after so many trials without an improvement.
         terminator: Whether Optuna's terminator may stop a study.
         max_hours: The run asks for nothing more after this time.
@@ -59,7 +60,7 @@ class OptunaSpec:
     pruner: Any = None
     n_startup_trials: int = 10
     objective: Any = "abs"
-    objectives: tuple[str, ...] = (ERROR,)
+    objectives: Any = (ERROR,)
     confirm: int = 2
     replicates: int = 1
     aggregate: Literal["mean", "median"] = "mean"
@@ -69,6 +70,16 @@ class OptunaSpec:
     patience: int | None = None
     terminator: bool = False
     max_hours: float | None = None
+
+    @property
+    def objective_names(self) -> tuple[str, ...]:
+        """Names of the objectives, the first one leads."""
+        return tuple(self.objectives)
+
+    @property
+    def goals(self) -> dict[str, Goal]:
+        """Whether an objective is minimised or maximised, by name, where the file says so."""
+        return dict(self.objectives) if isinstance(self.objectives, dict) else {}
 
     @property
     def sampler_name(self) -> str:
@@ -95,6 +106,7 @@ class OptunaSpec:
         return params
 
     def __post_init__(self) -> None:
+        _check_objectives(self.objectives)
         _named("sampler", self.sampler, SAMPLERS, "{name: tpe, multivariate: true}")
         if self.pruner is not None:
             _named("pruner", self.pruner, PRUNERS, "{name: median, n_startup_trials: 5}")
@@ -110,8 +122,6 @@ class OptunaSpec:
         for name in ("n_startup_trials", "confirm", "stop_after_failures"):
             if getattr(self, name) < 0:
                 raise SpecError(f"{name} {getattr(self, name)} must be at least 0")
-        if not self.objectives or len(set(self.objectives)) < len(self.objectives):
-            raise SpecError(f"objectives {list(self.objectives)} must be one or more different names")
 
 
 @dataclass(frozen=True)
@@ -299,6 +309,16 @@ class FolderSpec:
     parsl_config: str | None = None
     executor: str | None = None
     cluster: ClusterSpec = field(default_factory=ClusterSpec)
+
+
+def _check_objectives(found: Any) -> None:
+    if not isinstance(found, (list, tuple, dict)) or not all(isinstance(name, str) for name in found):
+        raise SpecError(f"objectives: must be a list of names, or name: minimize | maximize, got {found!r}")
+    if not found or len(set(found)) < len(found):
+        raise SpecError(f"objectives {list(found)} must be one or more different names")
+    for name, goal in found.items() if isinstance(found, dict) else ():
+        if goal not in ("minimize", "maximize"):
+            raise SpecError(f"objectives.{name}: must be minimize or maximize, got {goal!r}")
 
 
 def _named(key: str, value: Any, known: tuple[str, ...], example: str) -> None:

@@ -91,7 +91,7 @@ def plan_run(spec: RunSpec, where: str) -> RunPlan:
         task,
         tuple(problems),
         tuple(studies),
-        Scoring(objective, spec.optuna.objectives),
+        Scoring(objective, spec.optuna.objective_names, spec.optuna.goals),
         spec.limits,
         spec.optuna.max_hours,
     )
@@ -134,6 +134,8 @@ def _reference(task: Task, problem: ProblemPlan, spec: RunSpec, where: str) -> M
 
 
 def _objective(task: Task, raw: Any, where: str) -> Objective:
+    if isinstance(raw, dict) and "metric" in raw:
+        raw = {"type": "metric", **raw}
     objective = structure(Objective, {"type": raw} if isinstance(raw, str) else raw, where)
     if objective.type != "metric" and task.reference is None:
         objective = Objective("metric", metric=task.metric, goal=objective.goal)
