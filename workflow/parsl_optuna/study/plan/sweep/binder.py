@@ -92,7 +92,7 @@ class Binder:
         sweep = self.sweep
         if sweep.program is None and "${program}" in sweep.command:
             raise SpecError(
-                f"{self.where}.program: is missing; name the script to run (one that calls wandb.agent will do)"
+                f"{self.where}.program: is missing; name the script to run, or one that calls wandb.agent"
             )
         words = [str(sweep.program) if word == "${program}" else word for word in sweep.command]
         structured = [
