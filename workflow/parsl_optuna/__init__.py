@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from parsl_optuna.api.estimate import Estimate, estimate_llc
+    from parsl_optuna.api.study import Study
+    from parsl_optuna.tasks.base import Task
 
 __version__ = "0.1.0"
-__all__ = ["Estimate", "__version__", "estimate_llc"]
+__all__ = ["Estimate", "Study", "Task", "__version__", "estimate_llc"]
+
+_MODULES = {
+    "Estimate": "api.estimate",
+    "Study": "api.study",
+    "Task": "tasks.base",
+    "estimate_llc": "api.estimate",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import what is public when it is first used, so that the commands start at once."""
-    if name in ("Estimate", "estimate_llc"):
-        from parsl_optuna.api import estimate  # noqa: PLC0415
-
-        return getattr(estimate, name)
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"parsl_optuna.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'parsl_optuna' has no attribute '{name}'")

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from parsl_optuna.cli import options
-from parsl_optuna.core.errors import SpecError
 from parsl_optuna.core.load import read_yaml
 from parsl_optuna.store.artifacts import ArtifactStore
 
@@ -25,8 +24,9 @@ def command(results: Path, artifacts_dir: str | None) -> None:
     RESULTS/analysis.
     """
     from parsl_optuna.report import analysis, page  # noqa: PLC0415
+    from parsl_optuna.report.tables import table_in  # noqa: PLC0415
 
-    table = _table(results)
+    table = table_in(results)
     store = ArtifactStore(Path(artifacts_dir or "artifacts"))
     found = analysis.analyse(table, store, sampler_learns=_sampler_learns(table))
     written = page.write(found, results / "analysis")
@@ -34,19 +34,6 @@ def command(results: Path, artifacts_dir: str | None) -> None:
         click.echo(sentence)
     click.echo(f"page     {written}")
     click.echo(f"summary  {written.with_name('summary.md')}")
-
-
-def _table(results: Path) -> Path:
-    """Return the table of a results folder, whichever command wrote it; or the file itself."""
-    if results.is_file():
-        return results
-    tables = sorted(results.glob("*.parquet"))
-    if not tables:
-        raise SpecError(f"{results}: no table of trials there; give the --results-dir of a run")
-    if len(tables) > 1:
-        names = ", ".join(path.name for path in tables)
-        raise SpecError(f"{results}: holds several tables ({names}); give the path of one")
-    return tables[0]
 
 
 def _sampler_learns(table: Path) -> bool:

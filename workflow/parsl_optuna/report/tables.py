@@ -85,6 +85,23 @@ def read(path: Path) -> pa.Table:
     return rows
 
 
+def table_in(results: Path) -> Path:
+    """Return the table of a results folder, whichever command wrote it; or the file itself.
+
+    Raises:
+        SpecError: There is none, or there are several.
+    """
+    if results.is_file():
+        return results
+    tables = sorted(results.glob("*.parquet"))
+    if not tables:
+        raise SpecError(f"{results}: no table of trials there; give the --results-dir of a run")
+    if len(tables) > 1:
+        names = ", ".join(path.name for path in tables)
+        raise SpecError(f"{results}: holds several tables ({names}); give the path of one")
+    return tables[0]
+
+
 def objectives_of(rows: pa.Table) -> list[str]:
     """Return the names of the objectives that a table was made with, the leading one first."""
     return json.loads((rows.schema.metadata or {}).get(_OBJECTIVES_KEY, b'["error"]'))

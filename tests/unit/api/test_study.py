@@ -1,0 +1,121 @@
+"""Studies from Python."""
+
+import importlib.util
+import sys
+
+import optuna
+import pytest
+from parsl_optuna import Study
+from parsl_optuna.core.errors import SpecError
+
+SPACE = {"x": {"low": -1.0, "high": 1.0}, "kind": {"choices": ["a", "b"]}}
+FUNCTION = "def parabola(x, kind):\n    return {'loss': x * x + (kind == 'b'), 'size': abs(x)}\n"
+YAML = """task: function
+problems: [{function: objective.py:parabola}]
+search_space:
+  function:
+    x: {low: -1.0, high: 1.0}
+    kind: {choices: [a, b]}
+optuna: {max_trials: 6, batch_size: 1, confirm: 0, method_budget_sec: 30}
+"""
+OPTUNA = {"max_trials": 6, "batch_size": 1, "confirm": 0, "method_budget_sec": 30}
+
+
+@pytest.fixture
+def function(tmp_path, monkeypatch):
+    """A function of a file in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = tmp_path / "objective.py"
+    path.write_text(FUNCTION)
+    module = importlib.util.spec_from_file_location("objective", path)
+    loaded = importlib.util.module_from_spec(module)
+    module.loader.exec_module(loaded)
+    monkeypatch.setitem(sys.modules, "objective", loaded)
+    return loaded.parabola
+
+
+def test_a_study_runs_and_tells_its_trials_and_its_best_point(function):
+    study = Study(function, SPACE, **OPTUNA).run("inline")
+
+    rows = study.trials()
+    assert len(rows) == 6
+    assert set(rows["state"]) == {"ok"}
+    (best,) = study.best()
+    assert best["objective"] == rows["objective"].min()
+
+
+def test_the_same_study_again_goes_on_and_repeats_nothing(function):
+    first = Study(function, SPACE, **OPTUNA).run("inline")
+    ids = set(first.trials()["trial_id"])
+
+    again = Study(function, SPACE, **OPTUNA | {"max_trials": 8}).run("inline")
+
+    assert first.result.n_started == 6
+    assert again.result.n_started == 2
+    assert ids < set(again.trials()["trial_id"])
+
+
+def test_trials_have_the_ids_that_they_have_from_yaml(function, tmp_path):
+    (tmp_path / "study.yaml").write_text(YAML)
+    from_yaml = Study.from_yaml("study.yaml").run("inline").trials()
+
+    from_python = Study(function, SPACE, **OPTUNA)
+
+    assert from_python.run("inline").result.n_started == 0
+    assert set(from_python.trials()["trial_id"]) == set(from_yaml["trial_id"])
+
+
+def test_a_function_that_uses_what_workers_do_not_have_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    factor = 2
+
+    def inner(x):
+        return factor * x
+
+    with pytest.raises(SpecError, match="'inner' uses 'factor' from outside"):
+        Study(inner, {"x": {"low": 0.0, "high": 1.0}})
+
+
+def test_a_function_without_a_file_gets_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def inner(x):
+        return x
+
+    study = Study(inner, {"x": {"low": 0.0, "high": 1.0}}, **OPTUNA).run("inline")
+
+    assert (tmp_path / "results" / "inner.py").read_text() == "def inner(x):\n    return x\n"
+    assert set(study.trials()["state"]) == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({}, "a function or task"),
+        ({"objective": len}, "function with a name"),
+        ({"objective": lambda x: x}, "function with a name"),
+        ({"task": "functon", "problems": [{}]}, "no task 'functon'"),
+        ({"task": "llc", "problems": [{}], "max_trails": 3}, "did you mean 'max_trials'"),
+    ],
+)
+def test_mistakes_are_told(arguments, words):
+    with pytest.raises(SpecError, match=words):
+        Study(**arguments)
+
+
+def test_trials_go_to_an_optuna_storage(function, tmp_path):
+    study = Study(function, SPACE, **OPTUNA).run("inline")
+
+    (name,) = study.to_optuna(f"sqlite:///{tmp_path / 'study.db'}")
+    study.to_optuna(f"sqlite:///{tmp_path / 'study.db'}")  # adds nothing
+
+    loaded = optuna.load_study(study_name=name, storage=f"sqlite:///{tmp_path / 'study.db'}")
+    assert len(loaded.trials) == 6
+    assert loaded.best_value == study.trials()["objective"].min()
+    assert loaded.best_trial.user_attrs["trial_id"] == study.best()[0]["trial_id"]
+
+
+def test_before_it_has_run_there_is_nothing_to_tell(function):
+    with pytest.raises(SpecError, match="call run"):
+        Study(function, SPACE, **OPTUNA).best()

@@ -1,0 +1,199 @@
+"""A study from Python: the same runs, files and ids as from YAML."""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from parsl_optuna.api import session
+from parsl_optuna.core.errors import SpecError
+from parsl_optuna.core.load import structure
+from parsl_optuna.core.spec import RunSpec
+from parsl_optuna.store import document
+from parsl_optuna.store.atomic import write_bytes
+from parsl_optuna.store.layout import Results
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_WHERE = "Study"
+
+
+class Study:
+    """Hyperparameters of a function, a program or a task, tuned as ``parsl-optuna --config`` does.
+
+    What has ended is kept in *artifacts_dir*: run a notebook's cell again, or the script, and the study goes
+    on.
+
+    Args:
+        objective: A function whose arguments are the hyperparameters and whose result is minimised. It is
+            found by its file; a function typed into a notebook is written to one in *results_dir*, so that
+            it imports what it needs itself. None for other tasks.
+        space: ``parameter -> {low, high, log, step}``, ``{choices}`` or a fixed value; for a task with
+            methods, ``method -> parameter -> …``.
+        task: The task, where no function is given: ``command``, ``llc``, or any other.
+        problems: Problems of the task, each a mapping as in YAML.
+        artifacts_dir: Where trials are kept.
+        results_dir: Where tables are written.
+        cluster: What to ask a scheduler for.
+        limits: Grace, memory, checkpoints.
+        others: Further blocks of the YAML, such as ``methods``, ``enqueue`` or ``reference``.
+        **optuna: Keys of the block ``optuna``: ``max_trials``, ``batch_size``, ``sampler``, …
+
+    Raises:
+        SpecError: All mistakes, one per line.
+    """
+
+    def __init__(
+        self,
+        objective: Callable[..., Any] | None = None,
+        space: Mapping[str, Any] | None = None,
+        *,
+        task: str | None = None,
+        problems: Sequence[Mapping[str, Any]] | None = None,
+        artifacts_dir: str | Path = "artifacts",
+        results_dir: str | Path = "results",
+        cluster: Mapping[str, Any] | None = None,
+        limits: Mapping[str, Any] | None = None,
+        others: Mapping[str, Any] | None = None,
+        **optuna: Any,
+    ) -> None:
+        if (objective is None) == (task is None):
+            raise SpecError(f"{_WHERE}: give either a function or task=…")
+        if objective is not None:
+            task, problems = "function", [{"function": _place(objective, Path(results_dir))}]
+        data: dict[str, Any] = {
+            "task": task,
+            "problems": [dict(one) for one in problems or []],
+            "search_space": {"function": dict(space or {})} if task == "function" else dict(space or {}),
+            "optuna": optuna,
+            "artifacts_dir": str(artifacts_dir),
+            "results_dir": str(results_dir),
+        }
+        blocks = {"cluster": cluster, "limits": limits}
+        data |= {name: dict(block) for name, block in blocks.items() if block is not None}
+        self._open(structure(RunSpec, data | dict(others or {}), _WHERE), _WHERE)
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, assignments: Sequence[str] = ()) -> Study:
+        """Open the study of a configuration file.
+
+        Args:
+            path: The file.
+            assignments: ``KEY=VALUE`` over the file, as after ``--set``.
+
+        Raises:
+            SpecError: All mistakes, one per line.
+        """
+        from parsl_optuna.study.plan.tuning import load_run  # noqa: PLC0415
+
+        return cls.from_spec(load_run(Path(path), assignments), str(path))
+
+    @classmethod
+    def from_spec(cls, spec: RunSpec, where: str) -> Study:
+        """Open the study of a configuration that has been read; *where* begins its messages."""
+        study = cls.__new__(cls)
+        study._open(spec, where)
+        return study
+
+    def _open(self, spec: RunSpec, where: str) -> None:
+        from parsl_optuna.study.plan.tuning import plan_run  # noqa: PLC0415  it imports Optuna
+
+        self.spec, self.plan = spec, plan_run(spec, where)
+        self.results = Results(Path(spec.results_dir))
+        self.result: Any = None
+
+    def run(self, workers: str | Path = "local") -> Study:
+        """Run until every trial has ended, with progress; return this study.
+
+        Ctrl-C once, or a notebook's stop button, lets what runs end; what has ended is kept.
+
+        Args:
+            workers: ``local``, one process per core; ``inline``, this process; ``slurm`` or ``pbs``; or a
+                file
+                with a Parsl configuration.
+
+        Raises:
+            WorkflowError: The workers or the store fail. A failing trial does not raise.
+        """
+        spec = self.spec
+        if workers not in ("local", "inline"):
+            spec = replace(spec, parsl_config=str(workers))
+        self.result = session.carry_out(
+            spec,
+            self.plan,
+            self.results,
+            local=workers == "local",
+            inline=workers == "inline",
+            report=lambda result: session.write_summary(self.plan, result, self.results),
+        )
+        return self
+
+    def trials(self) -> pd.DataFrame:
+        """Return every ended trial as a row: the table that the run wrote.
+
+        Raises:
+            SpecError: The study has not run.
+        """
+        from parsl_optuna.report.tables import read  # noqa: PLC0415
+
+        return read(self.results.table).to_pandas()
+
+    def best(self) -> list[dict[str, Any]]:
+        """Return the best point of every problem and method, the content of ``best.json``.
+
+        Raises:
+            SpecError: The study has not run.
+        """
+        data = document.read(self.results.best)
+        if data is None:
+            raise SpecError(f"{self.results.best}: is not there; call run() first")
+        return list(data["studies"])
+
+    def front(self) -> list[dict[str, Any]]:
+        """Return the Pareto front of every problem and method; empty for one objective."""
+        return [member for point in self.best() for member in point["front"]]
+
+    def to_optuna(self, storage: Any) -> list[str]:
+        """Write the trials to an Optuna storage and return the names of its studies.
+
+        Args:
+            storage: A URL such as ``sqlite:///study.db``, or a storage object of Optuna.
+        """
+        from parsl_optuna.report.tables import maximised_of, objectives_of, read  # noqa: PLC0415
+        from parsl_optuna.study.search.export import export  # noqa: PLC0415
+
+        table, root = read(self.results.table), Path(self.spec.artifacts_dir)
+        rows = table.to_pandas().to_dict("records")
+        return export(rows, objectives_of(table), maximised_of(table), root, storage)
+
+
+def _place(function: Callable[..., Any], folder: Path) -> str:
+    """Return ``FILE:NAME`` of a function; one without a file gets one in *folder*."""
+    name = getattr(function, "__name__", "")
+    if not inspect.isfunction(function) or not name.isidentifier():
+        raise SpecError(f"{_WHERE}: the objective must be a function with a name, got {function!r}")
+    path = Path(inspect.getsourcefile(function) or "")
+    is_top_level = function.__qualname__ == name
+    if is_top_level and path.suffix == ".py" and path.is_file() and not _is_typed(function):
+        return f"{path}:{name}"
+    used = inspect.getclosurevars(function)
+    outside = [*used.nonlocals, *(one for one in used.globals if not one.startswith("__"))]
+    if outside:
+        raise SpecError(
+            f"{_WHERE}: '{name}' uses '{outside[0]}' from outside, which workers do not have; define or "
+            "import it inside of the function, or put both into a file"
+        )
+    target = folder / f"{name}.py"
+    write_bytes(target, textwrap.dedent(inspect.getsource(function)).encode())
+    return f"{target}:{name}"
+
+
+def _is_typed(function: Callable[..., Any]) -> bool:
+    """Whether a function was typed into a notebook or a prompt: its module has no file of its own."""
+    module = inspect.getmodule(function)
+    return module is None or getattr(module, "__file__", None) is None
