@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from contextlib import suppress
 
 import torch
@@ -42,7 +43,10 @@ def find_centre(
     w = _adam(loss, start, training)
     if loss.dim > EXACT_LIMIT:
         return _lbfgs(loss, w, training, deadline)
-    return _newton(loss, w, training, max(gamma / t, 1e-12), t, deadline)
+    with suppress(Expired):
+        for better in _newton(loss, w, training, max(gamma / t, 1e-12), t, deadline):
+            w = better
+    return w
 
 
 def gradient_norm(loss: Loss, w: Tensor) -> float:
@@ -61,17 +65,14 @@ def _adam(loss: Loss, start: Tensor, training: Training) -> Tensor:
 
 def _newton(
     loss: Loss, start: Tensor, training: Training, floor: float, t: float, deadline: Deadline
-) -> Tensor:
-    """Damped Newton on |eigenvalues|, so that saddles repel; every step lowers the loss."""
+) -> Iterator[Tensor]:
+    """Yield the steps of damped Newton on |eigenvalues|, so that saddles repel; each lowers the loss."""
     w, damping = start, max(1e-3, floor)
     value, gradient = (part[0] for part in loss.value_and_grad(w.unsqueeze(0)))
     for _ in range(training.polish_steps):
         if float(gradient.norm()) <= training.gradient_tolerance:
             break
-        try:
-            eigenvalues, basis = torch.linalg.eigh(hessian(loss, w, deadline))
-        except Expired:
-            break
+        eigenvalues, basis = torch.linalg.eigh(hessian(loss, w, deadline))
         components = basis.T @ gradient
         decrement = 0.5 * t * float((components.square() / (eigenvalues.abs() + floor)).sum())
         if decrement < _NEGLIGIBLE:
@@ -87,7 +88,7 @@ def _newton(
             break  # no step lowers the loss: a kink, or the limit of the arithmetic
         w, value, gradient = candidate, new_value, new_gradient
         damping = max(damping / 10.0, floor)
-    return w
+        yield w
 
 
 def _lbfgs(loss: Loss, start: Tensor, training: Training, deadline: Deadline) -> Tensor:
