@@ -8,7 +8,18 @@ import torch
 from tests.e2e.command import SCRIPTS, run
 
 SCRIPTS["parsl-autoencoder"] = SCRIPTS["parsl-optuna"].with_name("parsl-autoencoder")
-QUICK = ("--latent_dim", 2, "--hidden_dims_search", "8,16,32", "--max_layers", 2, "--epochs", 3)
+QUICK = (
+    "--data_path",
+    "demo",
+    "--latent_dim",
+    2,
+    "--hidden_dims_search",
+    "8,16,32",
+    "--max_layers",
+    2,
+    "--epochs",
+    3,
+)
 
 
 def test_a_search_leaves_what_is_documented_and_repeats_nothing(tmp_path):
@@ -17,6 +28,8 @@ def test_a_search_leaves_what_is_documented_and_repeats_nothing(tmp_path):
     assert "HYPERPARAMETER OPTIMIZATION COMPLETED" in out
     assert "Ensemble of the best 3: test MSE 0." in out
     told = json.loads((tmp_path / "output" / "hyperparam_results_latent2.json").read_text())
+    assert out.count("The class periods are made up") == 2
+    assert told["data_is_made_up"] is True
     assert told["total_configurations"] == len(told["all_results"]) == 9
     best = told["best_configuration"]
     assert best["final_test_loss"] == min(one["final_test_loss"] for one in told["all_results"])
@@ -44,6 +57,9 @@ def test_optuna_searches_with_hyphens_and_validation(tmp_path):
 
 
 def test_mistakes_are_told_in_one_line(tmp_path):
+    _, err = run("parsl-autoencoder", cwd=tmp_path, code=2)
+    assert "no file 'data/stains.csv'" in err
+    assert "--data_path demo for made-up class periods" in err
     (tmp_path / "a.csv").write_text("a,b\n1,2\n")
     _, err = run("parsl-autoencoder", "--data_path", "a.csv", cwd=tmp_path, code=2)
     assert "24 of the 24 COPUS columns are missing" in err

@@ -28,6 +28,8 @@ from parsl_optuna.tasks.autoencoder.params import architectures
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_DEMO = "demo"
+_MADE_UP = "The class periods are made up (--data_path demo): nothing below is an observation."
 _PARAMS = ("latent_dim", "epochs", "batch_size", "initial_lr", "eta_min", "weight_decay", "dropout", "loss",
            "input_norm", "patience", "seed", "start_from", "device")  # fmt: skip
 _SEED_OPTIONS: dict[str, dict[str, Any]] = {
@@ -38,7 +40,8 @@ _SEED_OPTIONS: dict[str, dict[str, Any]] = {
     "batch_size": {"type": int, "default": 32, "help": "Rows per step."},
     "initial_lr": {"type": float, "default": 1e-3, "help": "Learning rate at the start."},
     "eta_min": {"type": float, "default": 1e-6, "help": "Learning rate at the end."},
-    "data_path": {"default": None, "help": "CSV with the 24 COPUS columns.  [default: made-up periods]"},
+    "data_path": {"default": "data/stains.csv",
+                  "help": "CSV with the 24 COPUS columns in percent; 'demo' makes class periods up."},
     "device": {"default": "auto", "type": click.Choice(["auto", "cuda", "cpu"]), "help": "Where to train."},
     "output_dir": {"default": "output", "help": "Where results are written."},
     "save_models": {"is_flag": True, "help": "Keep the best model's weights there."},
@@ -84,6 +87,8 @@ def command(inline: bool, parsl_config: str | None, **given: Any) -> int:
     Running the same command again repeats nothing.
     """
     plan = _plan(given)
+    if given["data_path"] == _DEMO:
+        click.echo(_MADE_UP)
     study = plan.studies[0]
     click.echo(f"{study.max_trials} configurations")
     results = Results(Path(given["output_dir"]), f"hyperparam_trials_latent{given['latent_dim']}")
@@ -101,11 +106,18 @@ def command(inline: bool, parsl_config: str | None, **given: Any) -> int:
 
 
 def _plan(given: dict[str, Any]) -> RunPlan:
-    raw = {name: given[name] for name in ("data_path", "split", "folds")}
-    problem = bind_problem(TASK, {k: v for k, v in raw.items() if v is not None}, "--data_path")
     dims = _widths(given["hidden_dims_search"])
     if given["max_layers"] < 1:
         raise SpecError(f"--max_layers: {given['max_layers']} must be at least 1")
+    raw = {name: given[name] for name in ("split", "folds")}
+    if given["data_path"] != _DEMO:
+        if not Path(given["data_path"]).is_file():
+            raise SpecError(
+                f"--data_path: no file '{given['data_path']}'; give a CSV with the 24 COPUS columns, "
+                f"or --data_path {_DEMO} for made-up class periods"
+            )
+        raw["data_path"] = given["data_path"]
+    problem = bind_problem(TASK, raw, "--data_path")
     texts = ["-".join(map(str, one)) for one in architectures(dims, given["max_layers"])]
     params = {name: given[name] for name in _PARAMS}
     complete = [
@@ -114,7 +126,7 @@ def _plan(given: dict[str, Any]) -> RunPlan:
     ]
     study = StudyPlan(
         pid=problem.pid,
-        label=given["data_path"] or "made-up class periods",
+        label="made-up class periods" if given["data_path"] == _DEMO else given["data_path"],
         method="autoencoder",
         base=complete[0],
         budget_sec=given["budget"],
@@ -156,9 +168,12 @@ def _report(result: Any, results: Results, given: dict[str, Any]) -> None:
         session.warn(f"{trial_id}: {reason}")
     if not tested:
         return
-    paths = told.write(tested, Path(given["output_dir"]), given)
+    made_up = given["data_path"] == _DEMO
+    paths = told.write(tested, Path(given["output_dir"]), given, made_up=made_up)
     convergence(aggregate.read(results.table).to_pandas(), results.picture)
     paths.append(("Convergence", results.picture))
     console = Console()
+    if made_up:
+        console.print(_MADE_UP, soft_wrap=True, highlight=False, markup=False)
     for line in told.summary(tested, given, paths):
         console.print(line, soft_wrap=True, highlight=False, markup=False)

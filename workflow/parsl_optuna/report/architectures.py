@@ -90,8 +90,17 @@ def ensemble(found: Sequence[Tested], count: int) -> float | None:
     return float(((mean - sets[0]["target"]) ** 2)[there].mean())
 
 
-def write(found: Sequence[Tested], folder: Path, args: Mapping[str, Any]) -> list[tuple[str, Path]]:
-    """Write everything to *folder*; return what each file is, and its path."""
+def write(
+    found: Sequence[Tested], folder: Path, args: Mapping[str, Any], *, made_up: bool
+) -> list[tuple[str, Path]]:
+    """Write everything to *folder*; return what each file is, and its path.
+
+    Args:
+        found: The configurations.
+        folder: Where to.
+        args: The command's options.
+        made_up: Whether the data are no observations; the JSON file says so.
+    """
     latent = args["latent_dim"]
     ranked = sorted(found, key=lambda one: one.score)
     best, paths = ranked[0], []
@@ -116,7 +125,7 @@ def write(found: Sequence[Tested], folder: Path, args: Mapping[str, Any]) -> lis
         write_bytes(path, plots.latent_plane(arrays["latent_train"], arrays["latent_test"]))
         paths.append(("Latent plane", path))
     path = folder / f"hyperparam_results_latent{latent}.json"
-    document.write(path, _json(found, best, args))
+    document.write(path, {"data_is_made_up": made_up, **_json(found, best, args)})
     paths.append(("Results saved", path))
     return paths
 

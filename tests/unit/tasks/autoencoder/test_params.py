@@ -41,9 +41,11 @@ def test_widths_are_read_and_wrong_ones_told():
 def test_a_table_of_another_shape_is_told_before_anything_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.csv").write_text(",".join(COLUMNS[2:]) + "\n")
-    (tmp_path / "b.csv").write_text("id," + ",".join(COLUMNS) + "\n")
+    (tmp_path / "b.csv").write_text("\n".join([",".join(COLUMNS), *[",".join("1" * 24)] * 20]))
 
-    with pytest.raises(SpecError, match=r"p \$\.data_path: 2 of the 24 COPUS columns are missing: L, Ind"):
+    with pytest.raises(
+        SpecError, match=r"p \$\.data_path: a\.csv: 2 of the 24 COPUS columns are missing: L, Ind"
+    ):
         TASK.resolve({"data_path": "a.csv"}, "p $")
     assert TASK.resolve({"data_path": "b.csv"}, "p $")["checksum"]
     with pytest.raises(SpecError, match="no file"):

@@ -11,6 +11,7 @@ from parsl_optuna.core.errors import SpecError
 from parsl_optuna.core.load import structure, unstructure
 from parsl_optuna.core.space import Categorical, Float, Scalar, Space
 from parsl_optuna.tasks import source
+from parsl_optuna.tasks.autoencoder.observations import read_observations
 
 
 @dataclass(frozen=True)
@@ -139,21 +140,9 @@ def resolve(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
     data = asdict(problem)
     if problem.data_path is not None:
         path, digest = source.hashed(problem.data_path, f"{where}.data_path")
-        check_header(
-            path.read_text(encoding="utf-8", errors="replace").partition("\n")[0], f"{where}.data_path"
-        )
+        read_observations(path, f"{where}.data_path: {problem.data_path}")
         data |= {"data_path": source.relative(path), "checksum": digest}
     return data
-
-
-def check_header(line: str, where: str) -> None:
-    """Raise `SpecError` unless a CSV's first line names all columns."""
-    from parsl_optuna.tasks.autoencoder.columns import COLUMNS  # noqa: PLC0415
-
-    names = {name.strip().strip('"') for name in line.split(",")}
-    missing = [name for name in COLUMNS if name not in names]
-    if missing:
-        raise SpecError(f"{where}: {len(missing)} of the 24 COPUS columns are missing: {', '.join(missing)}")
 
 
 def complete(

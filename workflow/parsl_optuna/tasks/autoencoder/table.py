@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from parsl_optuna.core.errors import TaskError
 from parsl_optuna.tasks import source
-from parsl_optuna.tasks.autoencoder.columns import COLUMNS, periods
+from parsl_optuna.tasks.autoencoder.columns import periods
+from parsl_optuna.tasks.autoencoder.observations import read_observations
 
 _LOW, _HIGH = 0.01, 0.99
 
@@ -27,10 +26,7 @@ def make(problem: Mapping[str, Any], folder: Path) -> None:
         np.save(folder / "kinds.npy", kinds, allow_pickle=False)
     else:
         path = source.unchanged(problem["data_path"], problem["checksum"])
-        table = pd.read_csv(path)
-        rows = table[list(COLUMNS)].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
-        if len(rows) < 20:
-            raise TaskError(f"{path}: {len(rows)} rows are too few")
+        rows = read_observations(path, str(problem["data_path"]))
     np.save(folder / "rows.npy", rows.astype(np.float64), allow_pickle=False)
 
 
