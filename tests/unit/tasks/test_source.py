@@ -3,17 +3,6 @@ from parsl_optuna.core.errors import SpecError, TaskError
 from parsl_optuna.tasks import source
 
 
-def test_a_file_is_found_from_another_folder_by_the_path_that_workers_inherit(tmp_path, monkeypatch):
-    (tmp_path / "a.py").write_text("1")
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    assert source.find("a.py") is None
-
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-
-    assert source.find("a.py") == tmp_path / "a.py"
-
-
 def test_paths_are_stored_relative_where_they_can_be(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
@@ -25,13 +14,14 @@ def test_a_file_that_is_gone_or_edited_is_told(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.py").write_text("1")
     _, digest = source.hashed("a.py", "here")
-    assert source.unchanged("a.py", digest) == tmp_path / "a.py"
+    monkeypatch.chdir("/")
+    assert source.unchanged("a.py", digest, tmp_path) == tmp_path / "a.py"
 
     (tmp_path / "a.py").write_text("2")
     with pytest.raises(TaskError, match="was edited"):
-        source.unchanged("a.py", digest)
+        source.unchanged("a.py", digest, tmp_path)
     (tmp_path / "a.py").unlink()
-    with pytest.raises(TaskError, match="not there any more"):
-        source.unchanged("a.py", digest)
+    with pytest.raises(TaskError, match=r"is not in .* any more"):
+        source.unchanged("a.py", digest, tmp_path)
     with pytest.raises(SpecError, match=r"here: no file 'a.py'"):
         source.hashed("a.py", "here")

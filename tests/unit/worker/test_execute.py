@@ -1,9 +1,8 @@
 import json
-import threading
 from dataclasses import replace
 
 import pytest
-from parsl_optuna.core.errors import CorruptArtifact
+from parsl_optuna.core.errors import CorruptArtifact, SpecError
 from parsl_optuna.core.records import Asked, Request, State
 from parsl_optuna.store import document
 from parsl_optuna.store.artifacts import ArtifactStore
@@ -62,20 +61,6 @@ def test_an_outcome_is_never_run_again(tmp_path):
     assert log.read_text().count("guess") == 1
 
 
-def test_of_two_workers_on_one_trial_one_result_is_accepted_by_both(tmp_path):
-    store, manifest = stored(tmp_path, sleep_sec=0.2)
-    found = []
-    threads = [threading.Thread(target=lambda: found.append(execute(store, manifest))) for _ in range(4)]
-
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert len(found) == 4
-    assert all(result == found[0] for result in found)
-
-
 def test_a_reference_publishes_its_answer(tmp_path):
     store, manifest = stored(tmp_path, role="reference")
 
@@ -103,15 +88,15 @@ def test_what_goes_wrong_is_a_state_and_one_line(tmp_path, trouble, state, reaso
     assert (outcome["state"], outcome["reason"]) == (state.value, reason)
 
 
-def test_a_task_of_another_version_is_a_failed_trial(tmp_path):
+def test_a_task_of_another_version_is_no_outcome(tmp_path):
     store, manifest = stored(tmp_path)
     newer = replace(manifest, task_version=99)
     store.put_manifest(newer, ASKED)
 
-    outcome = execute(store, newer)
+    with pytest.raises(SpecError, match="version 99"):
+        execute(store, newer)
 
-    assert outcome["state"] == "failed"
-    assert "version 99" in outcome["reason"]
+    assert store.outcome(newer) is None
 
 
 def test_replay_agrees_and_stores_nothing(tmp_path):

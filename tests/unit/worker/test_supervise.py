@@ -13,8 +13,11 @@ import pytest
 from parsl_optuna.core.errors import NodeReclaimed, NotStarted, StoreError, WorkerLost
 from parsl_optuna.core.records import Request, State
 from parsl_optuna.core.resources import LimitsSpec
+from parsl_optuna.store.output import MOST_BYTES
 from parsl_optuna.worker import supervise
-from parsl_optuna.worker.supervise import ChildDied, verdict
+from parsl_optuna.worker.fork_client import Ended
+from parsl_optuna.worker.messages import ENGINE_FAULT
+from parsl_optuna.worker.supervise import verdict
 
 from tests.unit.worker.test_execute import stored
 from tests.waiting import wait_for
@@ -24,11 +27,11 @@ LIMITS = LimitsSpec(grace_sec=0.5)
 
 @pytest.fixture(autouse=True)
 def no_child_left():
-    """Every test starts with a fresh child."""
+    """Every test starts with a fork server of its own."""
     yield
-    for child in supervise._children.values():
-        child.close()
-    supervise._children.clear()
+    for client in supervise._clients.values():
+        client.close()
+    supervise._clients.clear()
 
 
 def run(store, manifest, leaving=None, **limits):
@@ -46,14 +49,14 @@ def with_budget(tmp_path, trouble, seconds=0.2):
     return store, short
 
 
-def test_trials_run_one_after_another_in_one_child(tmp_path):
+def test_trials_are_forked_one_after_another_from_one_server(tmp_path):
     store, first = stored(tmp_path)
     _, second = stored(tmp_path, x=0.7)
 
     assert run(store, first)["state"] == "ok"
-    (child,) = supervise._children.values()
+    (client,) = supervise._clients.values()
     assert run(store, second)["state"] == "ok"
-    assert list(supervise._children.values()) == [child]
+    assert list(supervise._clients.values()) == [client]
 
 
 @pytest.mark.parametrize(
@@ -102,12 +105,15 @@ def test_memory_beyond_the_limit_is_out_of_memory(tmp_path):
     assert run(store, manifest, memory_gb=1.0)["state"] == "out_of_memory"
 
 
-def test_a_flood_of_output_is_swallowed(tmp_path):
+def test_of_a_flood_of_output_the_first_and_last_part_are_kept(tmp_path):
     store, manifest = stored(tmp_path, trouble="flood")
 
     assert run(store, manifest)["state"] == "ok"
-    (child,) = supervise._children.values()
-    assert len(child.output) <= 8192
+    path = store.paths.output(manifest.pid, manifest.method, manifest.trial_id, "stdout")
+    assert path.stat().st_size < 1.01 * MOST_BYTES
+    assert path.read_text().startswith("xxx")
+    assert path.read_text().endswith("the end\n")
+    assert "bytes are left out here" in path.read_text()
 
 
 def test_a_kill_from_outside_is_lost_and_commits_nothing(tmp_path):
@@ -133,8 +139,8 @@ def reclaimed(log):
 
     def reclaim():
         wait_for(lambda: log.exists() and "step 5" in log.read_text())
-        (child,) = supervise._children.values()
-        os.kill(child._process.pid, signal.SIGTERM)
+        (client,) = supervise._clients.values()
+        os.kill(client._process.pid, signal.SIGTERM)
 
     thread = threading.Thread(target=reclaim)
     thread.start()
@@ -155,6 +161,19 @@ def test_a_node_that_is_wanted_back_costs_no_step(tmp_path):
     assert outcome["runtime_sec"] > 40 * 0.05
     folder = store.paths.metrics(manifest.pid, manifest.method, manifest.trial_id).parent
     assert {path.name for path in folder.iterdir()} == {"manifest.json", "metrics.json"}
+
+
+def test_of_two_workers_on_one_trial_one_result_is_accepted_by_both(tmp_path):
+    store, manifest = stored(tmp_path, sleep_sec=0.2)
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(run(store, manifest))) for _ in range(2)]
+
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert found[0] == found[1] == store.outcome(manifest).to_json()
 
 
 def test_nothing_starts_once_the_driver_is_leaving(tmp_path):
@@ -200,7 +219,8 @@ def is_running(pid):
     ("status", "peak", "overran", "state"),
     [
         (3, 0, None, State.FAILED),
-        (0, 0, None, State.LOST),
+        (0, 0, None, State.FAILED),
+        (ENGINE_FAULT, 0, None, State.LOST),
         (-signal.SIGSEGV, 0, None, State.FAILED),
         (-signal.SIGABRT, 0, None, State.FAILED),
         (-signal.SIGKILL, 0, None, State.LOST),
@@ -210,4 +230,4 @@ def is_running(pid):
     ],
 )
 def test_a_death_is_told_by_its_cause(status, peak, overran, state):
-    assert verdict(ChildDied(status, peak, overran), 1.0, 1.0)[0] is state
+    assert verdict(Ended(status, peak, overran, began=True), 1.0, 1.0)[0] is state

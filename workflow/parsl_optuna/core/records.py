@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from enum import StrEnum
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 from parsl_optuna.core.codec import Record, Timestamp
@@ -127,6 +128,7 @@ class Request:
         limits: What the trial may take besides.
         prunable: Whether the driver may ask the trial to stop.
         leaving: A file; while it exists, nothing is started. None without one.
+        launch: The folder in which the command was started; empty for the current one.
     """
 
     root: str
@@ -137,6 +139,12 @@ class Request:
     limits: LimitsSpec = field(default_factory=LimitsSpec)
     prunable: bool = False
     leaving: str | None = None
+    launch: str = ""
+
+    @property
+    def launch_folder(self) -> Path:
+        """The folder in which the command was started."""
+        return Path(self.launch or Path.cwd())
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -145,7 +153,8 @@ class Request:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Request:
         """Read what `to_json` returned."""
-        return cls(**{**data, "limits": LimitsSpec(**data["limits"])})
+        limits = data["limits"] | {"keep_files": tuple(data["limits"]["keep_files"])}
+        return cls(**{**data, "limits": LimitsSpec(**limits)})
 
 
 @dataclass(frozen=True)
@@ -166,7 +175,8 @@ class Outcome(Record):
         host: Where it ran.
         traceback: Of a failed run.
         versions: Python and packages.
-        git_commit: Of this package, when it runs from a checkout.
+        git_commit: Of the folder of the user's code, with ``+dirty`` where files differ from it.
+        code: The user's modules that the trial imported, each with its checksum.
         worker: Parsl's and the scheduler's ids.
         objective: First objective, written by older versions only: objectives are computed from the metrics
             and from how the trial was asked for.
@@ -189,6 +199,7 @@ class Outcome(Record):
     traceback: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     git_commit: str | None = None
+    code: Mapping[str, str] = field(default_factory=dict)
     worker: Mapping[str, str] = field(default_factory=dict)
     objective: float | None = None
     objectives: Mapping[str, float | None] = field(default_factory=dict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from parsl_optuna.core.errors import SpecError
 
@@ -23,6 +23,12 @@ class LimitsSpec:
         checkpoint_sec: A trial that can save its progress does so this often.
         keep_checkpoint_mb: The last checkpoint of an ended trial is kept, for a longer one to go on from, if
             it is at most this large and its task allows that.
+        working_folder: ``trial`` runs each trial in a folder of its own, ``files`` in its folder of the
+            artifacts; ``launch`` runs all in the folder in which the command was started, where they can
+            overwrite each other's files.
+        keep_files: Which files in the working folder of a trial are kept when it has ended: patterns of
+            paths, in which ``*`` also stands for slashes. An empty list keeps none.
+        keep_files_mb: How much of them is kept per trial in MiB, smaller files first. Null: all.
     """
 
     grace_sec: float = 30.0
@@ -30,8 +36,13 @@ class LimitsSpec:
     prepare_sec: float = 86400.0
     checkpoint_sec: float = 60.0
     keep_checkpoint_mb: float = 16.0
+    working_folder: Literal["trial", "launch"] = "trial"
+    keep_files: tuple[str, ...] = ("*",)
+    keep_files_mb: float | None = None
 
     def __post_init__(self) -> None:
+        if self.keep_files_mb is not None and not self.keep_files_mb >= 0:
+            raise SpecError(f"keep_files_mb {self.keep_files_mb} must be at least 0")
         if not self.keep_checkpoint_mb >= 0:
             raise SpecError(f"keep_checkpoint_mb {self.keep_checkpoint_mb} must be at least 0")
         for name in ("grace_sec", "prepare_sec", "checkpoint_sec"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import sys
 import threading
 import time
@@ -128,8 +129,8 @@ def tie(executor: Any, run_dir: Path, index: int) -> Path | None:
         command = [sys.executable, "-P", "-m", "parsl.executors.high_throughput.interchange"]
     run_dir.mkdir(parents=True, exist_ok=True)
     output = run_dir.absolute() / f"interchange-{index}-{time.time_ns()}.out"
-    guard = [sys.executable, "-P", "-m", "parsl_optuna.worker.parent_guard", str(output)]
-    executor.interchange_launch_cmd = [*guard, *command]
+    guard = [sys.executable, "-P", "-m", "parsl_optuna.worker.parent_guard", str(os.getpid())]
+    executor.interchange_launch_cmd = [*guard, str(output), *command]
     if executor.launch_cmd.startswith(
         "process_worker_pool.py "
     ):  # else a user has said how workers are started

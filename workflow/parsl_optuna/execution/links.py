@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from parsl_optuna.worker.parent_guard import die_with_parent
+from parsl_optuna.core.processes import die_with_parent
 
 
 class TaskEnd:

@@ -13,14 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from parsl_optuna.worker.apart import LAUNCH_DIR
+
 UNSEEN = 92
 """Exit status of a block whose node does not see the run folder, of no other meaning to a shell."""
 
 TERMINATED = 143
 """Exit status of a block that was told to end, as shells have it; all from 129 on are ends by a signal."""
-
-LAUNCH_DIR = "PARSL_OPTUNA_LAUNCH_DIR"
-"""Variable with the folder where the command was started: workers start there, and find modules there."""
 
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 """Workers share cores by number, so each keeps to one thread."""

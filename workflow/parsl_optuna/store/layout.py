@@ -64,6 +64,10 @@ class Artifacts:
         """Folder for what else a trial leaves."""
         return _below(self.runs, pid, method, trial_id, "files")
 
+    def output(self, pid: str, method: str, trial_id: str, stream: str) -> Path:
+        """What a trial printed on ``stdout`` or ``stderr``."""
+        return _below(self.runs, pid, method, trial_id, f"{stream}.txt")
+
     def stop(self, pid: str, method: str, trial_id: str) -> Path:
         """The request that a trial be pruned."""
         return _below(self.runs, pid, method, trial_id, "stop.json")

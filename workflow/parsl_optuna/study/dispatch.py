@@ -117,6 +117,7 @@ class Dispatch:
         self._store, self._executor, self._events = store, executor, events
         self._limits, self._look, self._now = limits, look, now
         self._root = str(store.paths.root.resolve())  # workers may start in another folder
+        self._launch = str(Path.cwd())
         self._numbers = count()
         self._flights: dict[int, _Submission] = {}
         self._done: SimpleQueue[tuple[int, Future[Any]]] = SimpleQueue()
@@ -221,7 +222,9 @@ class Dispatch:
         manifest = flight.trial.manifest
         names = (manifest.pid, manifest.method, manifest.trial_id)
         leaving = str(self._leaving.resolve())
-        request = Request(self._root, *names, manifest.budget_sec, self._limits, flight.prunable, leaving)
+        request = Request(
+            self._root, *names, manifest.budget_sec, self._limits, flight.prunable, leaving, self._launch
+        )
         again = flight.tries or None
         self._events.add(
             Kind.QUEUED, trial_id=manifest.trial_id, pid=manifest.pid, method=manifest.method, tries=again
@@ -235,7 +238,8 @@ class Dispatch:
         self._submit(flight, worker.execute, request, hooks)
 
     def _prepare(self, flight: _Flight) -> None:
-        self._submit(flight, worker.prepare, self._root, flight.pid)
+        request = Request(self._root, flight.pid, "", "", limits=self._limits, launch=self._launch)
+        self._submit(flight, supervise.prepare if self._executor.isolates else worker.prepare, request)
 
     def _submit(self, flight: _Flight, function: Any, *args: Any) -> None:
         number = next(self._numbers)
@@ -244,8 +248,9 @@ class Dispatch:
         future.add_done_callback(lambda done: self._done.put((number, done)))
 
     def _is_pruned(self, stop: Path) -> bool:
-        self._look()
-        return stop.exists()
+        with contextlib.chdir(self._launch):  # the trial runs in a folder of its own
+            self._look()
+            return stop.exists()
 
     def _landed(self, number: int, future: Future[Any]) -> Prepared | Returned | None:
         """Return what came of a submission; None where it was submitted again."""
@@ -260,7 +265,7 @@ class Dispatch:
         if flight.trial is None:
             return self._prepared(flight, error)
         if error is None:
-            return Returned(flight.trial, Outcome.from_json(future.result()))
+            return self._returned(flight, Outcome.from_json(future.result()))
         if isinstance(error, NotStarted):
             self.n_started -= flight.tries == 0
             return Returned(flight.trial, None)
@@ -269,6 +274,23 @@ class Dispatch:
             failure = worker.failure(flight.trial.manifest, State.LOST, reason)
             return Returned(flight.trial, self._store.commit(flight.trial.manifest, failure))
         raise self._fault(error, flight.trial.manifest.trial_id)
+
+    def _returned(self, flight: _Flight, outcome: Outcome) -> Returned | None:
+        """Return a trial with its outcome; a wrong answer is a fault of the engine's, and the files count."""
+        assert flight.trial is not None
+        manifest = flight.trial.manifest
+        if outcome.trial_id == manifest.trial_id:
+            return Returned(flight.trial, outcome)
+        self._events.add(
+            Kind.ENGINE_ERROR,
+            about=manifest.trial_id,
+            reason=f"answered with the outcome of {outcome.trial_id}",
+        )
+        stored = self._store.outcome(manifest)
+        if stored is None:
+            self._run(replace(flight, tries=flight.tries + 1))
+            return None
+        return Returned(flight.trial, stored)
 
     def _prepared(self, flight: _Flight, error: BaseException | None) -> Prepared:
         if error is None or isinstance(error, (TaskError, WorkerLost)):

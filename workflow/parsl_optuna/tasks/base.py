@@ -31,6 +31,11 @@ def _untold(step: int, metrics: Mapping[str, Any]) -> None:
     del step, metrics
 
 
+def _unheard(stream: int, content: bytes) -> None:
+    """Drop what a program printed."""
+    del stream, content
+
+
 @dataclass(frozen=True)
 class Work:
     """Everything a run is handed.
@@ -45,8 +50,10 @@ class Work:
         checkpoint: For saving progress; ``load`` at the start what an earlier attempt saved.
         report: ``(step, metrics)`` tells how far the run is: metrics by the names that it will
             return. Pruners and curves live on it; at most a few times per second.
-        files: Folder for what else the run leaves, beside its metrics; may not be there yet.
         replicate: Replicate number; equal for trials that are to be compared under the same luck.
+        files: The working folder of the run, for what it leaves beside its metrics; may not be there yet.
+        launch: The folder in which the command was started, for what the problem names by relative paths.
+        echo: ``(1 or 2, bytes)`` keeps what a program printed on its stdout or stderr.
     """
 
     problem: Mapping[str, Any]
@@ -59,6 +66,8 @@ class Work:
     report: Callable[[int, Mapping[str, Any]], None] = _untold
     replicate: int = 0
     files: Path | None = None
+    launch: Path = field(default_factory=Path.cwd)
+    echo: Callable[[int, bytes], None] = _unheard
 
 
 @dataclass(frozen=True)
@@ -97,6 +106,8 @@ class Task:
             on from the end of a shorter one, and gives what it would have given from the start.
         irrelevant: ``(method, params) -> names`` of parameters without effect, given the others.
         columns: Metrics that become typed columns of the parquet: name -> ``float|int|str|bool``.
+        code_folder: ``resolved problem -> folder`` of the user's code, whose commit is recorded; relative to
+            the folder in which the command was started, which it is without this.
     """
 
     name: str
@@ -117,6 +128,7 @@ class Task:
     extends: Mapping[str, str] = field(default_factory=dict)
     irrelevant: Callable[[str, Mapping[str, Any]], frozenset[str]] | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
+    code_folder: Callable[[Mapping[str, Any]], str] | None = None
 
     @property
     def comparison(self) -> Comparison | None:
@@ -155,9 +167,18 @@ def task_names() -> list[str]:
     )
 
 
+def load_run(task: Task) -> Callable[[Work], Metrics]:
+    """Return the task's ``run``, imported.
+
+    Raises:
+        SpecError: It cannot be imported.
+    """
+    return _loaded(task.run)
+
+
 def run_task(task: Task, work: Work) -> Metrics:
     """Call the task's ``run``."""
-    return _loaded(task.run)(work)
+    return load_run(task)(work)
 
 
 def prepare_task(task: Task, problem: Mapping[str, Any], folder: Path) -> None:
@@ -179,8 +200,8 @@ def _import(module_name: str, attribute: str) -> Any:
         module = importlib.import_module(module_name)
     except WorkflowError:
         raise
-    except Exception as error:
-        raise SpecError(f"'{module_name}' cannot be imported: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise SpecError(f"'{module_name}' cannot be imported: {type(error).__name__}: {error}") from error
     if not hasattr(module, attribute):
         raise SpecError(f"'{module_name}' has no '{attribute}'; {nearest(attribute, vars(module))}")
     return getattr(module, attribute)

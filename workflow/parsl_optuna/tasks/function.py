@@ -7,20 +7,19 @@ not imported, until a worker runs it, so that whatever it imports costs the driv
 from __future__ import annotations
 
 import ast
-import functools
-import importlib.util
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from parsl_optuna.core.errors import SpecError, TaskError, nearest
 from parsl_optuna.core.load import structure
 from parsl_optuna.core.space import Scalar, Space
+from parsl_optuna.store.files import link_inputs
 from parsl_optuna.tasks import source
 from parsl_optuna.tasks.base import Metrics, Task, Work
+from parsl_optuna.tasks.user_module import imported_by, load
 
 _LENT = ("report", "checkpoint", "seed", "budget_sec")
 """Arguments of these names are handed over by the engine, unless the search space has them."""
@@ -33,10 +32,15 @@ class Written:
     Attributes:
         function: ``path/to/file.py:name``.
         args: Constant arguments, any JSON values.
+        files: Files that belong to the identity; each is linked into the working folder of a trial.
+        code: ``strict`` has the modules that the file imports, as far as they lie beside it, belong to the
+            identity too; with ``warn`` a change of theirs is told when the command runs again.
     """
 
     function: str
     args: dict[str, Any] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+    code: Literal["warn", "strict"] = "warn"
 
 
 def resolve(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -50,13 +54,17 @@ def resolve(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
     unknown = [key for key in written.args if key not in arguments and not is_open]
     if unknown:
         raise SpecError(f"{where}.args.{unknown[0]}: no such argument; {nearest(unknown[0], arguments)}")
-    return {
+    files = {name: source.hashed(name, f"{where}.files")[1] for name in written.files}
+    if written.code == "strict":
+        files |= {source.relative(one): source.checksum(one) for one in imported_by(path)}
+    resolved = {
         "function": f"{source.relative(path)}:{function}",
         "checksum": digest,
         "arguments": arguments,
         "open": is_open,
         "args": written.args,
     }
+    return resolved | ({"files": files} if files else {})
 
 
 def complete(
@@ -100,7 +108,13 @@ def run(work: Work) -> Metrics:
     if missing:
         raise TaskError(f"argument '{missing[0]}' has no value; put it into the search space")
     name, _, function = problem["function"].rpartition(":")
-    call = _loaded(str(source.unchanged(name, problem["checksum"])), problem["checksum"], function)
+    path, files = source.unchanged(name, problem["checksum"], work.launch), problem.get("files", {})
+    for other, digest in files.items():
+        source.unchanged(other, digest, work.launch)
+    if work.files is not None:
+        inputs = source.named(files, [*work.params.values(), *problem["args"].values()])
+        link_inputs(inputs, work.launch, work.files)
+    call = getattr(load(path, problem["checksum"], work.launch), function)
     lent = {
         "report": work.report,
         "checkpoint": work.checkpoint,
@@ -114,36 +128,28 @@ def run(work: Work) -> Metrics:
 
 
 def _metrics(value: Any) -> Metrics:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(_plain(value), (int, float)):
-        return {"loss": float(value)}
+    try:
+        plain = _plain(value)
+    except RecursionError as error:
+        raise TaskError("what the function returned is nested too deeply to be stored") from error
+    if isinstance(plain, dict):
+        return plain
+    if isinstance(plain, (int, float)):
+        return {"loss": plain}
     raise TaskError(f"the function returned a {type(value).__name__}; return a number, or a dict of metrics")
 
 
 def _plain(value: Any) -> Any:
-    """Return numbers of numpy and torch as Python's."""
-    if isinstance(value, (bool, int, float, str, list, dict, type(None))):
+    """Return numbers and arrays of numpy and torch as Python's, wherever they stand."""
+    if isinstance(value, (bool, int, float, str, type(None))):
         return value
-    if hasattr(value, "item"):
-        return value.item()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    if hasattr(value, "tolist"):
+        return value.tolist()
     return float(value) if isinstance(value, Real) else value
-
-
-@functools.lru_cache(maxsize=8)
-def _loaded(path: str, digest: str, function: str) -> Callable[..., Any]:
-    """Import a file by its path; *digest* keeps different versions apart."""
-    folder = str(Path(path).parent)
-    if folder not in sys.path:
-        sys.path.append(folder)  # it may import its neighbours
-    name = f"user_{digest}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return getattr(module, function)
 
 
 def _signature(path: Path, function: str, where: str) -> tuple[dict[str, dict[str, Scalar]], bool]:
@@ -186,4 +192,5 @@ TASK = Task(
     run=run,
     open_params=True,
     required=required,
+    code_folder=lambda problem: str(Path(problem["function"].rpartition(":")[0]).parent),
 )

@@ -1,34 +1,32 @@
-"""Files of the user's that a problem depends on: found from wherever a worker starts, and hashed."""
+"""Files of the user's that a problem depends on: found where the command was started, and hashed."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from parsl_optuna.core.errors import SpecError, TaskError
 
 
 def find(name: str) -> Path | None:
-    """Return the file *name* in the working folder, or the driver's; None without it.
-
-    Workers inherit the driver's folder as part of PYTHONPATH.
-    """
-    folders = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    for folder in (Path.cwd(), *map(Path, folders)):
-        path = folder / name
-        if path.is_file():
-            return path
-    return None
+    """Return the file *name* in the current folder, in which the command was started; None without it."""
+    path = Path.cwd() / name
+    try:
+        return path if path.is_file() else None
+    except (OSError, ValueError):  # too long for a path, or not one
+        return None
 
 
 def checksum(path: Path) -> str:
     """Return the first 16 hex digits of a file's SHA-256."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
 def relative(path: Path) -> str:
-    """Return *path* as it is stored in an id: from the working folder where it lies below it."""
+    """Return *path* as it is stored in an id: from the current folder where it lies below it."""
     whole = path.resolve()
     here = Path.cwd().resolve()
     return os.fspath(whole.relative_to(here)) if whole.is_relative_to(here) else os.fspath(whole)
@@ -46,15 +44,26 @@ def hashed(name: str, where: str) -> tuple[Path, str]:
     return path, checksum(path)
 
 
-def unchanged(name: str, expected: str) -> Path:
+def unchanged(name: str, expected: str, launch: Path | None = None) -> Path:
     """Return a file that still is what it was when the run was planned.
+
+    Args:
+        name: Its path from *launch*, or absolute.
+        expected: Its checksum.
+        launch: The folder in which the command was started; None means the current one.
 
     Raises:
         TaskError: It is gone, or was edited.
     """
-    path = find(name)
-    if path is None:
-        raise TaskError(f"{name}: is not there any more")
+    launch = launch or Path.cwd()
+    path = launch / name
+    if not path.is_file():
+        raise TaskError(f"{name}: is not in {launch} any more")
     if checksum(path) != expected:
         raise TaskError(f"{name}: was edited since this run was planned; run the command again")
     return path
+
+
+def named(problem: Mapping[str, str], values: Iterable[object]) -> list[str]:
+    """Return what may be paths of inputs: the files of a problem, and all values that are texts."""
+    return [*problem, *(value for value in values if isinstance(value, str))]

@@ -106,7 +106,7 @@ def test_an_exit_code_is_told_with_the_last_words(here):
 def test_a_program_that_says_nothing_is_told_what_to_say(here):
     program(here, "print('done')")
 
-    with pytest.raises(TaskError, match="told no metrics"):
+    with pytest.raises(TaskError, match="reported no metrics"):
         run()
 
 

@@ -5,36 +5,38 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import selectors
-import subprocess
+import shlex
+import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from parsl_optuna.core.errors import TaskError
-from parsl_optuna.core.objective import finite
+from parsl_optuna.store.files import link_inputs
 from parsl_optuna.tasks import source
 from parsl_optuna.tasks.base import Metrics, Work
+from parsl_optuna.tasks.command.ears import Ears
 from parsl_optuna.tasks.command.macros import expand
+from parsl_optuna.tasks.command.program import Program
 
 _TEE, _STANDIN_INFO = (Path(__file__).parent / name for name in ("tee", "standin_info"))
 """Packages that ask the importing system for wandb's version, as Lightning does, find the second one's."""
 
-_LOOK_SEC = 0.25
 _LAST_WORDS = 400
+_PATHS = ("PYTHONPATH", "PATH")
 
 
 def run(work: Work) -> Metrics:
-    """Run the program to its end; what it told last is the result.
+    """Run the program to its end; the last value of each metric is the result.
 
     Raises:
-        TaskError: It left with another exit code than 0, or told nothing.
+        TaskError: It left with another exit code than 0, or reported nothing.
     """
     problem = work.problem
     for name, digest in problem["files"].items():
-        source.unchanged(name, digest)
+        source.unchanged(name, digest, work.launch)
     params = assembled(problem, work.params)
     with tempfile.TemporaryDirectory(prefix="parsl-optuna-") as folder:
         scratch = Path(folder)
@@ -49,15 +51,16 @@ def run(work: Work) -> Metrics:
             environment=environment,
             whole_words=problem.get("whole_words", False),
         )
-        ears = Ears(work, scratch)
-        code, output = _listen(words, environment, ears, shell=problem["shell"])
-        ears.look()
+        ears = Ears(work, [scratch / "wandb.jsonl", *_metrics_file(work)])
+        if not problem["shell"]:
+            words = [_absolute(word, problem["files"], work.launch) for word in words]
+        link_inputs(_inputs(work), work.launch, Path.cwd())
+        program = Program(words, environment, shell=problem["shell"])
+        code, output = program.listen(ears, work.echo)
     if code != 0:
-        raise TaskError(f"the program left with exit code {code}: {_last_line(output)}")
+        raise TaskError(f"{_how(code)}: {_last_line(output)}")
     if not ears.metrics:
-        raise TaskError(
-            'the program told no metrics; print a line of JSON like {"loss": 0.5}, or call wandb.log'
-        )
+        raise TaskError(f"the program reported no metrics; {ears.hint}")
     return ears.metrics
 
 
@@ -71,127 +74,49 @@ def assembled(problem: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str
     return values
 
 
-class Ears:
-    """Takes in what a program tells, from wherever it does.
-
-    Args:
-        work: The run.
-        scratch: Its scratch folder.
-
-    Attributes:
-        metrics: The newest value of each metric, or the best one where the problem says so.
-    """
-
-    def __init__(self, work: Work, scratch: Path) -> None:
-        self._work = work
-        self._best: Mapping[str, str] = work.problem.get("best", {})
-        self._steps = 0
-        self._files = [_Tail(scratch / "wandb.jsonl")]
-        if work.problem["metrics_file"] is not None:
-            path = Path(work.problem["metrics_file"])
-            self._files.append(_Tail(path, skip=path.stat().st_size if path.exists() else 0))
-        self.metrics: Metrics = {}
-
-    def line(self, text: bytes) -> None:
-        """Take a line that may be a JSON object."""
-        if not text.lstrip().startswith(b"{"):
-            return
-        try:
-            data = json.loads(text)
-        except ValueError:
-            return
-        summary = data.pop("_summary", None)
-        if isinstance(summary, dict):  # what wandb's summary says in the end; no step of its own
-            self.metrics |= {name: value for name, value in summary.items() if name not in self._best}
-            return
-        self._steps += 1
-        step = data.pop("_step", data.get("step"))
-        self.metrics |= {name: self._kept(name, value) for name, value in data.items()}
-        self._work.report(step if isinstance(step, int) else self._steps, data)
-
-    def _kept(self, name: str, value: Any) -> Any:
-        """Return the value that counts from now on: the newest, or the best one where that is asked for."""
-        number, before = finite(value), finite(self.metrics.get(name))
-        if name not in self._best or before is None:
-            return value
-        if number is None:
-            return before
-        return (max if self._best[name] == "maximize" else min)(number, before)
-
-    def look(self) -> None:
-        """Read what was added to files."""
-        for tail in self._files:
-            for text in tail.lines():
-                self.line(text)
-
-
-class _Tail:
-    def __init__(self, path: Path, skip: int = 0) -> None:
-        self._path, self._offset = path, skip
-
-    def lines(self) -> Iterator[bytes]:
-        if not self._path.exists():
-            return
-        with self._path.open("rb") as stream:
-            stream.seek(self._offset)
-            content = stream.read()
-        whole = content[: content.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        yield from whole.splitlines()
-
-
-def _listen(words: list[str], environment: dict[str, str], ears: Ears, *, shell: bool) -> tuple[int, bytes]:
-    """Run the program; return its exit code and the end of what it said on stderr and stdout."""
-    try:
-        process = subprocess.Popen(
-            words[0] if shell else words,
-            shell=shell,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+def _metrics_file(work: Work) -> list[Path]:
+    name = work.problem["metrics_file"]
+    if name is None:
+        return []
+    if Path.cwd() == work.launch and work.files is not None:
+        raise TaskError(
+            "metrics_file needs a working folder of the trial's own; remove limits: working_folder: launch"
         )
-    except OSError as error:
-        raise TaskError(f"'{words[0]}' cannot be started: {error.strerror}") from error
-    kept, rest = b"", b""
-    try:
-        with selectors.DefaultSelector() as both:
-            for stream in (process.stdout, process.stderr):
-                assert stream is not None
-                both.register(stream, selectors.EVENT_READ)
-            while both.get_map():
-                for key, _ in both.select(_LOOK_SEC):
-                    chunk = os.read(key.fd, 1 << 16)
-                    if not chunk:
-                        both.unregister(key.fileobj)
-                        continue
-                    kept = (kept + chunk)[-8192:]
-                    if key.fileobj is process.stdout:
-                        *lines, rest = (rest + chunk).split(b"\n")
-                        for text in lines:
-                            ears.line(text)
-                ears.look()
-        ears.line(rest)
-        return process.wait(), kept
-    finally:
-        if process.poll() is None:
-            _end(process)
-        for stream in (process.stdout, process.stderr):
-            assert stream is not None
-            stream.close()
+    return [Path.cwd() / name]
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(2.0)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+def _absolute(word: str, files: Mapping[str, str], launch: Path) -> str:
+    """Return a word, or the path of the file that it names: the program runs in another folder."""
+    option, equals, value = word.rpartition("=")
+    return f"{option}{equals}{launch / value}" if value in files else word
+
+
+def _inputs(work: Work) -> list[str]:
+    """Return what may name files that the program reads."""
+    words = list(work.problem["command"])
+    if work.problem["shell"]:
+        try:
+            words = shlex.split(words[0], comments=True)
+        except ValueError:
+            words = words[0].split()
+    values = [part for word in words for part in (word, word.rpartition("=")[2])]
+    made = work.problem["metrics_file"]
+    return [
+        name for name in source.named(work.problem["files"], [*values, *work.params.values()]) if name != made
+    ]
+
+
+def _how(code: int) -> str:
+    if code > 0:
+        return f"the program left with exit code {code}"
+    return f"the program was ended by {signal.Signals(-code).name}"
 
 
 def _environment(work: Work, scratch: Path) -> dict[str, str]:
     environment = os.environ | work.problem["env"]
+    for name in _PATHS:
+        if name in environment:  # relative ones are meant from where the command was started
+            environment[name] = _absolute_paths(environment[name], work.launch)
     # A program that asks for python means the one that this package runs in.
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", "")])
     environment |= {
@@ -201,19 +126,25 @@ def _environment(work: Work, scratch: Path) -> dict[str, str]:
         "PARSL_OPTUNA_WANDB_LOG": str(scratch / "wandb.jsonl"),
         "PARSL_OPTUNA_SEED": str(work.seed),
         "PARSL_OPTUNA_BUDGET_SEC": str(work.deadline.left_sec),
+        "PARSL_OPTUNA_LAUNCH_DIR": str(work.launch),
     }
-    paths = [str(_TEE), *([] if _has_wandb() else [str(_STANDIN_INFO)])]
+    # ``python -m package`` finds a package where the command was started.
+    launch = [str(work.launch)] if any("-m" in word.split() for word in work.problem["command"]) else []
     known = environment.get("PYTHONPATH")
-    environment["PYTHONPATH"] = os.pathsep.join([*paths, known] if known else paths)
+    paths = [str(_TEE), *([] if _has_wandb() else [str(_STANDIN_INFO)]), *([known] if known else []), *launch]
+    environment["PYTHONPATH"] = os.pathsep.join(paths)
     return environment
 
 
 def _has_wandb() -> bool:
     """Whether the real wandb is installed beside this package; the program's own interpreter looks again."""
     spec = importlib.util.find_spec("wandb")
-    return (
-        spec is not None and spec.origin is not None
-    )  # a folder of that name, as its runs leave, is no package
+    # A folder of that name, as its runs leave, is no package.
+    return spec is not None and spec.origin is not None
+
+
+def _absolute_paths(paths: str, launch: Path) -> str:
+    return os.pathsep.join(str(launch / entry) for entry in paths.split(os.pathsep))
 
 
 def _as_wandb_has_it(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -223,4 +154,4 @@ def _as_wandb_has_it(params: Mapping[str, Any]) -> dict[str, Any]:
 
 def _last_line(output: bytes) -> str:
     lines = [line for line in output.decode(errors="replace").splitlines() if line.strip()]
-    return lines[-1].strip()[:_LAST_WORDS] if lines else "it said nothing"
+    return lines[-1].strip()[:_LAST_WORDS] if lines else "it printed nothing"

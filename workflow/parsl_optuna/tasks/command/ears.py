@@ -1,0 +1,120 @@
+"""Takes in what a program reports: lines of JSON on its stdout, or in files."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from parsl_optuna.core.objective import finite
+from parsl_optuna.tasks.base import Metrics, Work
+
+_MOST_LINE = 1 << 20
+"""A longer line is no report of metrics; it is passed over without being kept."""
+
+_COLOUR = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]")  # ECMA-48, 5.4: control sequences
+_MARK = b"\xef\xbb\xbf"  # of UTF-8, at the beginning of a file
+_ADVICE = 'print a line of JSON like {"loss": 0.5}, or call wandb.log'
+
+
+class Lines:
+    """Cuts what comes in pieces into lines, in time that is linear whatever the lines' lengths."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def add(self, chunk: bytes) -> Iterator[bytes]:
+        """Take a piece; yield the lines that it ends."""
+        *ends, rest = chunk.split(b"\n")
+        for end in ends:
+            self._keep(end)
+            yield self.rest()
+        self._keep(rest)
+
+    def rest(self) -> bytes:
+        """Return the line that has not ended, and forget it; empty if it is too long."""
+        line = b"".join(self._parts) if self._size <= _MOST_LINE else b""
+        self._parts, self._size = [], 0
+        return line
+
+    def _keep(self, part: bytes) -> None:
+        self._size += len(part)
+        if self._size <= _MOST_LINE:
+            self._parts.append(part)
+        else:
+            self._parts = []
+
+
+class Ears:
+    """Takes in what a program reports, from wherever it does.
+
+    Args:
+        work: The run.
+        files: Files of JSON lines that the program appends to.
+
+    Attributes:
+        metrics: The newest value of each metric, or the best one where the problem says so.
+        hint: What to do where there are none.
+    """
+
+    def __init__(self, work: Work, files: Sequence[Path]) -> None:
+        self._work, self._steps = work, 0
+        self._best: Mapping[str, str] = work.problem.get("best", {})
+        self._files = [_Tail(path) for path in files]
+        self.metrics: Metrics = {}
+        self.hint = _ADVICE
+
+    def line(self, text: bytes) -> None:
+        """Take a line that may be a JSON object."""
+        text = _COLOUR.sub(b"", text).removeprefix(_MARK).strip()
+        if not text.startswith(b"{"):
+            return
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+            self.hint = f"a line that begins like JSON is none: {why}"
+            return
+        summary = data.pop("_summary", None)
+        if isinstance(summary, dict):  # what wandb's summary says in the end; no step of its own
+            self.metrics |= {name: value for name, value in summary.items() if name not in self._best}
+            return
+        self._steps += 1
+        step = data.pop("_step", data.get("step"))
+        self.metrics |= {name: self._kept(name, value) for name, value in data.items()}
+        self._work.report(step if type(step) is int else self._steps, data)
+
+    def _kept(self, name: str, value: Any) -> Any:
+        """Return the value that counts from now on: the newest, or the best one where that is asked for."""
+        number, before = finite(value), finite(self.metrics.get(name))
+        if name not in self._best or before is None:
+            return value
+        if number is None:
+            return before
+        return (max if self._best[name] == "maximize" else min)(number, before)
+
+    def look(self) -> None:
+        """Read what was added to files."""
+        for tail in self._files:
+            for text in tail.lines():
+                self.line(text)
+
+
+class _Tail:
+    """Reads what is added to a file from now on."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._offset = path, path.stat().st_size if path.exists() else 0
+
+    def lines(self) -> Iterator[bytes]:
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as stream:
+            stream.seek(self._offset)
+            content = stream.read()
+        whole = content[: content.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        yield from whole.splitlines()

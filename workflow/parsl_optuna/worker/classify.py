@@ -1,0 +1,123 @@
+"""From what a task returned or raised to a state and one line of reason. Pure."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from parsl_optuna.core.errors import TaskError, nearest
+from parsl_optuna.core.objective import ERROR, finite
+from parsl_optuna.core.records import ENGINE_METRICS, State, check_metric_names
+from parsl_optuna.tasks.base import Metrics, Task
+
+_NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
+"""How torch and its CUDA allocator say it, in a RuntimeError."""
+
+_MOST_METRICS_MB = 16
+"""Metrics are read again at every start and travel to the driver; more than this belongs into a file."""
+
+_MOST_TEXT = 500
+
+
+def checked(metrics: Metrics) -> Metrics:
+    """Return the metrics of a run, if they can be stored.
+
+    Raises:
+        SpecError: A name that no metric can have.
+        TaskError: A value has no JSON form, or they are too large.
+    """
+    check_metric_names(metrics)
+    size = sum(_size(name, value) for name, value in metrics.items())
+    if size > _MOST_METRICS_MB * 2**20:
+        raise TaskError(
+            f"the metrics take {size / 2**20:.0f} MiB; at most {_MOST_METRICS_MB} are stored: write large "
+            "results into files, in the working folder of the trial"
+        )
+    return metrics
+
+
+def _size(name: str, value: Any) -> int:
+    try:
+        return len(json.dumps(value, ensure_ascii=False).encode())
+    except RecursionError as error:
+        raise TaskError(f"the metric '{name}' is nested too deeply to be stored") from error
+    except UnicodeEncodeError as error:
+        raise TaskError(f"the metric '{name}' holds a text that is not Unicode") from error
+    except (TypeError, ValueError) as error:
+        what = str(error).removeprefix("Object of type ").removesuffix(" is not JSON serializable")
+        raise TaskError(
+            f"the metric '{name}' cannot be stored ({what}); return numbers, texts, lists and dicts"
+        ) from error
+
+
+def classify(task: Task, metrics: Metrics, objective: Mapping[str, Any]) -> tuple[State, str | None]:
+    """Call a run without a finite result invalid, so that it is never taken for a value.
+
+    Args:
+        task: The task.
+        metrics: What the run returned.
+        objective: As `Scoring.to_json` gives it; a metric that it asks for must be there.
+    """
+    names = objective.get("names", ())
+    asked = objective.get("metric") if objective.get("type") == "metric" and ERROR in names else None
+    if asked is not None and asked not in ENGINE_METRICS and asked not in metrics:
+        return State.INVALID, missing(asked, metrics)
+    name = asked or task.result
+    if name in metrics and finite(metrics[name]) is None:
+        return State.INVALID, f"{name} is {_short(metrics[name])}" + _because(metrics)
+    return State.OK, None
+
+
+def missing(name: str, metrics: Metrics) -> str:
+    """Say that a metric never came, and which did, the nearest name first."""
+    if not metrics:
+        return f"it reported no metric '{name}', and no other"
+    hint = nearest(name, metrics)
+    words = sorted(metrics, key=lambda other: (f"'{other}'" not in hint, other))
+    listed = ", ".join(f"'{word}'" for word in words[:10]) + (", …" if len(words) > 10 else "")
+    return f"it reported no metric '{name}'; it reported {listed}" + (
+        f"; {hint}" if hint.startswith("did you mean") else ""
+    )
+
+
+def failed(error: BaseException) -> tuple[State, str]:
+    """Return the state and reason of a run that raised."""
+    text = _first_line(as_text(error))
+    if isinstance(error, MemoryError) or any(words in text.lower() for words in _NO_MEMORY):
+        return State.OUT_OF_MEMORY, text or "out of memory"
+    name = type(error).__name__
+    if text:
+        return State.FAILED, f"{name}: {text}"
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return State.FAILED, name + where
+
+
+def as_text(error: BaseException) -> str:
+    """Return an error's text, as far as it has one that can be written to a file."""
+    try:
+        text = str(error)
+    except Exception:  # its own method fails
+        return ""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _first_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[0][:_MOST_TEXT] if lines else ""
+
+
+def _because(metrics: Metrics) -> str:
+    reason = metrics.get("status_reason")
+    return f": {reason}" if reason else ""
+
+
+def _short(value: Any) -> str:
+    try:
+        text = repr(value) if isinstance(value, str) else str(value)
+    except ValueError:  # an integer of more digits than Python prints
+        text = "an integer of thousands of digits"
+    return text if len(text) <= 60 else text[:57] + "…"
