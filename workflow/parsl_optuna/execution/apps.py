@@ -35,6 +35,10 @@ _FOUND_PERIODS = 3
 """A pool looks for workers to replace once per heartbeat, and notices a dead one within another."""
 
 
+_JOB_NAME = "job_name"
+"""File in the run folder."""
+
+
 class ParslExecutor:
     """Runs functions on the workers of one of Parsl's executors.
 
@@ -91,6 +95,8 @@ class ParslExecutor:
         for future, limit in list(self._overdue.items()):
             if time.monotonic() > limit:
                 self._give_up(future, BlockLost("it is out past its deadline, and its worker was not found"))
+        if self._draining and scaling is not None and not scaling.draining:
+            scaling.drain()
         if self._draining and scaling is not None and not _can_run(scaling):
             for future in list(self._pending):
                 self._give_up(future, NotStarted("the driver is leaving"))
@@ -118,13 +124,12 @@ class ParslExecutor:
 
     def drain(self) -> None:
         """Give back blocks that have not started, and ask for none."""
-        self._draining = True
-        scaling = self._scaling()
-        if scaling is not None:
-            scaling.drain()
+        self._draining = True  # the next check does it: this may be called from a signal handler
 
     def close(self) -> None:
         """Stop the blocks and the kernel."""
+        if self._starts == 0 and self._run_dir is not None and (self._run_dir / _JOB_NAME).exists():
+            self._prepare()  # a driver that died may have left jobs, though there was nothing to run
         if self._kernel is None:
             return
         scaling = self._scaling()
@@ -167,24 +172,28 @@ class ParslExecutor:
         # Half a second that a run with nothing to do should not pay.
         from parsl import python_app  # noqa: PLC0415
 
-        from parsl_optuna.execution.configs import choose  # noqa: PLC0415
         from parsl_optuna.execution.kernel import Kernel  # noqa: PLC0415
 
         # Parsl starts its own programs by name; they are beside this Python, activated or not.
         programs = str(Path(sys.executable).parent)
         os.environ["PATH"] = os.pathsep.join([programs, os.environ.get("PATH", os.defpath)])
         os.environ[LAUNCH_DIR] = str(Path.cwd())
+        config = self._prepare()
+        self._starts += 1
+        self._kernel = Kernel(config)
+        # Wrapped here and not decorated there, the function travels by name.
+        self._app = python_app(_call, data_flow_kernel=self._kernel.dfk, executors=[self._executor.label])
+
+    def _prepare(self) -> Config:
+        """Return a configuration for this executor, once jobs of a dead driver are cancelled."""
+        from parsl_optuna.execution.configs import choose  # noqa: PLC0415
+
         config = self._make_config()
         self._executor = choose(config, self._label)
         scaling = self._scaling()
         if scaling is not None:
             scaling.begin(job_name(self._run_dir), self._events, is_first=self._starts == 0)
-        self._starts += 1
-        self._kernel = Kernel(config)
-        # Wrapped here and not decorated there, the function travels by name.
-        self._app = python_app(_call, data_flow_kernel=self._kernel.dfk, executors=[self._executor.label])
-        if self._draining:
-            self.drain()
+        return config
 
     def _bury(self) -> None:
         """Take leave of a kernel whose interchange has died."""
@@ -206,7 +215,7 @@ def job_name(run_dir: Path | None) -> str:
     """Return the name of all jobs for the results that *run_dir* belongs to; it moves with them."""
     if run_dir is None:
         return "parsl-optuna"
-    path = run_dir / "job_name"
+    path = run_dir / _JOB_NAME
     with contextlib.suppress(OSError):
         if name := path.read_text().strip():
             return name

@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import os
 import runpy
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,7 @@ def _cores() -> int:
 
 def _config(cluster: ClusterSpec, scheduler: Scheduler, run_dir: Path, label: str) -> Config:
     scheduler.check(cluster)
+    _check_address(cluster.address)
     blocks = Blocks(scheduler, cluster, label, by_name=label != "local")
     executor = HighThroughputExecutor(
         label=label,
@@ -178,6 +180,21 @@ def _config(cluster: ClusterSpec, scheduler: Scheduler, run_dir: Path, label: st
         run_dir=str(run_dir),
         initialize_logging=False,
     )
+
+
+def _check_address(address: str | None) -> None:
+    """Raise `SpecError` for an address at which nothing here can listen."""
+    if address is None:
+        return
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(address, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as listener:
+            listener.bind(place)
+    except OSError as error:
+        raise SpecError(
+            f"cluster.address {address}: is no address of this machine ({error.strerror or error}); leave it "
+            "out to try all, or see 'ip -brief address' for those that there are"
+        ) from error
 
 
 class _Given:

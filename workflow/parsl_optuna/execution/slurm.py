@@ -27,7 +27,7 @@ _RUNNING = {"RUNNING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_O
 _NEVER = {
     "PartitionTimeLimit": "the partition allows less; lower cluster.walltime",
     "PartitionNodeLimit": "the partition has fewer nodes; lower cluster.nodes",
-    "PartitionConfig": "the partition allows no such job; lower cluster.walltime or cluster.nodes",
+    "PartitionConfig": "the partition allows no such job; lower cluster.walltime, nodes or cores",
     "BadConstraints": "no node has this; change cluster.constraint, cores, memory_gb or gpus",
     "InvalidAccount": "change cluster.account",
     "InvalidQOS": "change cluster.qos",
