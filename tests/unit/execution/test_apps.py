@@ -5,7 +5,7 @@ import time
 from concurrent.futures import wait
 
 import pytest
-from parsl_optuna.core.errors import ExecutorError
+from parsl_optuna.core.errors import ExecutorError, WorkerLost
 from parsl_optuna.execution.apps import ParslExecutor
 from parsl_optuna.execution.configs import file_config, local_config
 from parsl_optuna.execution.inline import InlineExecutor
@@ -35,6 +35,28 @@ def test_errors_come_by_the_future(pool):
     wait([future], timeout=60)
 
     assert isinstance(future.exception(), ZeroDivisionError)
+
+
+class Unsendable(Exception):
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+def raise_unsendable():
+    raise Unsendable(1, 2)
+
+
+def raise_lost():
+    raise WorkerLost("gone") from Unsendable(1, 2)
+
+
+def test_an_error_that_cannot_be_sent_is_told_and_work_goes_on(pool):
+    unsendable, lost = pool.submit(raise_unsendable), pool.submit(raise_lost)
+    wait([unsendable, lost], timeout=60)
+
+    assert str(unsendable.exception()) == "Unsendable: 1 and 2"
+    assert type(lost.exception()).__name__ == "WorkerLost"
+    assert pool.submit(divmod, 7, 2).result(timeout=60) == (3, 1)
 
 
 def test_a_worker_that_dies_costs_its_task_only(pool):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import secrets
 import sys
 import time
@@ -13,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parsl_optuna.core.errors import BlockLost, ExecutorError, NotStarted, WorkerLost
+from parsl_optuna.core.errors import BlockLost, ExecutorError, NotStarted, TaskError, WorkerLost
 from parsl_optuna.execution.backend import BackendStatus, Phase
 from parsl_optuna.execution.script import LAUNCH_DIR
 from parsl_optuna.store.atomic import write_bytes
@@ -229,7 +230,25 @@ def _call(
 ) -> Any:
     """Call a function on a worker, where Parsl hands on what was meant for its queue."""
     del parsl_resource_specification
-    return function(*args)
+    try:
+        return function(*args)
+    except Exception as error:
+        raise portable(error) from None
+
+
+def portable(error: Exception) -> Exception:
+    """Return an error that can be sent: one that the driver cannot unpickle ends Parsl's thread of results.
+
+    Causes do not travel. Where the error itself cannot, a `TaskError` says what it was.
+    """
+    error.__cause__ = error.__context__ = None
+    try:
+        copy = pickle.loads(pickle.dumps(error))
+    except Exception:
+        copy = None
+    if type(copy) is type(error):
+        return error
+    return TaskError(f"{type(error).__name__}: {error}")
 
 
 def _can_run(scaling: Scaling) -> bool:

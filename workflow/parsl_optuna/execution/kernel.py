@@ -53,8 +53,10 @@ class Kernel:
             time.sleep(_LOOK_SEC)
 
     def is_dead(self) -> bool:
-        """Whether an interchange has ended."""
-        return any(process.poll() is not None for process in self._interchanges())
+        """Whether an interchange has ended, or the thread that takes results from it."""
+        threads = [getattr(executor, "_result_queue_thread", None) for executor in self.executors]
+        is_deaf = self.dfk is not None and any(thread and not thread.is_alive() for thread in threads)
+        return is_deaf or any(process.poll() is not None for process in self._interchanges())
 
     def epitaph(self) -> str:
         """Say how an interchange ended, with the end of what it printed."""
