@@ -144,8 +144,8 @@ def run_plan(plan: RunPlan, store: ArtifactStore, executor: Executor, events: Ev
         try:
             return driver.run()
         finally:
-            restore()
             executor.close()
+            restore()
 
 
 def save(plan: RunPlan, result: RunResult, results: Results) -> None:
@@ -194,17 +194,26 @@ def _say(text: str) -> None:
 
 
 def _on_interrupt(driver: Driver) -> Callable[[], None]:
-    """Drain on the first Ctrl-C, leave on the second and on SIGTERM; return a function that undoes this."""
+    """Drain on the first Ctrl-C, leave on the second and on SIGTERM; return a function that undoes this.
+
+    Once it leaves, more signals change nothing: batch systems send several, and blocks have to be given back.
+    """
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        for one in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(one, signal.SIG_IGN)
+        raise KeyboardInterrupt
 
     def drain(number: int, frame: FrameType | None) -> None:
         del number, frame
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, leave)
         driver.stop()
         _say("Stopping: waiting for running trials. Press Ctrl-C again to quit now.")
 
     former = {
         signal.SIGINT: signal.signal(signal.SIGINT, drain),
-        signal.SIGTERM: signal.signal(signal.SIGTERM, signal.default_int_handler),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, leave),
     }
 
     def restore() -> None:

@@ -243,12 +243,12 @@ def portable(error: Exception) -> Exception:
     """
     error.__cause__ = error.__context__ = None
     try:
-        copy = pickle.loads(pickle.dumps(error))
+        pickle.dumps(error)
+        rebuild, arguments, *_ = error.__reduce__()  # type: ignore[misc]  exceptions reduce to a call
+        rebuild(*arguments)  # as the driver would
     except Exception:
-        copy = None
-    if type(copy) is type(error):
-        return error
-    return TaskError(f"{type(error).__name__}: {error}")
+        return TaskError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def _can_run(scaling: Scaling) -> bool:

@@ -263,7 +263,7 @@ class Dispatch:
             self._prepare(again) if again.trial is None else self._run(again)
             return None
         if flight.trial is None:
-            return self._prepared(flight, error)
+            return None if isinstance(error, NotStarted) else self._prepared(flight, error)
         if error is None:
             return self._returned(flight, Outcome.from_json(future.result()))
         if isinstance(error, NotStarted):
