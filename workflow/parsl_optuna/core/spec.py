@@ -39,7 +39,8 @@ class OptunaSpec:
         objective: A name (``abs``, ``huber``, ``standardised``, ``metric``) or its mapping.
         objectives: ``error`` and metrics: a list of names, which are minimised, or ``name: minimize`` and
             ``name: maximize``; more than one gives a Pareto front.
-        confirm: Fresh seeds on which the best point is run again at the end.
+        confirm: Fresh seeds for each of the points that may be the best at the end, up to five; 0 says that
+            the objective has no noise.
         replicates: Seeds per point; its objective is their mean or median.
         aggregate: ``mean`` or ``median``.
         across: A point is run on every problem and judged by the ``mean``, the ``worst`` or the mean ``rank``

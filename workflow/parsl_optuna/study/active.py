@@ -119,9 +119,13 @@ class ActiveStudy:
         return points.up_to_date(self.state) if isinstance(points, SearchPoints) else None
 
     def best(self) -> Ended | None:
-        """Return the point with the best first objective; None when none succeeded."""
-        self.state.rank()
-        return self.state.best
+        """Return the point of choice; None when none succeeded.
+
+        While the search goes on it is the one of the best first objective; then fresh replicates of the
+        leading points may choose another one.
+        """
+        chosen = self._recommended()
+        return self.state.best if chosen is None else chosen.chosen
 
     @property
     def successes(self) -> list[Ended]:
@@ -134,8 +138,10 @@ class ActiveStudy:
         return [candidates[i] for i in pareto_front([e.values or () for e in candidates])]
 
     def confirmations(self) -> list[float]:
-        """Return the first objective of the best point on every further replicate that ran everywhere."""
-        return confirm.values(self.study, self._confirmed())
+        """Return the first objective of the point of choice on its further replicates that ran everywhere."""
+        chosen = self._recommended()
+        values = () if chosen is None else (next(iter(run.objectives.values())) for run in chosen.fresh)
+        return [value for value in values if value is not None]
 
     # Building it.
 
@@ -184,21 +190,25 @@ class ActiveStudy:
     # Confirmations.
 
     def _confirmation(self) -> Trial | None:
-        """Return the best point on a further replicate, once nothing else runs."""
-        best = self.best() if self.study.points is None and not self.state.n_searching else None
-        if best is None:
-            return None
-        begun = [entry.manifest for entry in self._confirmed()]
-        begun += [trial.manifest for trial in self.state.running.values()]
-        left = confirm.left(self.study, begun)
-        if not left:
-            return None
-        point = confirm.point_of(self.study, best.manifest)
-        return Trial(self._plan.manifest_at(self.study, point, left[0]), Asked(None, "", "confirm"))
+        """Return a leading point on a further replicate, once nothing else runs."""
+        chosen = None if self.state.n_searching else self._recommended()
+        for point, seed in () if chosen is None else chosen.missing:
+            for slot in confirm.slots_of(self.study, seed):
+                at = confirm.point_of(self.study, point.manifest)
+                manifest = self._plan.manifest_at(self.study, at, slot)
+                begun = manifest.trial_id in self.state.running or manifest.trial_id in self.state.confirmed
+                if not begun:
+                    return Trial(manifest, Asked(None, "", "confirm"))
+        return None
 
-    def _confirmed(self) -> list[Ended]:
-        best = self.best()
-        return [] if best is None else confirm.runs_of(self.study, best, self.state.confirmed.values())
+    def _recommended(self) -> confirm.Recommendation | None:
+        self.state.rank()
+        best = self.state.best
+        if best is None or self.study.points is not None:
+            return None
+        if not self.state.confirmed and self.is_searching:  # what is asked after every trial must be cheap
+            return confirm.Recommendation(best, (), ())
+        return confirm.recommend(self.study, self.state.successes, best, self.state.confirmed.values())
 
     def _first_objective(self, metrics: Mapping[str, Any]) -> float | None:
         """Return what the search minimises first, of reported metrics; a pruner goes with one problem."""

@@ -13,6 +13,7 @@ from parsl_optuna.study.active import ActiveStudy
 from parsl_optuna.study.driver import is_usable
 from parsl_optuna.study.plan.plans import RunPlan, StudyPlan
 from parsl_optuna.study.plan.resolve import ProblemPlan
+from parsl_optuna.study.search import confirm
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def forecast(plan: RunPlan, store: ArtifactStore) -> list[Line]:
         took = [outcome.runtime_sec for _, outcome in _ended(plan, study, store)]
         ended = len(took)
         missing = max(wanted - ended, 0)
-        confirm = study.replication.confirm * len(study.sites) if missing else 0
+        fresh = confirm.most(study) * len(study.sites) if missing else 0
         lines.append(
             Line(
                 "study",
@@ -67,7 +68,7 @@ def forecast(plan: RunPlan, store: ArtifactStore) -> list[Line]:
                 study.label,
                 study.method,
                 ended,
-                missing + confirm,
+                missing + fresh,
                 study.budget_sec,
                 study.space.describe(),
                 fmean(took) if took else None,

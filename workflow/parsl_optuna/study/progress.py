@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from parsl_optuna.execution.backend import BackendStatus
 from parsl_optuna.study.active import ActiveStudy
 from parsl_optuna.study.plan.plans import StudyPlan
+from parsl_optuna.study.search import confirm
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def status_of(study: StudyPlan, active: ActiveStudy | None, failure: str | None)
         max_trials=study.max_trials,
         best=None,
         note=failure or "waits for its problem",
-        left=study.max_trials + study.replication.confirm,
+        left=study.max_trials + confirm.most(study),
     )
     if active is None:
         return status
@@ -89,5 +90,6 @@ def status_of(study: StudyPlan, active: ActiveStudy | None, failure: str | None)
         running=len(state.running),
         best=None if best is None else next(iter(best.objectives.values())),
         note="its reference is running" if state.is_waiting_for_reference else active.stopped,
-        left=max(study.max_trials - len(state.points), 0) + study.replication.confirm - len(state.confirmed),
+        left=max(study.max_trials - len(state.points), 0)
+        + max(confirm.most(study) - len(state.confirmed) // len(study.sites), 0),
     )

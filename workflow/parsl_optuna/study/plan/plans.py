@@ -93,7 +93,7 @@ class Replication:
         replicates: Trials per point and problem.
         aggregate: ``mean`` or ``median`` of them.
         across: How values of several problems become one: ``mean``, ``worst`` or ``rank``; None: one problem.
-        confirm: Further replicates of the best point at the end.
+        confirm: Further replicates of the leading points at the end; 0 of an objective without noise.
     """
 
     replicates: int = 1

@@ -20,6 +20,8 @@ _JUMPS = (0.1, 0.03, 0.01)
 _JUMPS_EACH = 4
 _MOST_BLOCK = 1024
 _GRADIENT_STEPS = 30
+_LEAST_GAIN = 1e-3
+"""A climb ends when a round gains less: a thousandth of the expected improvement."""
 _LOG_SQRT_2PI = 0.5 * np.log(2.0 * np.pi)
 
 
@@ -115,7 +117,7 @@ class Climber:
                 top = int(np.argmax(values))
                 if values[top] > value:
                     row, value = rows[top], float(values[top])
-            if value <= before + 1e-6:
+            if value <= before + _LEAST_GAIN:
                 break
         return row, value
 
@@ -138,7 +140,7 @@ class Climber:
             jac=True,
             method="L-BFGS-B",
             bounds=[(0.0, 1.0)] * len(free),
-            options={"maxiter": _GRADIENT_STEPS},
+            options={"maxiter": _GRADIENT_STEPS, "ftol": 1e-5},
         )
         moved = row.copy()
         moved[free] = np.clip(found.x, 0.0, 1.0)
