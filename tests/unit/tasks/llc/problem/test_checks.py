@@ -112,6 +112,34 @@ def test_a_loss_that_uses_the_users_own_model_is_refused():
         checked(penalised, model=model)
 
 
+class StraightThrough(torch.autograd.Function):
+    """Rounds, and says that it does not."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.round(decimals=1)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
+def test_a_gradient_that_is_not_that_of_the_loss_is_refused():
+    rounded = lambda outputs, y: (StraightThrough.apply(outputs) - y).square().mean()  # noqa: E731
+    stopped = lambda outputs, y: (outputs - 0.5 * outputs.detach() - y).square().mean()  # noqa: E731
+
+    for loss in (rounded, stopped):
+        with pytest.raises(SpecError, match="its gradient is not its slope"):
+            checked(loss)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_kinks_and_scripted_models_pass():
+    model = torch.jit.script(nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1)).double())
+
+    assert checked(nn.MSELoss(), model=model) == []
+
+
 def test_parameters_without_effect_are_told():
     class Idle(nn.Linear):
         def __init__(self):

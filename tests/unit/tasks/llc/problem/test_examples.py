@@ -129,6 +129,13 @@ def test_floating_point_numbers_get_the_precision_and_integers_stay():
     assert [tensor.dtype for _, tensor in named(found.batch)] == [torch.float64, torch.int64]
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.int32])
+def test_labels_become_indices_and_pixels_stay_small(dtype):
+    found = read((np.zeros((4, 2), dtype=np.uint8), np.arange(4, dtype=dtype)))
+
+    assert [tensor.dtype for _, tensor in named(found.batch)] == [torch.uint8, torch.int64]
+
+
 def test_unsigned_integers_become_such_that_torch_computes_with():
     assert read(np.arange(4, dtype=np.uint16)).batch.dtype == torch.int64
 

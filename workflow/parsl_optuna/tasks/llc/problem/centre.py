@@ -55,6 +55,8 @@ def gradient_norm(loss: Loss, w: Tensor) -> float:
 
 
 def _adam(loss: Loss, start: Tensor, training: Training) -> Tensor:
+    if not training.steps:  # a first optimizer takes torch seconds of imports
+        return start
     w = start.clone().unsqueeze(0)
     optimizer = torch.optim.Adam([w], lr=training.lr)
     for _ in range(training.steps):

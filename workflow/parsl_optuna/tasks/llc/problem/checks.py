@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Generator, Tensor, nn
@@ -20,6 +20,12 @@ _CHUNKS = (1, 2, 3, 5, 8, 13, 21, 43)
 
 _TOLERANCE = {torch.float64: 1e-7, torch.float32: 2e-4}
 """Relative; what sums in another order may differ by, with room for badly conditioned models."""
+
+_SLOPE_STEP = {torch.float64: 1e-6, torch.float32: 1e-3}
+"""Relative to the weights; as short as rounding allows, so that kinks matter little."""
+
+_SLOPE_TOLERANCE = 0.05
+"""Relative; kinks (ReLU) within a step and the third derivative are far below, a wrong gradient is above."""
 
 _PERTURBED = 0.1
 """Perturbation relative to the mean size of a parameter tensor: at w* itself a loss of 0 hides a sum."""
@@ -114,14 +120,15 @@ def _check_dependence(posed: Posed, live: Sequence[Tensor], few: Examples, origi
     """Refuse a loss that does not depend on the sampled parameters, or on the user's own copy of them."""
     with torch.enable_grad():
         value = posed(few.batch)
-    theirs = {id(parameter) for parameter in original.parameters()}
-    if any(id(variable) in theirs for variable in _leaves(value)):
+    theirs = list(original.parameters())  # kept: a ScriptModule makes them when it is asked
+    ids = {id(parameter) for parameter in theirs}
+    if any(id(variable) in ids for variable in _leaves(value)):
         raise SpecError(
             "loss: uses parameters of the model outside of its arguments, which would stay fixed; take "
             "(model, batch) "
             "and use that model"
         )
-    gradients: Iterable[Tensor | None] = [None]
+    gradients: Sequence[Tensor | None] = [None]
     if value.requires_grad:
         gradients = torch.autograd.grad(value, list(live), allow_unused=True)
     unused = [index for index, gradient in enumerate(gradients) if gradient is None]
@@ -132,8 +139,38 @@ def _check_dependence(posed: Posed, live: Sequence[Tensor], few: Examples, origi
             "argmax or .item()?"
         )
     names = {id(parameter): name for name, parameter in posed.model.named_parameters()}
+    _check_gradient(posed, live, few, list(gradients))
     silent = [names[id(live[index])] for index in unused]
     return [f"parameters without effect on the loss: {', '.join(silent)}"] if silent else []
+
+
+def _check_gradient(
+    posed: Posed, live: Sequence[Tensor], few: Examples, gradients: Sequence[Tensor | None]
+) -> None:
+    """Compare the slope of the loss along its gradient with the gradient's length."""
+    pairs = [(w, slope) for w, slope in zip(live, gradients, strict=True) if slope is not None]
+    length = math.sqrt(sum(float(slope.double().square().sum()) for _, slope in pairs))
+    size = math.sqrt(sum(float(w.detach().double().square().sum()) for w, _ in pairs))
+    dtype = live[0].dtype
+    step = _SLOPE_STEP.get(dtype, 1e-2) * (size + 1e-3)
+    before = [w.detach().clone() for w, _ in pairs]
+    values = []
+    for sign in (1.0, -1.0):
+        with torch.no_grad():
+            for (w, slope), start in zip(pairs, before, strict=True):
+                w.copy_(start + sign * step / max(length, 1e-300) * slope)
+        values.append(float(_value(posed, few.batch)))
+    with torch.no_grad():
+        for (w, _), start in zip(pairs, before, strict=True):
+            w.copy_(start)
+    slope = (values[0] - values[1]) / (2.0 * step)
+    rounding = 100.0 * torch.finfo(dtype).eps * max(map(abs, values)) / step
+    if abs(slope - length) > _SLOPE_TOLERANCE * length + rounding:
+        raise SpecError(
+            f"loss: its gradient is not its slope ({length:.3g} against {slope:.3g}): does the model use a "
+            "straight-through estimator, a stop-gradient (detach) or rounding? Sampling needs the true "
+            "gradient"
+        )
 
 
 def _leaves(value: Tensor) -> list[Tensor]:

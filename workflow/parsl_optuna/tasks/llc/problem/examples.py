@@ -9,6 +9,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from parsl_optuna.core.errors import SpecError
 Batch = Any
 """A tensor, a constant, or a mapping, tuple or list of batches."""
 
+_SHORT = (torch.int8, torch.int16, torch.int32)
 _COLLATED = 256
 """Examples of a Dataset that are stacked at a time."""
 
@@ -100,7 +102,7 @@ def read(data: Any, deadline: Deadline | None = None, most_bytes: float = math.i
             are no numbers, NaN, or data beyond the limits.
     """
     reading = _Reading(deadline or Deadline(), most_bytes)
-    batch = _collected(data, reading)
+    batch = _indices(_collected(data, reading))
     counts = {name: len(tensor) for name, tensor in named(batch) if tensor.ndim}
     if not counts:
         raise SpecError(f"data: no tensor with rows in it, got {_described(data)}; give arrays of n rows")
@@ -310,6 +312,21 @@ def _from_array(array: np.ndarray[Any, Any], where: str) -> Tensor:
     if array.dtype.kind not in "biufc":
         raise SpecError(f"{where}: an array of {array.dtype}; give one of numbers")
     return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
+
+
+def _indices(batch: Batch) -> Batch:
+    """Turn short integers into those that torch takes for indices; unsigned bytes of inputs stay pixels."""
+    is_pair = type(batch) in (tuple, list) and len(batch) == 2
+    if not is_pair:
+        return mapped(batch, partial(_longer, _SHORT))
+    x, y = batch
+    return type(batch)(
+        [mapped(x, partial(_longer, _SHORT)), mapped(y, partial(_longer, (*_SHORT, torch.uint8)))]
+    )
+
+
+def _longer(dtypes: tuple[torch.dtype, ...], tensor: Tensor) -> Tensor:
+    return tensor.long() if tensor.dtype in dtypes else tensor
 
 
 def _equal(first: Any, second: Any) -> bool:

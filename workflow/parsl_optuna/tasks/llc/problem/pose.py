@@ -20,6 +20,7 @@ from parsl_optuna.tasks.llc.problem.posed import (
     in_precision,
     pose_loss,
     private_copy,
+    quiet,
 )
 from parsl_optuna.tasks.llc.problem.selection import Selection
 from parsl_optuna.tasks.llc.problem.spec import Activation
@@ -102,7 +103,8 @@ def pose(
         SpecError: The loss cannot be called, or is not a mean over examples.
     """
     device = device or torch.device("cpu")
-    copied = private_copy(model).to(device, dtype)
+    with quiet():  # of scripted modules torch looks at gradients that there are not
+        copied = private_copy(model).to(device, dtype)
     data = examples.to(device, dtype)
     plain = _as_mlp(copied, loss, data, selection)
     if plain is not None:
