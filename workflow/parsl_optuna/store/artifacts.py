@@ -7,15 +7,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from parsl_optuna.core import ids
-from parsl_optuna.core.codec import names
-from parsl_optuna.core.errors import CorruptArtifact, SpecError, StoreError
-from parsl_optuna.core.records import Asked, Manifest, Outcome, ReferenceValue, outcome_of_form_1
-from parsl_optuna.store import document
+from parsl_optuna.core.errors import CorruptArtifact, StoreError
+from parsl_optuna.core.records import Asked, Manifest, Outcome, ReferenceValue
+from parsl_optuna.store import checks, document
 from parsl_optuna.store.atomic import read_bytes
 from parsl_optuna.store.checkpoint import Checkpoint
 from parsl_optuna.store.layout import Artifacts
@@ -68,20 +66,7 @@ class ArtifactStore:
         """
         path = self.paths.problem(pid)
         content = read_bytes(path)
-        if content is None:
-            return None
-        data = document.decoded(path, content)
-        try:
-            actual = _problem_id(path, content)
-        except (KeyError, TypeError, ValueError) as error:
-            raise CorruptArtifact(
-                f"{path}: not a problem ({_said(error)}); delete it to have it made again"
-            ) from error
-        if actual != pid:
-            raise CorruptArtifact(
-                f"{path}: its content has the id {actual}, not {pid} (edited, or a collision)"
-            )
-        return data
+        return None if content is None else checks.problem_in(path, content, pid)
 
     def problem_ids(self) -> list[str]:
         """List all problems, sorted."""
@@ -150,15 +135,7 @@ class ArtifactStore:
         data = document.read(path)
         if data is None:
             return None
-        if data.get("pid", pid) != pid:
-            raise CorruptArtifact(f"{path}: belongs to the problem {data['pid']}; delete it to make this one")
-        keys = {"value": value, "se": se} | {key: key for key in ("status", "status_reason", "trial_id")}
-        try:
-            return ReferenceValue.from_json({field: data[key] for field, key in keys.items()})
-        except (KeyError, SpecError) as error:
-            raise CorruptArtifact(
-                f"{path}: not a reference ({_said(error)}); delete it to have it made again"
-            ) from error
+        return checks.reference_in(path, data, pid, value, se)
 
     # Trials.
 
@@ -176,11 +153,11 @@ class ArtifactStore:
         data = {"trial_id": trial_id, **manifest.to_json(), "asked": asked.to_json()}
         if document.write(path, data, replace=False, durable=False):
             return asked
-        found = document.read(path, durable=False, cure=_MANIFEST_CURE)
+        found = document.read(path, durable=False, cure=checks.MANIFEST_CURE)
         if found is None:
             document.write(path, data)
             return asked
-        stored, first = _manifest(path, found, trial_id)
+        stored, first = checks.manifest_in(path, found, trial_id)
         if ids.canonical(stored.identity()) != ids.canonical(manifest.identity()):
             raise CorruptArtifact(f"{path}: a collision: holds another trial of the id {trial_id}")
         if stored.budget_sec != manifest.budget_sec:
@@ -194,10 +171,10 @@ class ArtifactStore:
             CorruptArtifact: Missing, malformed, or its content does not hash to *trial_id*.
         """
         path = self.paths.manifest(pid, method, trial_id)
-        data = document.read(path, cure=_MANIFEST_CURE)
+        data = document.read(path, cure=checks.MANIFEST_CURE)
         if data is None:
             raise CorruptArtifact(f"{path}: is missing; delete the folder, or restore it")
-        return _manifest(path, data, trial_id)
+        return checks.manifest_in(path, data, trial_id)
 
     def manifests(self, pid: str, method: str) -> Iterator[tuple[Manifest, Asked]]:
         """Yield all stored manifests of a problem and method, by id.
@@ -206,9 +183,9 @@ class ArtifactStore:
         """
         for trial_id in _folders(self.paths.trials(pid, method)):
             path = self.paths.manifest(pid, method, trial_id)
-            data = document.read(path, durable=False, cure=_MANIFEST_CURE)
+            data = document.read(path, durable=False, cure=checks.MANIFEST_CURE)
             if data is not None:
-                yield _manifest(path, data, trial_id)
+                yield checks.manifest_in(path, data, trial_id)
 
     def methods(self, pid: str) -> list[str]:
         """List the methods that have trials for a problem."""
@@ -221,16 +198,15 @@ class ArtifactStore:
             CorruptArtifact: Malformed, or the outcome of another trial.
         """
         path = self.paths.metrics(manifest.pid, manifest.method, manifest.trial_id)
-        data = document.read(path, cure=_OUTCOME_CURE)
-        return None if data is None else _outcome(path, data, manifest.trial_id)
+        data = document.read(path, cure=checks.OUTCOME_CURE)
+        return None if data is None else checks.outcome_in(path, data, manifest.trial_id)
 
     def commit(self, manifest: Manifest, outcome: Outcome) -> Outcome:
         """Store an outcome; the first one committed is the accepted one, and is returned."""
         names = (manifest.pid, manifest.method, manifest.trial_id)
         path, manifest_path = self.paths.metrics(*names), self.paths.manifest(*names)
-        data = outcome.to_json()
-        copies = {name: value for name, value in outcome.metrics.items() if _is_scalar(value)}
-        if document.write(path, {**data, **copies, **data}, replace=False, beside=manifest_path):
+        data = checks.with_copies(outcome)
+        if document.write(path, data, replace=False, beside=manifest_path):
             return outcome
         accepted = self.outcome(manifest)
         return outcome if accepted is None else accepted
@@ -256,68 +232,6 @@ class ArtifactStore:
         path.replace(path.with_name(f"metrics.retired-{count + 1}.json"))
 
 
-_MANIFEST_CURE = "delete its folder to have the trial run again"
-_OUTCOME_CURE = "delete it to have the trial run again"
-
-
-@lru_cache(maxsize=64)  # a worker reads the same problem with every trial
-def _problem_id(path: Path, content: bytes) -> str:
-    data = document.decoded(path, content)
-    return ids.problem_id(data["task"], data["task_version"], data["problem"])
-
-
-def _own(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of a manifest file that is the manifest."""
-    return {name: value for name, value in data.items() if name not in {"schema", "trial_id", "asked"}}
-
-
-def _manifest(path: Path, data: Mapping[str, Any], trial_id: str) -> tuple[Manifest, Asked]:
-    try:
-        manifest = Manifest.from_json(_own(data))
-        asked = Asked.from_json(data["asked"])
-        actual = manifest.trial_id
-    except (KeyError, TypeError, AttributeError, SpecError) as error:
-        raise CorruptArtifact(
-            f"{path}: not a manifest ({_said(error)}); restore it, or {_MANIFEST_CURE}"
-        ) from error
-    if actual != trial_id:
-        newer = f"; a newer version wrote it, with {', '.join(manifest.unknown)}" if manifest.unknown else ""
-        raise CorruptArtifact(
-            f"{path}: its content has the id {actual}, not {trial_id} (edited, or a collision{newer})"
-        )
-    return manifest, asked
-
-
-def _outcome(path: Path, data: Mapping[str, Any], trial_id: str) -> Outcome:
-    try:
-        data = outcome_of_form_1(data) if data["schema"] == 1 else _without_copies(data)
-        outcome = Outcome.from_json(data)
-    except SpecError as error:
-        raise CorruptArtifact(f"{path}: not an outcome ({error}); restore it, or {_OUTCOME_CURE}") from error
-    if outcome.trial_id != trial_id:
-        raise CorruptArtifact(f"{path}: belongs to the trial {outcome.trial_id}; delete it to run this one")
-    return outcome
-
-
-def _without_copies(data: Mapping[str, Any]) -> dict[str, Any]:
-    metrics = data.get("metrics")
-    copied = metrics if isinstance(metrics, dict) else {}
-    own = names(Outcome)
-    return {
-        name: value
-        for name, value in data.items()
-        if name in own or (name != "schema" and (name not in copied or copied[name] != value))
-    }
-
-
-def _is_scalar(value: object) -> bool:
-    return value is None or isinstance(value, (bool, int, float, str))
-
-
-def _said(error: Exception) -> str:
-    return f"key {error} is missing" if isinstance(error, KeyError) else str(error)
-
-
 def _folders(parent: Path) -> list[str]:
     try:
         with os.scandir(parent) as entries:
@@ -327,5 +241,8 @@ def _folders(parent: Path) -> list[str]:
 
 
 def _checksum(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror}") from error

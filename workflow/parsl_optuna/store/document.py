@@ -74,16 +74,8 @@ def decoded(path: Path, content: bytes, cure: str = "") -> dict[str, Any]:
     seal = _SEAL.search(content[-_SEAL_LENGTH:])
     if seal is not None and hashlib.sha256(content[:-_SEAL_LENGTH]).hexdigest() != seal[1].decode():
         raise CorruptArtifact(_changed(path, cure))
-    try:
-        data = json.loads(content)
-        if b"\\u" in content:
-            json.dumps(data, ensure_ascii=False).encode()  # half of a surrogate pair can never be written
-    except (ValueError, RecursionError) as error:
-        raise CorruptArtifact(f"{path}: not valid JSON ({error}); restore it, or {cure}") from error
-    if not isinstance(data, dict):
-        raise CorruptArtifact(f"{path}: holds a {type(data).__name__} where an object belongs; {cure}")
-    data.setdefault("schema", 1)
-    schema = data["schema"]
+    data = _parsed(path, content, cure)
+    schema = data.setdefault("schema", 1)
     if type(schema) is not int or schema < 1 or (schema == SCHEMA and seal is None):
         raise CorruptArtifact(_changed(path, cure))
     if schema > SCHEMA:
@@ -93,6 +85,29 @@ def decoded(path: Path, content: bytes, cure: str = "") -> dict[str, Any]:
         )
     if seal is not None:
         del data["digest"]
+    return data
+
+
+def unverified(path: Path, content: bytes) -> dict[str, Any]:
+    """Return what the content of a document says although it was changed, for someone who says it is right.
+
+    Raises:
+        CorruptArtifact: Not valid JSON, or not an object.
+    """
+    data = _parsed(path, content, "restore it")
+    data.pop("digest", None)
+    return {**data, "schema": SCHEMA}
+
+
+def _parsed(path: Path, content: bytes, cure: str) -> dict[str, Any]:
+    try:
+        data = json.loads(content)
+        if b"\\u" in content:
+            json.dumps(data, ensure_ascii=False).encode()  # half of a surrogate pair can never be written
+    except (ValueError, RecursionError) as error:
+        raise CorruptArtifact(f"{path}: not valid JSON ({error}); restore it, or {cure}") from error
+    if not isinstance(data, dict):
+        raise CorruptArtifact(f"{path}: holds a {type(data).__name__} where an object belongs; {cure}")
     return data
 
 

@@ -7,6 +7,7 @@ the process table on the same machine, elsewhere by whether the beat moves, neve
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import socket
 import threading
@@ -23,6 +24,8 @@ _PERIOD_SEC = 5.0
 _SILENT_PERIODS = 6
 _TAKER_PAUSE_SEC = 0.05
 _TAKER_TRIES = 100
+_TOKEN = re.compile(r"[0-9A-Za-z]+")
+"""Part of a file name."""
 _KEYS = {"host", "space", "pid", "started", "token", "since", "beat"}
 
 
@@ -132,7 +135,9 @@ def _read(path: Path) -> dict[str, Any] | None:
         data = document.read(path)
     except CorruptArtifact:
         return None
-    return data if data is not None and data.keys() >= _KEYS else None
+    if data is None or not data.keys() >= _KEYS or not _TOKEN.fullmatch(str(data["token"])):
+        return None
+    return data
 
 
 def _identity() -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """What a running trial reports, a line per step, and the request that it stop.
 
 Appended and not replaced: a crash can leave a torn last line, which readers skip, and a trial that goes
-on from a checkpoint repeats steps, of which the last one counts.
+on from a checkpoint repeats steps, of which the last one counts. A line is step, metrics and a checksum.
 """
 
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,8 +57,8 @@ class Reporter:
         """
         self.last = dict(metrics)
         if self._path is not None:
-            text = json.dumps([step, strict(self.last)], allow_nan=False)
-            self._append(text.encode() + b"\n")
+            begun = json.dumps([step, strict(self.last)], allow_nan=False)[:-1].encode()
+            self._append(begun + b", %d]\n" % zlib.crc32(begun))
 
     def _append(self, content: bytes) -> None:
         assert self._path is not None
@@ -111,8 +112,12 @@ def stop_reason(path: Path) -> str | None:
 
 
 def _parsed(line: bytes) -> Report | None:
+    """Return the report of a line; None of a torn or changed one. Lines of form 1 have no checksum."""
     try:
-        step, metrics = json.loads(line)
-    except (ValueError, TypeError):
+        step, metrics, *checksum = json.loads(line)
+    except (ValueError, TypeError, RecursionError):
         return None
-    return Report(step, metrics) if isinstance(step, int) and isinstance(metrics, dict) else None
+    if checksum and checksum != [zlib.crc32(line.rpartition(b", ")[0])]:
+        return None
+    is_report = type(step) is int and isinstance(metrics, dict)
+    return Report(step, metrics) if is_report else None
