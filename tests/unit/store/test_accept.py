@@ -61,7 +61,7 @@ def test_an_edit_of_the_copy_of_a_metric_alone_is_refused(done):
     value = store.outcome(manifest).metrics["value"]
     edit(path, f'\n  "value": {value}', '\n  "value": 0.0')
 
-    with pytest.raises(SpecError, match="value is 0.0 at top level"):
+    with pytest.raises(SpecError, match=r"value is 0\.0 at top level"):
         accept(store, manifest.trial_id)
 
 
