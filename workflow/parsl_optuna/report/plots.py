@@ -17,6 +17,7 @@ from parsl_optuna.report.configurations import Frame, Series, is_numeric, label
 from parsl_optuna.store.atomic import write_bytes
 
 mpl.use("Agg")
+mpl.rcParams["text.parse_math"] = False  # a dollar in a name is a dollar
 
 Array = npt.NDArray[Any]
 _CHAINS_SHOWN = 16

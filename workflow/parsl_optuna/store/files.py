@@ -1,49 +1,132 @@
-"""The working folder of a trial: inputs are linked into it, and what is left in it is kept within limits."""
+"""The working folder of a trial: it has the inputs that a program names; what is left in it is limited."""
 
 from __future__ import annotations
 
 import contextlib
 import fnmatch
+import itertools
 import os
+import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+_COPIED_BYTES = 2**20
+"""Inputs up to this size are copied, so that a trial which writes to one does not change it for the
+others."""
 
-def link_inputs(names: Iterable[str], launch: Path, folder: Path) -> None:
-    """Link files of the folder where the command was started into a working folder, by the same paths.
+_MOST_ENTRIES = 1000
+"""A folder with more files is linked as a whole: to make so many links takes longer than most trials wait."""
+
+_TEXT_BYTES = 2**20
+"""Larger files are no programs that a person wrote."""
+
+_NAMES = re.compile(r"[\w./+@-]+")
+_QUOTED = re.compile(r"\"([^\"\n]{1,255})\"|'([^'\n]{1,255})'")
+
+
+def mentioned(sources: Iterable[Path], launch: Path) -> list[str]:
+    """Return the files and folders that programs name, and that are there.
 
     Args:
-        names: Paths relative to *launch*; what is no file there, or leads out of it, is passed over.
+        sources: Texts of programs, which are followed into the Python modules beside them; what is too large
+            or no text is passed over.
+        launch: The folder in which the command was started; names are relative to it.
+    """
+    try:
+        present = {path.name for path in launch.iterdir()}
+    except OSError:
+        return []
+    found: dict[str, None] = {}
+    scanned, todo = set(), list(sources)
+    while todo:
+        path = todo.pop()
+        scanned.add(path)
+        for name in set(_words(path)):
+            module = path.parent / f"{name.replace('.', os.sep)}.py"
+            if module not in scanned and module not in todo and _is(Path.is_file, module):
+                todo.append(module)
+            if name.removeprefix("./").partition("/")[0] in present and not Path(name).is_absolute():
+                found[name] = None
+    return sorted(found)
+
+
+def _words(path: Path) -> Iterator[str]:
+    try:
+        if path.stat().st_size > _TEXT_BYTES:
+            return
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return
+    yield from _NAMES.findall(text)
+    for first, second in _QUOTED.findall(text):
+        yield first or second
+
+
+def provide(names: Iterable[str], launch: Path, folder: Path) -> None:
+    """Let a working folder have inputs of the folder where the command was started, by the same paths.
+
+    Small files are copied and others linked. A folder is made anew with its files in it, so that what
+    a trial writes there stays its own.
+
+    Args:
+        names: Paths relative to *launch*; what is not there, leads out of it, or holds *folder* is passed
+            over.
         launch: The folder in which the command was started.
         folder: The working folder.
     """
     for name in names:
         path = Path(name)
-        if not name or path.is_absolute() or ".." in path.parts or not _is_file(launch / path):
+        if not path.parts or path.is_absolute() or ".." in path.parts or folder.is_relative_to(launch / path):
             continue
-        target = folder / path
+        source, target = launch / path, folder / path
+        if _is(Path.is_file, source):
+            _provide_file(source, target)
+        elif _is(Path.is_dir, source):
+            _provide_folder(source, target)
+
+
+def _provide_folder(source: Path, target: Path) -> None:
+    files = list(itertools.islice((one for one in source.rglob("*") if one.is_file()), _MOST_ENTRIES + 1))
+    if len(files) > _MOST_ENTRIES and not target.exists():
+        _link(source, target)
+        return
+    target.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        _provide_file(file, target / file.relative_to(source))
+
+
+def _provide_file(source: Path, target: Path) -> None:
+    if target.is_symlink() or target.exists():
+        return  # of an earlier attempt
+    if source.stat().st_size <= _COPIED_BYTES:
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.is_symlink() or target.exists():
-            continue  # of an earlier attempt
-        try:
-            target.symlink_to(launch / path)
-        except OSError:  # a file system without links
-            shutil.copy2(launch / path, target)
+        shutil.copy2(source, target)
+    else:
+        _link(source, target)
 
 
-def _is_file(path: Path) -> bool:
+def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        return path.is_file()
+        target.symlink_to(source)
+    except OSError:  # a file system without links
+        (shutil.copytree if source.is_dir() else shutil.copy2)(source, target)
+
+
+def _is(kind: Callable[[Path], bool], path: Path) -> bool:
+    try:
+        return kind(path)
     except (OSError, ValueError):  # a text that is no path at all
         return False
 
 
-def settle(folder: Path, keep: Sequence[str], most_mb: float | None) -> list[str]:
+def settle(folder: Path, launch: Path, keep: Sequence[str], most_mb: float | None) -> list[str]:
     """Remove from a working folder what is not to be kept; the folder itself when nothing is left.
 
     Args:
         folder: The working folder; need not be there.
+        launch: The folder in which the command was started; inputs from there are removed if unchanged.
         keep: Patterns of paths relative to it, where ``*`` also stands for slashes.
         most_mb: How much is kept in MiB, smaller files first; None keeps all.
 
@@ -58,7 +141,7 @@ def settle(folder: Path, keep: Sequence[str], most_mb: float | None) -> list[str
     removed, left = [], float("inf") if most_mb is None else most_mb * 2**20
     for name, size in found:
         path = folder / name
-        if _is_input(path, folder):
+        if _is_input(path, folder, launch):
             path.unlink(missing_ok=True)
         elif size <= left and any(fnmatch.fnmatchcase(name, pattern) for pattern in keep):
             left -= size
@@ -71,12 +154,16 @@ def settle(folder: Path, keep: Sequence[str], most_mb: float | None) -> list[str
     return sorted(removed)
 
 
-def _is_input(path: Path, folder: Path) -> bool:
-    """Whether a path is a link that `link_inputs` made, and not one of the trial's own."""
-    if not path.is_symlink():
+def _is_input(path: Path, folder: Path, launch: Path) -> bool:
+    """Whether `provide` made a path, and the trial left it as it was."""
+    if path.is_symlink():
+        target = path.readlink()
+        return target.is_absolute() and not target.is_relative_to(folder)
+    try:
+        mine, theirs = path.stat(), (launch / path.relative_to(folder)).stat()
+    except OSError:
         return False
-    target = path.readlink()
-    return target.is_absolute() and not target.is_relative_to(folder)
+    return (mine.st_size, mine.st_mtime_ns) == (theirs.st_size, theirs.st_mtime_ns)
 
 
 def _files(folder: Path) -> list[tuple[str, int]]:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from parsl_optuna.core.errors import SpecError, TaskError, nearest
 from parsl_optuna.core.load import structure
 from parsl_optuna.core.space import Scalar, Space
-from parsl_optuna.store.files import link_inputs
+from parsl_optuna.store.files import mentioned, provide
 from parsl_optuna.tasks import source
 from parsl_optuna.tasks.base import Metrics, Task, Work
 from parsl_optuna.tasks.user_module import imported_by, load
@@ -113,7 +113,8 @@ def run(work: Work) -> Metrics:
         source.unchanged(other, digest, work.launch)
     if work.files is not None:
         inputs = source.named(files, [*work.params.values(), *problem["args"].values()])
-        link_inputs(inputs, work.launch, work.files)
+        sources = [path, *(work.launch / other for other in files)]
+        provide([*inputs, *mentioned(sources, work.launch)], work.launch, work.files)
     call = getattr(load(path, problem["checksum"], work.launch), function)
     lent = {
         "report": work.report,

@@ -67,7 +67,7 @@ def execute(request: Request, hooks: Hooks = ALONE) -> dict[str, Any]:
     """
     outcome, limits = begin(request, hooks)(), request.limits
     files = ArtifactStore(Path(request.root)).paths.files(request.pid, request.method, request.trial_id)
-    settle(files, limits.keep_files, limits.keep_files_mb)
+    settle(files, request.launch_folder, limits.keep_files, limits.keep_files_mb)
     return outcome
 
 

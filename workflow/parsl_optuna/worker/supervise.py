@@ -59,7 +59,8 @@ def run(request: Request) -> dict[str, Any]:
         store.paths.output(*names, "stderr"),
     )
     outcome = _outcome(store, request, _served(request, watch))
-    removed = settle(store.paths.files(*names), limits.keep_files, limits.keep_files_mb)
+    files = store.paths.files(*names)
+    removed = settle(files, request.launch_folder, limits.keep_files, limits.keep_files_mb)
     _note_removed(watch.stderr, removed)
     return outcome.to_json()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from parsl_optuna.core.errors import TaskError
-from parsl_optuna.store.files import link_inputs
+from parsl_optuna.store.files import mentioned, provide
 from parsl_optuna.tasks import source
 from parsl_optuna.tasks.base import Metrics, Work
 from parsl_optuna.tasks.command.ears import Ears
@@ -54,7 +54,8 @@ def run(work: Work) -> Metrics:
         ears = Ears(work, [scratch / "wandb.jsonl", *_metrics_file(work)])
         if not problem["shell"]:
             words = [_absolute(word, problem["files"], work.launch) for word in words]
-        link_inputs(_inputs(work), work.launch, Path.cwd())
+        if work.files is not None and Path.cwd() != work.launch:
+            provide(_inputs(work), work.launch, Path.cwd())
         program = Program(words, environment, shell=problem["shell"])
         code, output = program.listen(ears, work.echo)
     if code != 0:
@@ -100,9 +101,10 @@ def _inputs(work: Work) -> list[str]:
         except ValueError:
             words = words[0].split()
     values = [part for word in words for part in (word, word.rpartition("=")[2])]
-    made = work.problem["metrics_file"]
+    named = source.named(work.problem["files"], [*values, *work.params.values()])
+    sources = [work.launch / name for name in work.problem["files"]]
     return [
-        name for name in source.named(work.problem["files"], [*values, *work.params.values()]) if name != made
+        name for name in (*named, *mentioned(sources, work.launch)) if name != work.problem["metrics_file"]
     ]
 
 
