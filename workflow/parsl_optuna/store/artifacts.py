@@ -14,9 +14,11 @@ from parsl_optuna.core import ids
 from parsl_optuna.core.errors import CorruptArtifact, StoreError
 from parsl_optuna.core.records import Asked, Manifest, Outcome, ReferenceValue
 from parsl_optuna.store import checks, document
-from parsl_optuna.store.atomic import read_bytes
+from parsl_optuna.store.atomic import is_disk_fault, read_bytes, writing
 from parsl_optuna.store.checkpoint import Checkpoint
+from parsl_optuna.store.exclusive import drop_claim
 from parsl_optuna.store.layout import Artifacts
+from parsl_optuna.store.probe import probe
 
 _SEAL = "prepared.json"
 
@@ -32,15 +34,12 @@ class ArtifactStore:
         self.paths = Artifacts(root)
 
     def check_writable(self) -> None:
-        """Raise `StoreError` unless the folder can be made and written."""
-        try:
-            self.paths.root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.paths.root):
-                pass
-        except OSError as error:
-            raise StoreError(
-                f"{self.paths.root}: cannot be written: {error.strerror}; choose another --artifacts-dir"
-            ) from error
+        """Try on the folder what the store needs of a file system, making it if it is not there.
+
+        Raises:
+            StoreError: The folder cannot be made or written, or two workers could get the same name.
+        """
+        probe(self.paths.root, "choose another --artifacts-dir")
 
     # Problems.
 
@@ -100,18 +99,20 @@ class ArtifactStore:
         if ready is not None:
             return ready
         target = self.paths.prepared(pid)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=".prepared-", dir=target.parent))
+        with writing(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            draft = Path(tempfile.mkdtemp(prefix=".prepared-", dir=target.parent))
         try:
-            build(draft)
+            _build(build, draft)
             files = {path.name: _checksum(path) for path in sorted(draft.iterdir())}
             document.write(draft / _SEAL, {"files": files})
-            draft.chmod(0o755)
-            try:
-                draft.rename(target)
-            except OSError:  # the name is taken by another builder
-                if not target.is_dir():
-                    raise
+            with writing(target):
+                draft.chmod(0o755)
+                try:
+                    draft.rename(target)
+                except OSError:  # the name is taken by another builder
+                    if not target.is_dir():
+                        raise
         finally:
             shutil.rmtree(draft, ignore_errors=True)
         ready = self.prepared(pid)
@@ -227,9 +228,22 @@ class ArtifactStore:
     def retire(self, manifest: Manifest) -> None:
         """Set an outcome aside, so that its trial runs again; the file is kept under another name."""
         path = self.paths.metrics(manifest.pid, manifest.method, manifest.trial_id)
+        drop_claim(path)
         count = len(list(path.parent.glob("metrics.retired-*.json")))
         self.paths.stop(manifest.pid, manifest.method, manifest.trial_id).unlink(missing_ok=True)
-        path.replace(path.with_name(f"metrics.retired-{count + 1}.json"))
+        with writing(path):
+            path.replace(path.with_name(f"metrics.retired-{count + 1}.json"))
+
+
+def _build(build: Callable[[Path], None], folder: Path) -> None:
+    """Call *build*; a full or failing disk is no fault of the task."""
+    try:
+        build(folder)
+    except OSError as error:
+        if not is_disk_fault(error):
+            raise
+        with writing(folder):
+            raise
 
 
 def _folders(parent: Path) -> list[str]:

@@ -1,15 +1,20 @@
-"""Files that are whole or not there: write to a temporary name, fsync, rename or link."""
+"""Files that are whole or not there: write under a temporary name, fsync, then give the file its own."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import math
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from parsl_optuna.core.errors import StoreError
+from parsl_optuna.store.exclusive import place
+
+_NO_FOLDER_SYNC = frozenset({errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.EOPNOTSUPP})
 
 
 def write_bytes(
@@ -32,27 +37,51 @@ def write_bytes(
     Raises:
         StoreError: The folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    try:
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")  # short: names may be 255 bytes long
+    with writing(path):
         try:
             with _opened(temporary) as stream:
                 stream.write(content)
                 if durable:
                     stream.flush()
                     os.fsync(stream.fileno())
-            if not _place(temporary, path, replace):
+            if replace:
+                temporary.replace(path)
+            elif not place(temporary, path):
                 return False
             if beside is not None:
                 _sync(beside)  # now, so that one pass through the disk's journal serves both names
             if durable:
-                _sync(path.parent)
+                _sync_folder(path.parent)
             return True
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the system says about a write into one line.
+
+    Raises:
+        StoreError: The folder cannot be written, the disk is full or fails.
+    """
+    try:
+        yield
+    except StoreError:
+        raise
     except OSError as error:
         raise StoreError(
-            f"{path}: cannot be written: {error.strerror}; check the folder and the disk"
+            f"{path}: cannot be written: {error.strerror or error}; check the folder and the disk"
         ) from error
+
+
+DISK_FAULTS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE})
+"""What the disk did, not the code that was writing."""
+
+
+def is_disk_fault(error: BaseException) -> bool:
+    """Whether an exception says that the disk is full or fails."""
+    return isinstance(error, OSError) and error.errno in DISK_FAULTS
 
 
 def read_bytes(path: Path) -> bytes | None:
@@ -78,19 +107,17 @@ def _opened(path: Path) -> BinaryIO:
         return path.open("xb")
 
 
-def _place(temporary: Path, path: Path, replace: bool) -> bool:
-    if replace:
-        temporary.replace(path)
-    else:
-        try:
-            os.link(temporary, path)  # unlike rename, fails when the name is taken
-        except FileExistsError:
-            return False
-    return True
+def _sync_folder(path: Path) -> None:
+    """Make the names in a folder outlive a power failure, where the file system can do that."""
+    try:
+        _sync(path)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
 
 
 def _sync(path: Path) -> None:
-    """Make a file, or the names in a folder, outlive a power failure."""
+    """Make a file outlive a power failure."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

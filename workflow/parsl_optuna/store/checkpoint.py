@@ -5,6 +5,7 @@ A file is 8 bytes of seconds used so far (little-endian double), then what the t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import struct
 import time
@@ -78,8 +79,7 @@ class Checkpoint:
         content = struct.pack("<d", self.used_sec + self._now() - self._started) + content
         digest = hashlib.sha256(content).hexdigest()[:16]
         write_bytes(self._folder / f"{_PREFIX}{self._count:06d}-{digest}", content)
-        for path in older:
-            path.unlink(missing_ok=True)
+        _remove(older)
 
     def keep(self, make: Callable[[], bytes]) -> None:
         """Save the end of the run, for a longer one to go on from; calls *make* only if that is wanted.
@@ -100,11 +100,18 @@ class Checkpoint:
 
     def clear(self) -> None:
         """Remove what is not the kept end; the trial has ended."""
-        for path in self._files() if self._count and not self._is_kept else []:
-            path.unlink(missing_ok=True)
+        if self._count and not self._is_kept:
+            _remove(self._files())
 
     def _files(self) -> list[Path]:
         return [] if self._folder is None else _saved(self._folder)
+
+
+def _remove(files: list[Path]) -> None:
+    """Remove files that are no longer needed; one that stays does no harm."""
+    with contextlib.suppress(OSError):
+        for path in files:
+            path.unlink(missing_ok=True)
 
 
 def _saved(folder: Path) -> list[Path]:

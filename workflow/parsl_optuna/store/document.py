@@ -44,8 +44,8 @@ def read(path: Path, *, durable: bool = True, cure: str = "") -> dict[str, Any] 
 
     Args:
         path: Where.
-        durable: Whether it was written so. If not, an empty file is what a power failure left, and counts
-            as none.
+        durable: Whether it was written so. If not, a file that is empty, or zeros only, is what a power
+            failure left, and counts as none.
         cure: What to do about a damaged file; by default, to delete it.
 
     Raises:
@@ -54,7 +54,7 @@ def read(path: Path, *, durable: bool = True, cure: str = "") -> dict[str, Any] 
         StoreError: The file cannot be read.
     """
     content = read_bytes(path)
-    if content is None or (not content and not durable):
+    if content is None or not (durable or content.strip(b"\0")):
         return None
     return decoded(path, content, cure)
 

@@ -104,21 +104,23 @@ class Lease:
         token = None if holder is None else holder["token"]
         marker = self._path.with_name(f".{self._path.name}.{token}")
         try:
-            os.link(self._path, marker)
-        except FileNotFoundError:
-            return False
+            marker.mkdir()  # of several takers one succeeds, on every file system
         except FileExistsError:
             time.sleep(_TAKER_PAUSE_SEC)
             if is_late:
-                marker.unlink(missing_ok=True)
+                _remove(marker)
             return False
+        except OSError as error:
+            raise StoreError(f"{marker}: cannot be made: {error.strerror}; check the folder") from error
         try:
-            found = _read(marker)
+            if not self._path.exists():  # given back: whoever writes it first has it
+                return False
+            found = _read(self._path)
             if (None if found is None else found["token"]) != token:
                 return False
             return document.write(self._path, self._mine)
         finally:
-            marker.unlink(missing_ok=True)
+            _remove(marker)
 
     def _beat(self) -> None:
         while not self._released.wait(self._period_sec):
@@ -128,6 +130,16 @@ class Lease:
                     document.write(self._path, self._mine)
             except StoreError:  # a full disk is told by whoever has something to store
                 continue
+
+
+def _remove(marker: Path) -> None:
+    """Remove a marker; older versions made a file of it."""
+    try:
+        marker.rmdir()
+    except NotADirectoryError:
+        marker.unlink(missing_ok=True)
+    except OSError:
+        return
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from parsl_optuna.core.errors import StoreError
 from parsl_optuna.store import document
-from parsl_optuna.store.atomic import strict
+from parsl_optuna.store.atomic import strict, writing
 
 
 class Report(NamedTuple):
@@ -44,7 +44,8 @@ class Reporter:
                 self.report(step, metrics)
         if path is not None and path.exists():
             if fresh:
-                path.unlink()
+                with writing(path):
+                    path.unlink()
             else:
                 self.last = reports(path)[-1].metrics if reports(path) else {}
                 self._append(b"\n")  # ends a torn line
@@ -62,13 +63,8 @@ class Reporter:
 
     def _append(self, content: bytes) -> None:
         assert self._path is not None
-        try:
-            with self._path.open("ab") as stream:
-                stream.write(content)
-        except OSError as error:
-            raise StoreError(
-                f"{self._path}: cannot be written: {error.strerror}; check the folder and the disk"
-            ) from error
+        with writing(self._path), self._path.open("ab") as stream:
+            stream.write(content)
 
 
 class Reader:
