@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import io
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -80,7 +81,7 @@ def private_copy(model: nn.Module) -> nn.Module:
     results = [value for part in inner.modules() for value in vars(part).values() if _is_result(value)]
     memo: dict[int, Any] = {id(value): value.detach().clone() for value in results}
     try:
-        copied = copy.deepcopy(inner, memo)
+        copied = _reloaded(inner) if isinstance(inner, torch.jit.ScriptModule) else copy.deepcopy(inner, memo)
     except (RuntimeError, TypeError, AttributeError) as error:
         raise SpecError(f"model: cannot be copied: {first_line(error)}") from error
     copied.eval()
@@ -89,6 +90,14 @@ def private_copy(model: nn.Module) -> nn.Module:
             part.train()
             part.dropout = 0.0
     return copied
+
+
+def _reloaded(model: torch.jit.ScriptModule) -> nn.Module:
+    """Copy a scripted module; a deep copy would compute with the parameters of the original."""
+    stream = io.BytesIO()
+    torch.jit.save(model, stream)
+    stream.seek(0)
+    return torch.jit.load(stream, map_location="cpu")
 
 
 def _is_result(value: Any) -> bool:
