@@ -1,0 +1,133 @@
+"""What a gradient of all chains costs, over as many plain PyTorch backward passes.
+
+Run: python -m benchmarks.gradient [--chains 8] [--examples 200 1000] [--device cpu]. A ratio of 1 is what a
+loop over chains that does nothing else would take. On a CPU this is time of one core, so that other work on
+the machine matters less; both are timed in turn, and the shortest of several times is taken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+from parsl_optuna.tasks.llc.problem.examples import read
+from parsl_optuna.tasks.llc.problem.module import ModuleLoss
+from parsl_optuna.tasks.llc.problem.pose import pose
+from parsl_optuna.tasks.llc.problem.selection import select
+from torch import Tensor, nn
+
+_REPEATS = 7
+
+
+class Recurrent(nn.Module):
+    """A GRU of 10 steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.out = nn.GRU(8, 32, batch_first=True), nn.Linear(32, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.layer(x)[0][:, -1])
+
+
+class Block(nn.Module):
+    """A transformer block over 16 tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.out = nn.Embedding(50, 32), nn.Linear(32, 10)
+        self.block = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.block(self.embedding(x)).mean(1))
+
+
+def mlp(width: int) -> nn.Module:
+    """Return a network of two hidden layers."""
+    return nn.Sequential(
+        nn.Linear(64, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 10)
+    )
+
+
+def architectures(n: int) -> Iterator[tuple[str, nn.Module, Tensor]]:
+    """Yield names, modules and inputs."""
+    yield "MLP 64-16-16-10", mlp(16), torch.randn(n, 64)
+    yield "MLP 64-200-200-10", mlp(200), torch.randn(n, 64)
+    convolutions = (nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3), nn.ReLU())
+    yield "CNN", nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(256, 10)), torch.randn(n, 1, 8, 8)
+    yield "transformer block", Block(), torch.randint(50, (n, 16))
+    yield "GRU", Recurrent(), torch.randn(n, 10, 8)
+
+
+def seconds(*calls: Callable[[], object]) -> list[float]:
+    """Return the shortest of several times of each call."""
+    on_device = torch.cuda.is_available()
+    clock, times = (time.perf_counter if on_device else time.process_time), [math.inf] * len(calls)
+    for repeat in range(_REPEATS + 1):
+        for index, call in enumerate(calls):
+            begun = clock()
+            call()
+            if on_device:
+                torch.cuda.synchronize()
+            if repeat:  # the first is to warm up
+                times[index] = min(times[index], clock() - begun)
+    return times
+
+
+def compared(name: str, model: nn.Module, x: Tensor, chains: int, device: torch.device) -> list[str]:
+    """Return the cells of a row."""
+    y, criterion = torch.randint(10, (len(x),)), nn.CrossEntropyLoss()
+    plain_model, inputs, targets = copy.deepcopy(model).to(device).eval(), x.to(device), y.to(device)
+
+    def plain() -> None:
+        for _ in range(chains):
+            plain_model.zero_grad()
+            criterion(plain_model(inputs), targets).backward()
+
+    calls: list[Callable[[], object]] = [plain]
+    ways, dim = [], 0
+    for together in (True, False, None):
+        found = pose(
+            model, criterion, read((x, y)), select(model), torch.float32, device=device, together=together
+        )
+        assert isinstance(found.loss, ModuleLoss)
+        w, dim = found.weights.expand(chains, -1).contiguous(), found.loss.dim
+        calls.append(partial(found.loss.value_and_grad, w))
+        ways.append(found.loss.together)
+    base, *times = seconds(*calls)
+    ratios = [f"{took / base:.2f}" for took in times]
+    together = ratios[0] if ways[0] else "-"
+    chosen = "together" if ways[2] else "one by one"
+    return [
+        name,
+        f"{dim:,}",
+        f"{len(x):,}",
+        f"{1e3 * base / chains:.2f}",
+        together,
+        ratios[1],
+        f"{chosen}: {ratios[2]}",
+    ]
+
+
+def main() -> None:
+    """Print a table in Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--chains", type=int, default=8)
+    parser.add_argument("--examples", type=int, nargs="+", default=[200, 1000])
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    print("| network | parameters | examples | plain pass, ms | together | one by one | chosen |")
+    print("|---|---|---|---|---|---|---|")
+    for n in options.examples:
+        for name, model, x in architectures(n):
+            cells = compared(name, model, x, options.chains, torch.device(options.device))
+            print("| " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
