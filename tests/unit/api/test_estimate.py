@@ -34,6 +34,7 @@ def test_a_linear_model_has_its_exact_coefficient(regression, kernel):
     assert found.excess.shape == found.controlled.shape == found.distance.shape
     assert float(found.controlled.mean()) == pytest.approx(found.llc)
     assert "ok" in str(found)
+    assert found.draws["excess"].shape == found.excess.T.shape
 
 
 def test_temperature_and_localiser_are_those_asked_for(regression):

@@ -57,6 +57,11 @@ class Estimate:
         text += f": {self.reason})" if self.reason else ")"
         return f"{text}, {self.parameters:,} parameters" + "".join(f"\n  note: {note}" for note in self.notes)
 
+    @property
+    def draws(self) -> dict[str, np.ndarray[Any, Any]]:
+        """The draws as ``(chains, draws)`` by name, for ``arviz.from_dict(found.draws)`` and the like."""
+        return {name: getattr(self, name).T for name in ("excess", "controlled", "distance")}
+
     def plot(self, path: str | Path) -> None:
         """Draw the loss trace, the running estimate and the distance from the centre, as a PNG."""
         from parsl_optuna.report.plots import estimate_picture  # noqa: PLC0415
