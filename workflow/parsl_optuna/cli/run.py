@@ -84,6 +84,8 @@ def report(plan: Any, result: Any, results: Results) -> None:
             session.warn(f"{trials.study.label}, {trials.study.method}: {reason}")
     for line in failures(result):
         session.warn(line)
+    for choice in sorted({trials.choice for trials in result.studies if trials.choice is not None}):
+        console.print(f"sampler  {choice.sampler}: {choice.reason}", soft_wrap=True)
     console.print(f"{len(rows)} trials, {result.n_started} references and trials run by this command")
     console.print(f"table    {results.table}", soft_wrap=True)
     console.print(f"picture  {results.picture}", soft_wrap=True)

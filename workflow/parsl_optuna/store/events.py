@@ -39,6 +39,7 @@ class Kind(StrEnum):
     RETIRED = "retired"
     REFERENCE_EXTENDED = "reference_extended"
     STOP_RULE = "stop_rule"
+    SAMPLER = "sampler"
     BLOCK_REQUESTED = "block_requested"
     BLOCK_GRANTED = "block_granted"
     BLOCK_LOST = "block_lost"

@@ -12,6 +12,7 @@ from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.study.plan.plans import RunPlan, StudyPlan
 from parsl_optuna.study.pruning import Watch
 from parsl_optuna.study.search import confirm
+from parsl_optuna.study.search.choice import Choice
 from parsl_optuna.study.search.points import FixedPoints, SearchPoints
 from parsl_optuna.study.search.pruners import make_pruner
 from parsl_optuna.study.search.search import Search, pareto_front
@@ -117,6 +118,14 @@ class ActiveStudy:
         """The search, which was told everything; None of a study with fixed points."""
         points = self._points
         return points.up_to_date(self.state) if isinstance(points, SearchPoints) else None
+
+    @property
+    def choice(self) -> Choice | None:
+        """The sampler that ``auto`` takes now, and why; None where one is configured."""
+        points = self._points
+        if not isinstance(points, SearchPoints) or self.study.search.sampler != "auto":
+            return None
+        return points.search.choice
 
     def best(self) -> Ended | None:
         """Return the point of choice; None when none succeeded.

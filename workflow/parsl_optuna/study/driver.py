@@ -83,6 +83,7 @@ class Driver:
         self._started_at = now()
         self._studies: dict[int, ActiveStudy] = {}
         self._stop_reasons: dict[int, str] = {}
+        self._choices: dict[int, str] = {}
         self._preparing: set[str] = set()
         self._references: dict[str, ReferenceValue] = {}
         self._failures: dict[str, str] = {}
@@ -160,9 +161,14 @@ class Driver:
             self._executor.drain()
 
     def _note_stops(self) -> None:
-        """Put on record which studies have stopped."""
+        """Put on record which studies have stopped, and which sampler the others have come to."""
         for index, study in self._studies.items():
-            reason = study.stopped
+            choice, reason = study.choice, study.stopped
+            if choice is not None and self._choices.get(index) != choice.sampler:
+                self._choices[index] = choice.sampler
+                self._events.add(
+                    Kind.SAMPLER, pid=study.study.pid, method=study.study.method, **choice._asdict()
+                )
             if reason is not None and index not in self._stop_reasons:
                 pid, method = study.study.pid, study.study.method
                 self._events.add(Kind.STOP_RULE, pid=pid, method=method, reason=reason)

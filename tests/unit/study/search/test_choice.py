@@ -1,7 +1,13 @@
+import json
+
 import pytest
+from parsl_optuna.execution.inline import InlineExecutor
+from parsl_optuna.store.artifacts import ArtifactStore
+from parsl_optuna.store.events import EventLog
+from parsl_optuna.study.driver import Driver
 from parsl_optuna.study.search.choice import choose
 
-from tests.toyrun import toy_plan
+from tests.toyrun import drive, toy_plan
 
 
 def choice_of(n_known=0, seconds=(), **optuna):
@@ -44,3 +50,21 @@ def test_the_choice_does_not_depend_on_the_order_of_ending():
     times = [0.1, 50.0, 60.0, 0.2, 70.0]
 
     assert choice_of(9, times, sampler="auto") == choice_of(9, times[::-1], sampler="auto")
+
+
+def test_the_choice_is_on_record(tmp_path):
+    events = EventLog(tmp_path / "events.jsonl")
+    plan = toy_plan(sampler="auto", max_trials=4)
+
+    Driver(plan, ArtifactStore(tmp_path), InlineExecutor(), lambda _: None, events=events).run()
+
+    lines = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    chosen = [line["sampler"] for line in lines if line["event"] == "sampler"]
+    assert chosen[-1] == "tpe"  # trials of the toy task take no time
+    assert all(line["reason"] for line in lines if line["event"] == "sampler")
+
+
+def test_a_configured_sampler_is_no_choice(tmp_path):
+    (study,) = drive(toy_plan(sampler="tpe", max_trials=3), tmp_path).studies
+
+    assert study.choice is None

@@ -57,6 +57,7 @@ class Search:
         }
         self._study_seed = derive_seed("sampler", plan.search.seed)
         self._numbers: dict[int, int] = {}
+        self._asked: set[int] = set()
         self._seen: set[str] = set()
         self._seconds: list[float] = []
         if plan.search.sampler == "auto" and plan.search.sampler_params:
@@ -86,7 +87,7 @@ class Search:
     @property
     def choice(self) -> Choice:
         """The sampler that proposes now, and why."""
-        return choose(self._plan, len(self._numbers), self._seconds)
+        return choose(self._plan, len(self._asked), self._seconds)
 
     def learn(self, point: Mapping[str, Scalar], value: float) -> None:
         """Add what another study found."""
@@ -111,6 +112,7 @@ class Search:
         To be called before anything is asked.
         """
         self._note(seconds)
+        self._asked.add(number)
         self._late.append(
             lambda: self._restore(number, point, values, asked, ended=ended, pruned_at=pruned_at)
         )
@@ -151,7 +153,7 @@ class Search:
 
     def ask(self, number: int, attempt: int = 0, *, at_random: bool = False) -> dict[str, Scalar]:
         """Propose a point for trial *number*; a later *attempt* proposes another one."""
-        study = self._study  # what is still to be restored is part of what the sampler is chosen by
+        study = self._study
         if self._plan.search.sampler == "grid":
             point = next((one for one in self._grid if _key(one) not in self._seen), None)
             if point is not None:
@@ -165,6 +167,7 @@ class Search:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             trial = study.ask(self._distributions)
         self._numbers[number] = trial.number
+        self._asked.add(number)
         self._seen.add(_key(trial.params))
         return dict(trial.params)
 
