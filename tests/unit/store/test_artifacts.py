@@ -2,8 +2,9 @@ import json
 from dataclasses import replace
 
 import pytest
+from parsl_optuna.core import ids
 from parsl_optuna.core.errors import CorruptArtifact, SpecError, StoreError
-from parsl_optuna.core.records import Asked, Manifest, Outcome, State
+from parsl_optuna.core.records import SCHEMA, Asked, Manifest, Outcome, State
 from parsl_optuna.store import document
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.layout import Artifacts, Results
@@ -87,6 +88,21 @@ def test_another_manifest_under_the_same_id_is_a_collision(store):
         store.manifest("p_0123456789ab", "guess", trial_id)
 
 
+def test_two_trials_of_the_same_id_are_never_one(tmp_path, monkeypatch):
+    """Ids of one hexadecimal digit collide soon; the second trial is refused, and the first one stays."""
+    monkeypatch.setattr(ids, "ID_HEX_DIGITS", 1)
+    store, first = ArtifactStore(tmp_path), manifest()
+    other = next(one for seed in range(1, 99) if (one := manifest(seed=seed)).trial_id == first.trial_id)
+    store.put_manifest(first, ASKED)
+
+    with pytest.raises(
+        CorruptArtifact, match=r"manifest\.json: a collision: holds another trial of the id r_."
+    ):
+        store.put_manifest(other, ASKED)
+
+    assert store.manifest(first.pid, first.method, first.trial_id)[0] == first
+
+
 def test_the_first_outcome_is_the_accepted_one(store):
     store.put_manifest(manifest(), ASKED)
 
@@ -127,6 +143,72 @@ def test_a_damaged_outcome_is_told_with_its_path_and_the_cure(store, damage):
 
     with pytest.raises(CorruptArtifact, match="delete it"):
         store.outcome(manifest())
+
+
+def test_an_outcome_of_another_trial_is_refused(tmp_path):
+    """A folder copied by hand: every file is intact, in the wrong place."""
+    store, other = ArtifactStore(tmp_path), manifest(seed=1)
+    for one in (manifest(), other):
+        store.put_manifest(one, ASKED)
+    store.commit(manifest(), outcome(manifest()))
+    source = store.paths.metrics("p_0123456789ab", "guess", manifest().trial_id)
+    target = store.paths.metrics("p_0123456789ab", "guess", other.trial_id)
+    target.write_bytes(source.read_bytes())
+
+    with pytest.raises(CorruptArtifact, match=f"belongs to the trial {manifest().trial_id}"):
+        store.outcome(other)
+
+
+def test_a_reference_of_another_problem_is_refused(tmp_path):
+    store = ArtifactStore(tmp_path)
+    data = {"ref": 1.0, "se": 0.1, "status": "ok", "status_reason": None, "trial_id": "r_1", "metrics": {}}
+    store.put_reference("p_1", data)
+    store.paths.reference("p_2").parent.mkdir()
+    store.paths.reference("p_2").write_bytes(store.paths.reference("p_1").read_bytes())
+
+    assert store.reference("p_1", "ref", "se").value == 1.0
+    with pytest.raises(CorruptArtifact, match="belongs to the problem p_1"):
+        store.reference("p_2", "ref", "se")
+
+
+NAMED_LIKE_KEYS = {
+    "state": "warm",
+    "seed": 7,
+    "error": 0.5,
+    "schema": 9,
+    "digest": "d",
+    "metrics": 1,
+    "value": 2.0,
+}
+
+
+def test_metrics_named_like_keys_of_the_engine_are_neither_lost_nor_hide_them(tmp_path):
+    store = ArtifactStore(tmp_path)
+    store.put_manifest(manifest(), ASKED)
+    store.commit(manifest(), replace(outcome(manifest()), metrics=NAMED_LIKE_KEYS))
+
+    found = store.outcome(manifest())
+    assert (found.metrics, found.state, found.unknown) == (NAMED_LIKE_KEYS, State.OK, {})
+
+
+def test_metrics_whose_name_is_free_also_stand_at_top_level(tmp_path):
+    """The contract's `metrics.json` has `llc_hat` there."""
+    store = ArtifactStore(tmp_path)
+    store.put_manifest(manifest(), ASKED)
+    store.commit(manifest(), replace(outcome(manifest()), metrics=NAMED_LIKE_KEYS))
+
+    data = json.loads(store.paths.metrics("p_0123456789ab", "guess", manifest().trial_id).read_text())
+    assert (data["value"], data["error"], data["state"], data["schema"]) == (2.0, 0.5, "ok", SCHEMA)
+
+
+def test_a_key_of_a_newer_version_survives_reading_and_writing(tmp_path):
+    store = ArtifactStore(tmp_path)
+    store.put_manifest(manifest(), ASKED)
+    newer = Outcome.from_json({**outcome(manifest()).to_json(), "energy_kwh": 0.25})
+    store.commit(manifest(), newer)
+
+    found = store.outcome(manifest())
+    assert (found, found.unknown) == (newer, {"energy_kwh": 0.25})
 
 
 def test_a_problem_is_verified(store):

@@ -54,6 +54,19 @@ def test_a_node_that_is_wanted_back_gets_a_save_and_an_end(tmp_path):
     assert Checkpoint(tmp_path).load() == b"x"
 
 
+@pytest.mark.parametrize("position", [0, 7, 8, -1])
+def test_a_checkpoint_with_a_changed_byte_is_passed_over(tmp_path, position):
+    """Of the seconds used and of the content, first and last byte; nothing is cut."""
+    Checkpoint(tmp_path).save(b"content")
+    (path,) = tmp_path.iterdir()
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(bytes(content))
+
+    again = Checkpoint(tmp_path)
+    assert (again.used_sec, again.load()) == (0.0, None)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.binary(max_size=50), st.binary(max_size=50), st.integers(0, 80))
 def test_a_torn_or_changed_file_is_passed_over(tmp_path_factory, older, newer, cut):

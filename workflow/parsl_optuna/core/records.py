@@ -70,17 +70,17 @@ class Manifest(Record):
 
     def identity(self) -> dict[str, Any]:
         """Return the hashed part as plain data."""
-        data = {one.name: getattr(self, one.name) for one in _IDENTITY if _counts(self, one)}
+        data = {one.name: getattr(self, one.name) for one in fields(self) if _counts(self, one)}
         data["hyperparams"] = dict(self.hyperparams)
         if self.role == "reference":
             del data["budget_sec"]
         return data
 
 
-_IDENTITY = tuple(one for one in fields(Manifest) if one.name != "unknown")
-
-
 def _counts(manifest: Manifest, entry: Field[Any]) -> bool:
+    """Whether a field is part of the identity: an added one only with another value than its default."""
+    if entry.name == "unknown":
+        return False
     default = entry.default if entry.default_factory is MISSING else entry.default_factory()
     return default is MISSING or getattr(manifest, entry.name) != default
 
