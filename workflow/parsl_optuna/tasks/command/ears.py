@@ -28,11 +28,12 @@ class Lines:
 
     def add(self, chunk: bytes) -> Iterator[bytes]:
         """Take a piece; yield the lines that it ends."""
-        *ends, rest = chunk.split(b"\n")
-        for end in ends:
-            self._keep(end)
+        first, *others = chunk.split(b"\n")
+        self._keep(first)
+        if others:
             yield self.rest()
-        self._keep(rest)
+            yield from (line for line in others[:-1] if len(line) <= _MOST_LINE)
+            self._keep(others[-1])
 
     def rest(self) -> bytes:
         """Return the line that has not ended, and forget it; empty if it is too long."""
@@ -69,6 +70,8 @@ class Ears:
 
     def line(self, text: bytes) -> None:
         """Take a line that may be a JSON object."""
+        if b"{" not in text:  # most lines of a program that prints much
+            return
         text = _COLOUR.sub(b"", text).removeprefix(_MARK).strip()
         if not text.startswith(b"{"):
             return
