@@ -12,7 +12,7 @@ _MOST_TRIALS = 3000
 """The model knows 1,000 trials, and a part of more; beyond this many, TPE is taken, which knows all."""
 
 _ASK_SEC, _ASK_SEC_PER_TRIAL = 0.06, 4e-4
-"""CPU time of a proposal of the model: 0.1 s at 100 trials, 0.5 s at 1,000 (`benchmarks.bench_search_cost`)."""
+"""CPU time of a proposal: 0.1 s at 100 trials, 0.5 s at 1,000 (`benchmarks.bench_search_cost`)."""
 
 
 class Choice(NamedTuple):
