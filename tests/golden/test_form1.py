@@ -74,7 +74,11 @@ def test_the_tree_has_a_trial_of_every_kind(tree):
     assert any(row["reference_status"] for row in rows)
 
 
-@pytest.mark.parametrize("name", STUDIES)
+NEWER = {"lvae"}
+"""Tasks whose version is another by now: their trials stay readable, and the same command makes new ones."""
+
+
+@pytest.mark.parametrize("name", [name for name in STUDIES if name not in NEWER])
 def test_the_same_command_runs_nothing_again(tree, name):
     plan = plan_run(load_run(Path(f"{name}.yaml"), ()), name)
 

@@ -13,7 +13,7 @@ from parsl_optuna.api import session
 from parsl_optuna.cli import options
 from parsl_optuna.cli.run import exit_code, report
 from parsl_optuna.core.errors import WorkflowError
-from parsl_optuna.core.load import assign, structure
+from parsl_optuna.core.load import assign, read_yaml, structure
 from parsl_optuna.core.resources import ClusterSpec
 from parsl_optuna.core.spec import SweepSpec
 from parsl_optuna.report.live import duration
@@ -36,6 +36,8 @@ _TABLE = "sweep_runs"
 @click.option("--seed", type=int, help="Of random points and searches.  [default: 42]")
 @click.option("--sampler", help="Sampler for method bayes.  [default: auto]")
 @click.option("--objectives", help="Metrics to minimise besides the sweep's own, comma-separated.")
+@click.option("--data", multiple=True, metavar="NAME=FILE",
+              help="File of a data set that the sweep names; or a YAML file of such pairs.")  # fmt: skip
 @click.option("--no-fold", is_flag=True, help="Run points that differ in parameters without effect only.")
 @click.option("--dry-run", is_flag=True, help="Say what would run; start nothing, write nothing.")
 @options.assignments
@@ -52,6 +54,7 @@ def command(
     artifacts_dir: str | None,
     results_dir: str | None,
     objectives: str | None,
+    data: tuple[str, ...],
     **given: Any,
 ) -> int | None:
     """Run a W&B sweep file: grid, random or bayes, of any program or of a task of this package.
@@ -59,7 +62,9 @@ def command(
     The program needs no account: what it gives to wandb.log is read on the spot. Running the same
     command again goes on where the last one stopped.
     """
-    spec = _spec(file, assignments, {**given, "objectives": objectives, "fold": not no_fold})
+    spec = _spec(
+        file, assignments, {**given, "objectives": objectives, "data": _data(data), "fold": not no_fold}
+    )
     spec = options.with_folders(spec, artifacts_dir, results_dir or f"results/{file.stem}", parsl_config)
     sweep = read_sweep(file)
     winners = Winners({folder: _earlier(Path(folder)) for folder in sources(sweep)})
@@ -81,6 +86,15 @@ def command(
             report=lambda result: report(bound.plan, result, results),
         )
     )
+
+
+def _data(given: tuple[str, ...]) -> dict[str, Any]:
+    """Return files by the name of their data set, of pairs and of files of pairs."""
+    found: dict[str, Any] = {}
+    for text in given:
+        name, equals, path = text.partition("=")
+        found |= {name: path} if equals else read_yaml(Path(text))
+    return found
 
 
 def _spec(file: Path, assignments: tuple[str, ...], given: Mapping[str, Any]) -> SweepSpec:

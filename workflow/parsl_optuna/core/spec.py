@@ -253,6 +253,8 @@ class SweepSpec:
         seed: Of random points and searches.
         sampler: Of a bayes sweep, a name of `SAMPLERS`.
         objectives: Metrics to minimise, the leading one is the sweep's own; null takes the task's.
+        data: Files of data sets by the name that a sweep has for them.
+        params: Parameters beside those of the file, or in their place: one value each.
         fold: Whether parameters without effect are folded away.
         stop_after_failures: A sweep whose first so many runs all fail is stopped; 0 never is.
         max_hours: Nothing more is started after this time.
@@ -273,6 +275,8 @@ class SweepSpec:
     seed: int = 42
     sampler: str = "auto"
     objectives: tuple[str, ...] | None = None
+    data: dict[str, str] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)
     fold: bool = True
     stop_after_failures: int = 10
     max_hours: float | None = None

@@ -101,6 +101,9 @@ class Task:
             space or the first values must give them.
         objectives: Metrics that a sweep minimises when its file names the first of them.
         problem_params: Names in a flat list of parameters, as sweeps have it, that belong to the problem.
+        data_params: Of those, the one that names a data set, and the one for its file: ``--data NAME=FILE``.
+        foreign_params: Values for a sweep of another program that this task stands for, where its file has
+            none.
         ignored_params: Names in such a list that mean nothing here.
         extends: ``method -> parameter`` that counts steps: a run with more of them, and else the same, may go
             on from the end of a shorter one, and gives what it would have given from the start.
@@ -124,6 +127,8 @@ class Task:
     required: Callable[[Mapping[str, Any], str], tuple[str, ...]] | None = None
     objectives: tuple[str, ...] = ()
     problem_params: tuple[str, ...] = ()
+    data_params: tuple[str, str] | None = None
+    foreign_params: Mapping[str, Scalar] = field(default_factory=dict)
     ignored_params: tuple[str, ...] = ()
     extends: Mapping[str, str] = field(default_factory=dict)
     irrelevant: Callable[[str, Mapping[str, Any]], frozenset[str]] | None = None

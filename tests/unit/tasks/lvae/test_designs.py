@@ -62,6 +62,44 @@ def test_published_designs_are_read_from_a_file(tmp_path, monkeypatch):
         made(tmp_path / "q", problem_id="photonics2d", file="other.parquet")
 
 
+def written(folder, designs):
+    pq.write_table(pa.table({"optimal_design": designs.tolist()}), folder / "beams.parquet")
+    return {"problem_id": "beams2d", "file": "beams.parquet"}
+
+
+def test_a_bar_of_one_pixel_keeps_its_mass_at_every_size(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    designs = np.zeros((12, 50, 100))
+    designs[:, 17, :] = 1.0
+    raw = written(tmp_path, designs)
+
+    for side in (8, 16, 64, 128):
+        _, found = made(tmp_path / str(side), **raw, resolution=side)
+        assert found.mean() == pytest.approx(designs.mean(), rel=1e-5)
+        assert found.max() <= 1.0
+
+
+def test_densities_outside_of_their_range_are_told_and_not_clipped(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    designs = np.random.default_rng(0).random((12, 8, 8)) * 255
+
+    with pytest.raises(TaskError, match=r"densities from 0 to 1, and these go from .* to 25.*; scale them"):
+        made(tmp_path / "a", **written(tmp_path, designs))
+    designs[3, 0, 0] = np.nan
+    with pytest.raises(TaskError, match="design 3 holds a number that is not finite"):
+        made(tmp_path / "b", **written(tmp_path, designs))
+
+
+def test_an_edited_file_is_not_taken_for_the_one_it_was(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    designs = np.random.default_rng(0).random((12, 8, 8))
+    problem = TASK.resolve(written(tmp_path, designs), "p $")
+    written(tmp_path, designs / 2)
+
+    with pytest.raises(TaskError, match="was edited since this run was planned"):
+        prepare_task(TASK, problem, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("raw", "message"),
     [

@@ -2,7 +2,7 @@ import math
 
 import pytest
 from parsl_optuna.core.errors import SpecError
-from parsl_optuna.tasks.lvae.params import GUARD_NAMES, GUARDS, complete, irrelevant
+from parsl_optuna.tasks.lvae.params import GUARD_NAMES, GUARDS, complete, irrelevant, space
 
 
 def test_defaults_are_filled_and_infinity_is_no_limit():
@@ -30,6 +30,13 @@ def test_only_the_chosen_strategys_thresholds_matter():
     }
     assert "plummet_threshold" not in irrelevant("lvae", {})
     assert "percentile" not in irrelevant("lvae", {"pruning_strategy": "lognorm_original"})
+
+
+def test_the_search_space_contains_the_defaults():
+    defaults = complete({}, "lvae", {}, "p")
+
+    for name, dimension in space({}, "lvae").dimensions.items():
+        assert dimension.contains(defaults[name]), name
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,25 @@ def test_a_sheet_is_learnt_and_flat_dimensions_go(sheet):
     assert metrics["dim_error"] == abs(metrics["active_dims"] - 2)
 
 
+def test_the_reported_error_is_that_of_the_network_that_was_trained(tmp_path):
+    where = prepared(tmp_path, problem_id="disk2", resolution=16, n_designs=150)
+    metrics = run(where, n_epochs=80, lr=4e-3, latent_dim=8, w_v=1.0, pruning_epoch=40)
+    trained, refined = (metrics["diagnostics"][f"val_rec_{name}"] for name in ("trained", "refined"))
+
+    assert refined > trained  # the right norms shrink every layer
+    assert metrics["val_rec"] < refined
+    assert metrics["val_rec"] < 1.1 * trained
+    assert metrics["lipschitz_norm"] <= 1.0 + 1e-3
+
+
+def test_a_weight_in_the_original_units_is_worth_what_the_first_batch_says(sheet):
+    spread = run(sheet, n_epochs=1, w_v=3.0)["diagnostics"]["w_v_spread"]
+    original = run(sheet, n_epochs=1, w_v=0.01, w_v_units="original")["diagnostics"]["w_v_spread"]
+
+    assert spread == 3.0
+    assert 0.02 < original < 20.0
+
+
 class Interrupted(Exception):
     pass
 

@@ -42,7 +42,8 @@ def resolve(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
     dim, unit_range, is_vector = _NAMES[problem.problem_id]
     if problem.file is None and problem.problem_id in _FILES_ONLY:
         raise SpecError(
-            f"{where}.file: is missing; '{problem.problem_id}' is not made here, give its parquet"
+            f"{where}.file: is missing; '{problem.problem_id}' is not made here, give its parquet "
+            f"(of a sweep: --data {problem.problem_id}=FILE)"
         )
     if problem.resolution < 8 or problem.resolution & (problem.resolution - 1):
         raise SpecError(f"{where}.resolution: {problem.resolution} must be 8, 16, 32, 64 or 128")
@@ -58,7 +59,7 @@ def resolve(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 TASK = Task(
     name="lvae",
-    version=1,
+    version=2,
     resolve=resolve,
     methods=("lvae",),
     complete=params.complete,
@@ -69,6 +70,8 @@ TASK = Task(
     extends={"lvae": "n_epochs"},
     objectives=("val_rec", "active_dims"),
     problem_params=params.PROBLEM_NAMES,
+    data_params=("problem_id", "file"),
+    foreign_params={"w_v_units": "original", "resolution": 128, "width": 64},
     ignored_params=(
         "algo",
         "track",

@@ -11,12 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsl_optuna.core.errors import TaskError
+from parsl_optuna.tasks import source
 from parsl_optuna.tasks.lvae import simp
 
 Array = NDArray[np.float64]
 
 _EDGE = 2.0
 """Width of soft edges in pixels: sharp ones would make a manifold rough at every scale."""
+
+_ROUNDING = 1e-6
+"""So far outside of [0, 1] a solver's rounding may end."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,8 @@ FAMILIES = {
 def make(problem: Mapping[str, Any], folder: Path) -> None:
     """Write ``designs.npy``: ``(n, 1, side, side)`` or ``(n, length)``, float32."""
     if problem["file"] is not None:
-        designs = _resized(_loaded(Path(problem["file"]["path"])), problem["resolution"])
+        path = source.unchanged(problem["file"]["path"], problem["file"]["checksum"])
+        designs = _resized(_checked(_loaded(path), path, problem), problem["resolution"])
     else:
         family = FAMILIES[problem["problem_id"]]
         stream = np.random.default_rng(problem["data_seed"])
@@ -146,9 +151,29 @@ def _loaded(path: Path) -> Array:
     return designs
 
 
-def _resized(designs: Array, side: int) -> Array:
-    """Return designs of another size, averaged over bilinear samples."""
-    from scipy.ndimage import zoom  # noqa: PLC0415
+def _checked(designs: Array, path: Path, problem: Mapping[str, Any]) -> Array:
+    """Refuse numbers that the decoder cannot give back: they are not clipped."""
+    if not np.isfinite(designs).all():
+        index = int(np.argwhere(~np.isfinite(designs))[0][0])
+        raise TaskError(f"{path}: design {index} holds a number that is not finite")
+    low, high = float(designs.min()), float(designs.max())
+    if problem["unit_range"] and (low < -_ROUNDING or high > 1 + _ROUNDING):
+        raise TaskError(
+            f"{path}: designs of {problem['problem_id']} are densities from 0 to 1, and these go from "
+            f"{low:.4g} to {high:.4g}; scale them, (x - {low:.4g}) / {high - low:.4g} does"
+        )
+    return designs
 
-    factors = (1, side / designs.shape[1], side / designs.shape[2])
-    return np.asarray(zoom(designs, factors, order=1, grid_mode=True, mode="nearest")).clip(0.0, 1.0)
+
+def _resized(designs: Array, side: int) -> Array:
+    """Return designs of another size; a pixel is the mean over its area: a thin bar keeps its mass."""
+    rows, columns = (_averaging(length, side) for length in designs.shape[1:])
+    return np.einsum("ar,nrc,bc->nab", rows, designs, columns, optimize=True)
+
+
+def _averaging(before: int, after: int) -> Array:
+    """Return the matrix ``(after, before)`` that averages *before* equal cells over *after* equal ones."""
+    edges = np.arange(after + 1) * before / after
+    cells = np.arange(before)
+    overlap = np.minimum(edges[1:, None], cells + 1) - np.maximum(edges[:-1, None], cells)
+    return np.clip(overlap, 0.0, None) * after / before

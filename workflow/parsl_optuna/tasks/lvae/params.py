@@ -74,8 +74,10 @@ class Params:
         lr: Of Adam.
         latent_dim: Codes at the start.
         width: Channels of the widest layer at full resolution; units of a layer for vectors.
-        w_v: Weight of the volume, in units of the designs' spread, against the mean squared error over
-            their variance; values of programs with other units do not carry over.
+        w_v: Weight of the volume.
+        w_v_units: ``spread``: the volume is in units of the designs' spread, the error in units of their
+            variance; ``original``: as in the original program, the volume is relative to that at the start,
+            the error is the mean squared one.
         polynomial_schedule_n: Epochs in which the weight of the volume rises.
         polynomial_schedule_p: Power of that rise.
         eta: Added to stds in the volume.
@@ -104,6 +106,7 @@ class Params:
     latent_dim: int = 250
     width: int = 32
     w_v: float = 3.0
+    w_v_units: Literal["spread", "original"] = "spread"
     polynomial_schedule_n: int = 100
     polynomial_schedule_p: float = 2.0
     eta: float = 1e-4
@@ -169,10 +172,10 @@ def space(problem: Mapping[str, Any], method: str) -> Space:
     del problem, method
     return Space(
         {
-            "lr": Float(3e-4, 1e-2, log=True),
-            "w_v": Float(1e-3, 1e-1, log=True),
+            "lr": Float(3e-5, 1e-2, log=True),
+            "w_v": Float(0.3, 30.0, log=True),
             "plummet_threshold": Float(0.003, 0.3, log=True),
-            "pruning_epoch": Int(20, 200),
+            "pruning_epoch": Int(20, 1000),
             "use_spectral_norm": Categorical((True, False)),
         }
     )

@@ -188,6 +188,36 @@ def test_the_problem_itself_is_taken_from_nowhere(tmp_path):
         bound(tmp_path, COMMON | {"problem_id": {"from": "results/x"}})
 
 
+def test_a_file_of_another_program_gets_that_programs_units_and_says_so(tmp_path):
+    found = bound(tmp_path, COMMON | {"problem_id": value("disk2"), "w_v": value(0.01)})
+    own = bound(tmp_path, COMMON | {"problem_id": value("disk2")}, program="lvae")
+    smaller = bound(tmp_path, COMMON | {"problem_id": value("disk2")}, params={"resolution": 8})
+
+    assert values_of(found, "w_v_units") == ["original"]
+    assert found.plan.problems[0].problem["resolution"] == 128
+    note = f"{PROGRAM} is another program: lvae takes w_v_units=original, resolution=128, width=64"
+    assert any(note in one for one in found.notes)
+    assert values_of(own, "w_v_units") == ["spread"]
+    assert smaller.plan.problems[0].problem["resolution"] == 8
+
+
+def test_each_problem_has_its_own_file_of_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("b", "p"):
+        (tmp_path / f"{name}.parquet").write_text(name)
+    parameters = COMMON | {"problem_id": values("beams2d", "photonics2d", "disk2")}
+    found = bound(tmp_path, parameters, data={"beams2d": "b.parquet", "photonics2d": "p.parquet"})
+
+    files = {one.problem["problem_id"]: one.problem["file"] for one in found.plan.problems}
+    assert {name: file and file["path"] for name, file in files.items()} == {
+        "beams2d": "b.parquet",
+        "photonics2d": "p.parquet",
+        "disk2": None,
+    }
+    with pytest.raises(SpecError, match=r"of a sweep: --data photonics2d=FILE"):
+        bound(tmp_path, parameters)
+
+
 def test_numbers_that_yaml_1_1_takes_for_text_are_numbers_to_a_task(tmp_path):
     found = bound(tmp_path, COMMON | {"problem_id": value("disk2"), "lr": values("1e-4", "2e-4")})
 
@@ -203,7 +233,7 @@ def test_numbers_that_yaml_1_1_takes_for_text_are_numbers_to_a_task(tmp_path):
         ({"method": "grid", "run_cap": 6}, {}, "6 points"),
         ({"method": "random", "run_cap": 20}, {}, "20 random draws, 5 distinct (equal draws are one run)"),
         ({"method": "random", "run_cap": 20}, {"count": 1}, "1 random draws"),
-        ({"method": "bayes"}, {"count": 5}, "5 runs, proposed by tpe"),
+        ({"method": "bayes"}, {"count": 5}, "5 runs by search (sampler auto)"),
     ],
 )
 def test_the_head_says_what_was_cut_and_why(tmp_path, monkeypatch, file, spec, head):

@@ -41,6 +41,14 @@ class Binder:
         self._winners = winners
         self._by_key: dict[str, ProblemPlan] = {}
 
+    @property
+    def foreign(self) -> dict[str, Any]:
+        """Parameters for a sweep of another program, where its file says nothing of them."""
+        if self.sweep.program in (None, self.task.name):
+            return {}
+        known = {name.rpartition(".")[2] for name in self.sweep.parameters}
+        return {name: value for name, value in self.task.foreign_params.items() if name not in known}
+
     def place(self, point: Mapping[str, Any]) -> tuple[ProblemPlan, dict[str, Any]]:
         """Return the problem of a point, and its hyperparameters as written, inherited ones filled in."""
         raw, params = self._split(point)
@@ -67,9 +75,11 @@ class Binder:
     def _split(self, point: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the problem and the hyperparameters of a point, as written."""
         if self.task.open_params:
-            return self._program(), {name: scalar(value) for name, value in point.items()}
+            return self._program(), {
+                name: scalar(value) for name, value in {**point, **self.spec.params}.items()
+            }
         problem, params = {}, {}
-        for name, value in self._flat(point).items():
+        for name, value in {**self.foreign, **self._flat(point), **self.spec.params}.items():
             if name in self.task.ignored_params:
                 continue
             # A program would read the text of its command line; a task takes what that text means.
@@ -78,6 +88,11 @@ class Binder:
         given = [name for name, value in problem.items() if isinstance(value, Inherited)]
         if given:
             raise SpecError(f"{self.where}.parameters.{given[0]}: belongs to the problem; give its value")
+        if self.task.data_params is not None:
+            name, file = self.task.data_params
+            source = self.spec.data.get(str(problem.get(name)))
+            if source is not None:
+                problem.setdefault(file, source)
         return problem, params
 
     def _bind(self, raw: Mapping[str, Any]) -> ProblemPlan:

@@ -80,7 +80,7 @@ def plan_sweep(sweep: Sweep, spec: SweepSpec, where: str, winners: Winners | Non
     task = _task(sweep, spec, where)
     winners = winners or Winners({})
     binder = Binder(sweep, task, spec, winners, where)
-    notes = [*sweep.notes, *_notes(sweep, task)]
+    notes = [*sweep.notes, *_notes(sweep, task, spec, binder.foreign)]
     scoring = _scoring(sweep, task, spec, where)
     cap = spec.count or sweep.run_cap
     if cap is None and sweep.method != "grid":
@@ -91,7 +91,7 @@ def plan_sweep(sweep: Sweep, spec: SweepSpec, where: str, winners: Winners | Non
     if sweep.method == "bayes":
         studies = _searches(binder, cap or 0, notes)
         written = distinct = None
-        head = f"{sum(study.max_trials for study in studies):,} runs, proposed by {spec.sampler}"
+        head = f"{sum(study.max_trials for study in studies):,} runs by search (sampler {spec.sampler})"
     else:
         listed = _listed(binder, cap)
         studies = _lists(binder, listed)
@@ -125,11 +125,19 @@ def _task(sweep: Sweep, spec: SweepSpec, where: str) -> Task:
     return task
 
 
-def _notes(sweep: Sweep, task: Task) -> list[str]:
+def _notes(sweep: Sweep, task: Task, spec: SweepSpec, foreign: Mapping[str, Any]) -> list[str]:
     ignored = [name for name in sweep.parameters if name in task.ignored_params]
     notes = [f"no effect here: {', '.join(ignored)}"] if ignored else []
     if sweep.metric is None and task.open_params:
         notes.append("the file names no metric: runs are compared by the time that they take (runtime_sec)")
+    here = {name: value for name, value in foreign.items() if name not in spec.params}
+    if here:
+        listed = ", ".join(f"{name}={value}" for name, value in here.items())
+        notes.append(
+            f"{sweep.program} is another program: {task.name} takes {listed} (--set params.NAME=VALUE)"
+        )
+    if spec.data and task.data_params is None:
+        notes.append(f"--data: no effect: task '{task.name}' takes no files of data")
     return notes
 
 
@@ -240,7 +248,9 @@ def _searches(binder: Binder, cap: int, notes: list[str]) -> list[StudyPlan]:
     if len(combinations) > 1:
         notes.append(f"{', '.join(apart)}: a search each, {cap // len(combinations) or 1} runs per search")
     inner = {
-        name: dim for name, dim in dimensions.items() if name not in apart and name not in task.ignored_params
+        name: dim
+        for name, dim in dimensions.items()
+        if name not in apart and name not in task.ignored_params and name not in binder.spec.params
     }
     studies = []
     for combination in combinations:
