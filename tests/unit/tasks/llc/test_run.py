@@ -65,7 +65,9 @@ def test_a_sampler_is_right_within_its_error(benches, target, name):
     bias = 0.015 * truth if "sgld" in name or "unadjusted" in name else 0.0
     assert abs(metrics["llc_hat"] - truth) < SIGMAS * metrics["se_hat"] + bias
     assert metrics["se_hat"] < 0.12 * truth
-    assert metrics["status"] == "ok", metrics["status_reason"]
+    # On two parameters the virial of so few draws is known to 10 %: nothing is wrong, but nothing is proved.
+    expected = ("ok", "uncertain") if target == "w1w2" else ("ok",)
+    assert metrics["status"] in expected, metrics["status_reason"]
 
 
 @pytest.mark.parametrize("kind", ["rmsprop", "adam"])
@@ -151,7 +153,7 @@ def test_importance_sampling_corrects_vi_on_singular_targets(tmp_path, exponents
     seen = metrics["diagnostics"]
     assert seen["llc_corrected"] == pytest.approx(truth, rel=0.05)
     assert seen["khat"] < 1.0
-    assert metrics["status"] == "not_converged"
+    assert metrics["status"] == ("biased" if seen["khat"] <= 0.7 else "uncertain")
 
 
 def test_too_large_a_step_is_never_ok(benches):

@@ -11,7 +11,7 @@ METHODS = samplers.methods()
 
 TASK = Task(
     name="llc",
-    version=1,
+    version=2,
     resolve=spec.resolve,
     methods=tuple(METHODS),
     complete=samplers.complete,

@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from parsl_optuna.tasks.llc.answer.verdict import REFERENCE_GATE, TRIAL_GATE, verdict
+from parsl_optuna.tasks.llc.answer.verdict import REFERENCE_GATE, TRIAL_GATE, Nature, verdict
 
 GOOD = {
     "rhat": 1.001,
@@ -20,18 +20,28 @@ GOOD = {
     "centre_bias": 1e-12,
     "n_draws": 500,
 }
+FIT = Nature(is_fit=True)
+CORRECTED = {"nature": FIT, "se_corrected": 0.02}
 
 
-def judged(value=2.0, error=0.02, energy_limit=None, gate=REFERENCE_GATE, **changes):
-    return verdict(value, error, GOOD | changes, gate, energy_limit)
+def judged(value=2.0, error=0.02, nature=Nature(), gate=REFERENCE_GATE, **changes):  # noqa: B008  it is frozen
+    return verdict(value, error, GOOD | changes, gate, nature)
 
 
-def test_good_draws_are_ok():
-    assert judged() == ("ok", None)
-    assert judged(energy_limit=1e-3) == ("ok", None)
-    assert judged(centre_bias=None) == ("ok", None)
-    assert judged(llc_corrected=2.05, se_corrected=0.02, khat=0.4) == ("ok", None)
-    assert judged(llc_corrected=9.0, se_corrected=0.02, khat=0.9) == ("ok", None)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"nature": Nature(energy_limit=1e-3)},
+        {"centre_bias": None},
+        {"llc_corrected": 2.05, "khat": 0.4, **CORRECTED},
+        {"llc_corrected": 2.05, "khat": -math.inf, **CORRECTED},
+        {"lowest_excess": -0.03},
+        {"value": 0.0, "error": 1e-12},
+    ],
+)
+def test_good_draws_are_ok(changes):
+    assert judged(**changes) == ("ok", None)
 
 
 @pytest.mark.parametrize(
@@ -42,17 +52,22 @@ def test_good_draws_are_ok():
         ({"lost_chains": 2, "n_draws": 0}, "diverged", "2 chains"),
         ({"value": math.nan, "n_draws": 0}, "not_converged", "first draw"),
         ({"divergences": 0.02}, "diverged", "2.00%"),
-        ({"energy_limit": 1e-5}, "diverged", "0.0001"),
         ({"lowest_excess": -0.5}, "not_minimum", "0.5"),
         ({"centre_bias": 0.4}, "not_minimum", "0.4"),
         ({"rhat": 1.02}, "not_converged", "1.020"),
         ({"rhat": math.nan}, "not_converged", "nan"),
         ({"ess": 300.0}, "not_converged", "300"),
         ({"drift": -4.5}, "not_converged", "-4.5"),
-        ({"virial_ratio": 0.8}, "not_converged", "0.800"),
-        ({"variance_over_mean": 1.5}, "not_converged", "1.50"),
-        ({"llc_corrected": 2.3, "se_corrected": 0.02, "khat": 0.4}, "not_converged", "gives 2.3"),
+        ({"virial_ratio": 0.8}, "not_converged", "0.800, should be 1"),
+        ({"virial_ratio": 0.15, "nature": FIT}, "not_converged", "1 at an optimum"),
+        ({"nature": Nature(energy_limit=1e-5)}, "biased", "0.0001"),
+        ({"llc_corrected": 2.3, "khat": 0.4, **CORRECTED}, "biased", "gives 2.3"),
         ({"prior_sensitivity": 0.8}, "prior_dominated", "0.80"),
+        ({"variance_over_mean": 1.5}, "uncertain", "1.50"),
+        ({"error": 0.11}, "uncertain", "0.11 above 5%"),
+        ({"virial_ratio": 0.82, "virial_se": 0.1}, "uncertain", "known to 0.10"),
+        ({"llc_corrected": 9.0, "khat": 0.9, **CORRECTED}, "uncertain", "0.90"),
+        ({"llc_corrected": math.nan, "khat": math.nan, **CORRECTED}, "uncertain", "nan"),
     ],
 )
 def test_a_status_comes_with_the_number_that_shows_it(changes, status, number):
@@ -62,10 +77,13 @@ def test_a_status_comes_with_the_number_that_shows_it(changes, status, number):
     assert number in reason
 
 
+def test_a_loss_that_saturates_is_no_fault_of_exact_draws():
+    """Var(tK) = LLC - d LLC / d ln t: the ratio is above 1 wherever the LLC falls with t."""
+    assert judged(variance_over_mean=1.5, nature=Nature(is_exact=True)) == ("ok", None)
+
+
 def test_the_gate_of_a_trial_is_wider_than_a_reference_s():
-    assert judged(rhat=1.03, ess=150.0, gate=TRIAL_GATE) == ("ok", None)
-    assert judged(rhat=1.03, ess=150.0)[0] == "not_converged"
+    seen = {"rhat": 1.03, "ess": 150.0, "error": 0.15}
 
-
-def test_a_few_draws_below_a_noisy_centre_are_no_alarm():
-    assert judged(lowest_excess=-0.03)[0] == "ok"
+    assert judged(**seen, gate=TRIAL_GATE) == ("ok", None)
+    assert judged(**seen)[0] == "not_converged"

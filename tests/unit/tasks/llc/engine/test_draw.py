@@ -55,3 +55,25 @@ def test_draws_end_at_the_error_wanted(generator):
     excess = trace.values["excess"]
     assert not trace.truncated
     assert float(excess.std()) / math.sqrt(excess.numel()) == pytest.approx(0.02, rel=0.5)
+
+
+@pytest.mark.parametrize("times", [range(2000), range(300, 400)])
+def test_a_stuck_chain_and_a_rare_excursion_stay_in_the_draws(generator, times):
+    """Dropping what lowers the standard error would drop the half with the excursion, and leave a smaller
+    mean.
+    """
+    run, ticks = relaxing(COLD, rate=1.0), iter(range(10**6))
+
+    def step(state, generator):
+        new, info = run.kernel.step(torch.full_like(state, 10.0), generator)
+        if next(ticks) in times:
+            new[0] = 300.0
+        return new, info
+
+    trace = drawn(run._replace(kernel=Kernel(run.kernel.init, step)), generator, steps=2000)
+
+    assert trace.truncated
+    assert trace.n_draws > 1000
+    assert float(trace.values["excess"].mean()) == pytest.approx(
+        10 + 290 * len(times) / 2000 / CHAINS, rel=0.1
+    )

@@ -1,8 +1,10 @@
-"""From draws to an LLC with its error, its checks and a status that says whether to trust it.
+"""From draws to an LLC with its standard error, its diagnostics, and a status that says whether to trust it.
 
-The checks: virial identity E[(w - w*) . grad U] = dim (integration by parts, exact for any target);
-variance over mean of t K, at most 1 for exact draws near a minimum; the reweighting derivative
-d log LLC / d log gamma, large when the localiser rather than the loss sets the answer.
+Diagnostics beside R-hat, ESS and drift: the virial identity E[(w - w*) . grad U] = dim (integration by
+parts, exact for any target); the variance of t K over its mean, which is 1 - d ln LLC / d ln t for exact
+draws, so about 1 where the LLC has settled, below 1 while it grows with t, above 1 for a loss that
+saturates; and -d log LLC / d log gamma, from covariances, which is large where the localization prior sets
+the answer.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from torch import Tensor
 
 from parsl_optuna.kernels import chain
 from parsl_optuna.kernels.diagnostics import drift, equal_time, ess, mcse, rhat
-from parsl_optuna.tasks.llc.answer.verdict import Gate, verdict
+from parsl_optuna.tasks.llc.answer.verdict import Gate, Nature, verdict
 from parsl_optuna.tasks.llc.problem.estimand import Estimand
 
 
@@ -49,7 +51,7 @@ class Draws:
         n_steps: Steps per chain, warm-up included.
         truncated: Whether the budget ended the run.
         settings: What adaptation chose, for the record.
-        energy_limit: Largest tolerated *energy_variance*; None without one.
+        nature: What kind of sampler they are from.
     """
 
     traces: Traces
@@ -61,21 +63,27 @@ class Draws:
     n_steps: int = 0
     truncated: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
-    energy_limit: float | None = None
+    nature: Nature = field(default_factory=Nature)
 
 
 def drawn(
-    trace: chain.Trace, warm_up_steps: int, settings: dict[str, Any], *, is_corrected: bool = True
+    trace: chain.Trace,
+    warm_up_steps: int,
+    settings: dict[str, Any],
+    nature: Nature,
+    *,
+    is_tested: bool = True,
 ) -> Draws:
-    """Return what a Markov chain saw; *is_corrected* says whether a Metropolis test gives acceptances."""
+    """Return what a Markov chain saw; *is_tested* says whether a Metropolis test gives acceptances."""
     has_draws = trace.n_draws > 0
     return Draws(
         *finite_chains(trace.values),
-        acceptance=float(trace.acceptance.mean()) if has_draws and is_corrected else None,
+        acceptance=float(trace.acceptance.mean()) if has_draws and is_tested else None,
         divergences=float(trace.diverged.double().mean()) if has_draws else 0.0,
         n_steps=warm_up_steps + trace.n_steps,
         truncated=trace.truncated,
         settings=settings,
+        nature=nature,
     )
 
 
@@ -130,7 +138,7 @@ def summarise(
         "centre_bias": estimand.target.summary.centre_bias,
         **draws.settings,
     }
-    status, reason = verdict(value, error, diagnostics, gate, draws.energy_limit)
+    status, reason = verdict(value, error, diagnostics, gate, draws.nature)
     return {
         "llc_hat": value,
         "se_hat": error,

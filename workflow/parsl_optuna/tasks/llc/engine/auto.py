@@ -18,7 +18,7 @@ from parsl_optuna.kernels.diagnostics import mcse
 from parsl_optuna.store.atomic import write_bytes
 from parsl_optuna.tasks.llc.answer.control_variates import adjusted
 from parsl_optuna.tasks.llc.answer.summary import drawn, finite_chains, summarise
-from parsl_optuna.tasks.llc.answer.verdict import TRIAL_GATE
+from parsl_optuna.tasks.llc.answer.verdict import TRIAL_GATE, Nature
 from parsl_optuna.tasks.llc.engine.draw import Goal, Run, draw
 from parsl_optuna.tasks.llc.engine.stages import Stages
 from parsl_optuna.tasks.llc.engine.warmup import Arrived, warm_up
@@ -56,8 +56,8 @@ class Sampler(Protocol):
         ...
 
     @property
-    def is_corrected(self) -> bool:
-        """Whether a Metropolis test corrects it."""
+    def is_tested(self) -> bool:
+        """Whether energy errors are tested, so that there are acceptances."""
         ...
 
 
@@ -101,7 +101,7 @@ def estimate(
         "warmup_sec": deadline.used_sec - begun - drawing_sec,
         "drawing_sec": drawing_sec,
     }
-    draws = drawn(trace, arrived.n_steps, settings, is_corrected=sampler.is_corrected)
+    draws = drawn(trace, arrived.n_steps, settings, Nature(run.is_exact), is_tested=sampler.is_tested)
     return summarise(estimand, draws, TRIAL_GATE, result), trace
 
 

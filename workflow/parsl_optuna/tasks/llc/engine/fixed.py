@@ -11,14 +11,18 @@ from torch import Tensor
 from parsl_optuna.core.clock import Deadline
 from parsl_optuna.kernels import chain
 from parsl_optuna.kernels.adapt import WarmedUp, WarmUp
-from parsl_optuna.kernels.diagnostics import drift, ess, rhat
+from parsl_optuna.kernels.diagnostics import drift, ess, mcse, rhat
 from parsl_optuna.kernels.types import Kernel
 from parsl_optuna.tasks.base import Metrics
 from parsl_optuna.tasks.llc.answer.observables import observed
 from parsl_optuna.tasks.llc.answer.summary import drawn, summarise
-from parsl_optuna.tasks.llc.answer.verdict import REFERENCE_GATE, TRIAL_GATE, Gate
+from parsl_optuna.tasks.llc.answer.verdict import REFERENCE_GATE, TRIAL_GATE, Gate, Nature
 from parsl_optuna.tasks.llc.engine.stages import Stages
+from parsl_optuna.tasks.llc.engine.start import annealed
 from parsl_optuna.tasks.llc.problem.estimand import Estimand
+
+_ANNEAL_SHARE = 0.2
+"""Of the budget, at most, for annealed starts."""
 
 _WARM_UP_SHARE = 0.4
 """Of the budget, at most; the draws should have more than half of it."""
@@ -63,6 +67,10 @@ class Fixed:
     stages: Stages
     deadline: Deadline
 
+    def start(self, chains: int) -> Tensor:
+        """Draw annealed starts ``(chains, dim)``: near w* chains would lack the width of flat directions."""
+        return annealed(self.estimand, chains, self.stages, self.deadline.part(_ANNEAL_SHARE))
+
     def warm_up(self, run: WarmUp[S], position: Tensor) -> WarmedUp[S]:
         """Warm up from *position* ``(chains, dim)``."""
         return self.stages.warm_up(run, position, self.deadline.part(_WARM_UP_SHARE))
@@ -79,14 +87,15 @@ class Fixed:
         trace: chain.Trace,
         warm_up_steps: int,
         settings: dict[str, Any],
+        nature: Nature,
         gate: Gate = TRIAL_GATE,
-        energy_limit: float | None = None,
     ) -> Metrics:
-        """Return the metrics; with an *energy_limit* the draws are of a sampler without a Metropolis test."""
-        found = drawn(trace, warm_up_steps, settings)
-        if energy_limit is not None and trace.n_draws:
+        """Return the metrics; an energy limit means that no step is tested."""
+        is_tested = nature.energy_limit is None
+        found = drawn(trace, warm_up_steps, settings, nature, is_tested=is_tested)
+        if not is_tested and trace.n_draws:
             error = float(trace.energy_change.square().mean()) / self.estimand.dim
-            found = replace(found, energy_variance=error, energy_limit=energy_limit, acceptance=None)
+            found = replace(found, energy_variance=error)
         return summarise(self.estimand, found, gate)
 
     def until_passed(
@@ -109,7 +118,7 @@ class Fixed:
             state, extra = self.draws(kernel, state, more)
             trace = chain.extend(trace, extra)
         settings = {"step_size": warm.step_size, "leapfrog_steps": leapfrog_steps}
-        return self.summarise(trace, warm.n_steps, settings, REFERENCE_GATE)
+        return self.summarise(trace, warm.n_steps, settings, Nature(is_exact=True), REFERENCE_GATE)
 
     def _without_divergences(
         self, make: Callable[[float, Tensor], Kernel[S]], warm: WarmedUp[S]
@@ -144,4 +153,5 @@ def _passes(trace: chain.Trace) -> bool:
         rhat(excess) <= REFERENCE_GATE.rhat
         and ess(excess) >= REFERENCE_GATE.ess
         and abs(drift(excess)) <= REFERENCE_GATE.drift
+        and mcse(excess) <= REFERENCE_GATE.relative_error * abs(float(excess.mean()))
     )

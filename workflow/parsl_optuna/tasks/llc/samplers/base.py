@@ -47,12 +47,12 @@ class Automatic:
     Attributes:
         build: ``(estimand, where warm-up ended, stages, goal) -> what draws``.
         warm_up_share: Share of the budget that warm-up may take.
-        is_corrected: Whether a Metropolis test corrects it, so that its acceptance means something.
+        is_tested: Whether energy errors are tested, so that there are acceptances.
     """
 
     build: Callable[[Estimand, Arrived, Stages, Goal], Run]
     warm_up_share: float
-    is_corrected: bool = True
+    is_tested: bool = True
 
 
 class _Later(ModuleType):

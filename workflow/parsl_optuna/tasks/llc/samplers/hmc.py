@@ -16,16 +16,13 @@ if TYPE_CHECKING:
     from parsl_optuna.kernels.types import Kernel
     from parsl_optuna.tasks.base import Metrics, Work
     from parsl_optuna.tasks.llc.answer import observables
-    from parsl_optuna.tasks.llc.engine import draw, fixed, start
+    from parsl_optuna.tasks.llc.engine import draw, fixed
     from parsl_optuna.tasks.llc.engine.stages import Stages
     from parsl_optuna.tasks.llc.engine.warmup import Arrived
     from parsl_optuna.tasks.llc.problem.estimand import Estimand
 else:
     adapt, hmc, observables = later("kernels.adapt", "kernels.hmc", "tasks.llc.answer.observables")
-    draw, fixed, start = later(*(f"tasks.llc.engine.{name}" for name in ("draw", "fixed", "start")))
-
-_ANNEAL_SHARE = 0.2
-"""Of the budget, for annealed starts: chains from near w* would lack the width of flat directions."""
+    draw, fixed = later("tasks.llc.engine.draw", "tasks.llc.engine.fixed")
 
 _TRAJECTORY = 1.5
 """Length of a trajectory where every direction has unit scale: about a quarter of a period, pi/2."""
@@ -91,11 +88,11 @@ def run(estimand: Estimand, params: Params, stages: Stages, work: Work) -> Metri
     def make(step_size: float, variances: Tensor) -> Kernel[hmc.State]:
         return hmc.build(estimand.energy, hmc.Params(step_size, variances, params.leapfrog_steps))
 
-    position = start.annealed(estimand, params.chains, stages, work.deadline.part(_ANNEAL_SHARE))
+    sampling = fixed.Fixed(estimand, stages, work.deadline)
     # At a given acceptance, steps of an exact sampler shrink as dim^(-1/4) (Beskos et al. 2013).
     plan = adapt.Plan(params.warmup, 0.5 * estimand.dim**-0.25, estimand.start_variances())
     warm_up = adapt.WarmUp(make, adapt.DualAveraging(params.target_accept), plan)
-    sampling = fixed.Fixed(estimand, stages, work.deadline)
+    position = sampling.start(params.chains)
     return sampling.until_passed(warm_up, position, params.draws, params.max_draws, params.leapfrog_steps)
 
 
@@ -133,7 +130,7 @@ def build(estimand: Estimand, arrived: Arrived, stages: Stages, goal: draw.Goal)
     }
     observer = observables.Observer(estimand, metric, arrived.held)
     kernel = hmc.build(potential, settings)
-    return draw.Run(kernel, tuned.chains, 1, observer.all_data, observer.known, chosen)
+    return draw.Run(kernel, tuned.chains, 1, observer.all_data, observer.known, chosen, is_exact=True)
 
 
 class _Tuning(NamedTuple):

@@ -79,6 +79,7 @@ def build(estimand: Estimand, arrived: warmup.Arrived, stages: Stages, goal: dra
         observer.all_data,
         observer.known,
         _chosen(params),
+        is_exact=settled.rejected <= _REJECTED,
         burn_in=_settling(params),
     )
 
@@ -130,7 +131,7 @@ def _on_minibatches(
     chosen = {**_chosen(params), "minibatches": count, "gradient_noise_bias": bias}
     burn_in = every * math.ceil(_settling(motion) / every)
     kernel = random_reshuffling.build(energies, params)
-    return draw.Run(kernel, state, every, observer.minibatches, observer.known, chosen, burn_in, bias)
+    return draw.Run(kernel, state, every, observer.minibatches, observer.known, chosen, False, burn_in, bias)
 
 
 def _looked_at(

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from parsl_optuna.kernels import adapt, mclmc
     from parsl_optuna.kernels.types import Kernel
     from parsl_optuna.tasks.base import Metrics, Work
+    from parsl_optuna.tasks.llc.answer import verdict
     from parsl_optuna.tasks.llc.engine import fixed
     from parsl_optuna.tasks.llc.engine.stages import Stages
     from parsl_optuna.tasks.llc.problem.estimand import Estimand
 else:
-    adapt, mclmc, fixed = later("kernels.adapt", "kernels.mclmc", "tasks.llc.engine.fixed")
+    adapt, mclmc = later("kernels.adapt", "kernels.mclmc")
+    verdict, fixed = later("tasks.llc.answer.verdict", "tasks.llc.engine.fixed")
 
 _MOST_STEPS = 64.0
 """Steps of an adjusted trajectory at most: a step size that has not settled must not stall the warm-up."""
@@ -85,17 +87,17 @@ def run(estimand: Estimand, params: Params, stages: Stages, work: Work) -> Metri
     def make(step_size: float, variances: Tensor) -> Kernel[mclmc.State]:
         return mclmc.build(estimand.energy, mclmc.Params(step_size, length, variances.sqrt(), adjusted))
 
-    position = estimand.starts(params.chains, stages.stream)
     bounds = (length / _MOST_STEPS if adjusted else _SMALLEST * unit, length)
     plan = adapt.Plan(params.warmup, params.step_size * unit, estimand.start_variances(), bounds)
     sampling = fixed.Fixed(estimand, stages, work.deadline)
-    warm = sampling.warm_up(adapt.WarmUp(make, rule, plan), position)
+    warm = sampling.warm_up(adapt.WarmUp(make, rule, plan), sampling.start(params.chains))
     per_draw = max(1, round(length / warm.step_size)) if adjusted else 1
     n_draws = max(params.steps // per_draw, 1)
     _, trace = sampling.draws(make(warm.step_size, warm.variances), warm.state, n_draws)
     settings = {"step_size": warm.step_size, "L": length, "steps_per_draw": per_draw}
     limit = None if adjusted else _EXCESS * params.energy_variance
-    return sampling.summarise(trace, warm.n_steps, settings, energy_limit=limit)
+    nature = verdict.Nature(is_exact=adjusted, energy_limit=limit)
+    return sampling.summarise(trace, warm.n_steps, settings, nature)
 
 
 METHOD = Method(Params, space, run, extends="steps")

@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     from parsl_optuna.kernels.metric import Metric
     from parsl_optuna.tasks.base import Metrics, Work
     from parsl_optuna.tasks.llc.answer import observables, summary, verdict
-    from parsl_optuna.tasks.llc.engine import draw
+    from parsl_optuna.tasks.llc.engine import draw, fixed
     from parsl_optuna.tasks.llc.engine.stages import Stages
     from parsl_optuna.tasks.llc.engine.warmup import Arrived
     from parsl_optuna.tasks.llc.problem import curvature
     from parsl_optuna.tasks.llc.problem.estimand import Estimand
 else:
     torch, chain, sgld = later("torch", "kernels.chain", "kernels.sgld")
-    draw, curvature = later("tasks.llc.engine.draw", "tasks.llc.problem.curvature")
+    draw, fixed, curvature = later(
+        "tasks.llc.engine.draw", "tasks.llc.engine.fixed", "tasks.llc.problem.curvature"
+    )
     observables, summary, verdict = later(
         *(f"tasks.llc.answer.{name}" for name in ("observables", "summary", "verdict"))
     )
@@ -101,7 +103,8 @@ def run(estimand: Estimand, params: Params, stages: Stages, work: Work) -> Metri
     kernel = sgld.build(
         estimand.stochastic_energy(params.batch), estimand.stochastic_loss(params.batch), settings
     )
-    state = kernel.init(estimand.starts(params.chains, stages.stream), stages.stream)
+    position = fixed.Fixed(estimand, stages, work.deadline).start(params.chains)
+    state = kernel.init(position, stages.stream)
     nothing = chain.Schedule(burn_in, every=burn_in + 1)
     state, burnt = stages.chain(kernel, state, nothing, lambda _, __: {}, work.deadline.part(_BURN_IN_SHARE))
 
@@ -173,4 +176,4 @@ def _minibatch(
 
 
 # Overdamped chains are the slowest to forget where they started: they get more of the budget to do so.
-AUTOMATIC = Automatic(build, warm_up_share=0.6, is_corrected=False)
+AUTOMATIC = Automatic(build, warm_up_share=0.6, is_tested=False)

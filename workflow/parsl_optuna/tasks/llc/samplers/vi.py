@@ -112,6 +112,7 @@ def run(estimand: Estimand, params: Params, stages: Stages, work: Work) -> Metri
             "se_corrected": seen.corrected.se,
             "khat": seen.corrected.khat,
         },
+        nature=verdict.Nature(is_fit=True),
     )
     return summary.summarise(estimand, found, verdict.TRIAL_GATE, seen.estimate)
 
