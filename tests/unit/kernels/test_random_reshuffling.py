@@ -44,8 +44,8 @@ def afresh(energies):
     """Return U of a part that is drawn anew every time."""
 
     def energy(w, generator):
-        drawn = int(torch.randint(len(energies.parts), (1,), generator=generator))
-        return energies.parts[drawn](w, generator)
+        drawn = int(torch.randint(len(energies.minibatches), (1,), generator=generator))
+        return energies.minibatches[drawn](w, generator)
 
     return energy
 
@@ -110,7 +110,7 @@ def test_energy_errors_are_those_of_all_the_steps_between_looks(generator):
     """Of one part and without friction steps are those of `langevin`, whose errors are told one by one."""
     energies = parts(torch.zeros(1, 2).double())
     frictionless = langevin.Params(STEP, friction=0.0, rejection_threshold=math.inf)
-    single = langevin.build(energies.parts[0], frictionless)
+    single = langevin.build(energies.minibatches[0], frictionless)
     kernel = reshuffling.build(energies, reshuffling.Params(STEP, friction=0.0, every=4))
     state = kernel.init(torch.ones(16, 2).double(), generator)
     one = langevin.State(*state.at[:2], state.seen.energy, state.at.gradient)

@@ -13,8 +13,8 @@ N = TypeVar("N", bound=tuple[Any, ...])
 def normal_like(position: Tensor, generator: Generator) -> Tensor:
     """Draw standard normals of the shape, dtype and device of *position*.
 
-    They have 24 random bits and none is beyond 5.8 in double precision too, where full ones take six
-    times as long: more than the gradient of a small model.
+    They are drawn in single precision: 24 random bits, none beyond 5.8. In double precision they would take
+    six times as long, more than the gradient of a small model.
     """
     draws = torch.randn(position.shape, generator=generator, dtype=torch.float32, device=position.device)
     return draws.to(position.dtype)
@@ -26,7 +26,10 @@ def uniform_like(values: Tensor, generator: Generator) -> Tensor:
 
 
 class MetropolisResult(NamedTuple):
-    """A Metropolis test, each ``(chains,)``; an energy error that is not finite is infinite."""
+    """A Metropolis test: energy error, acceptance probability and decision, each ``(chains,)``.
+
+    An energy error that is not finite counts as infinite.
+    """
 
     change: Tensor
     acceptance: Tensor

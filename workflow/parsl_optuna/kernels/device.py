@@ -10,6 +10,9 @@ from parsl_optuna.core.errors import TaskError
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 _LARGE_BLOCK, _KEPT = 2**25, 2**28
+"""Bytes: the largest block that glibc lets be reused, 32 MiB on 64-bit systems, and what a worker may
+keep.
+"""
 
 
 def device_of(name: str) -> torch.device:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 MIN_DRAWS = 4
+"""Of half a chain: fewer give no variance of a rank-normalised half."""
 
 
 def ess(trace: Tensor) -> float:

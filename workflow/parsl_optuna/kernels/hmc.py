@@ -61,7 +61,7 @@ def step(state: State, generator: Generator, *, potential: Potential, params: Pa
     """Draw momenta, integrate a trajectory of random length, accept or stay.
 
     The acceptance probability is min(1, exp(H - H')), H = U + p' M^-1 p / 2. With a spread, long
-    steps may diverge where short ones do not: only the failure of a short one is told.
+    steps may diverge where short ones do not: only the failure of a short one counts as a divergence.
     """
     sd = params.inverse_mass.sqrt()
     momentum = normal_like(state.position, generator) / sd

@@ -14,7 +14,10 @@ import torch
 from torch import Tensor
 
 TRUSTED = 0.7
+"""Largest k-hat at which a result is used (Vehtari et al. 2024)."""
+
 _FEWEST_TAIL = 5
+"""Ratios of a tail that a Pareto law is fitted to, at least; a fifth of the draws, as in the paper."""
 
 
 class Corrected(NamedTuple):

@@ -1,8 +1,9 @@
 """Kinetic Langevin dynamics, BAOAB, unit masses: one gradient per step, and ballistic motion.
 
-Leimkuhler & Matthews (2013), arXiv:1203.5428: half a kick, half a drift, fresh noise, half a drift, half a
-kick. Positions are exact on a quadratic for every stable step, so that the step is set by the stiffest
-direction alone; a Metropolis test after every trajectory wants one that shrinks as dim^(-1/4) besides.
+Leimkuhler & Matthews (2013), arXiv:1203.5428: half a kick (B), half a drift (A), fresh noise (O),
+half a drift, half a kick. Positions are exact on a quadratic for every stable step, so the stiffest direction
+alone sets the step; with a Metropolis test after every trajectory the step has to shrink as dim^(-1/4)
+besides.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from torch.linalg import vecdot
 from parsl_optuna.kernels.batch import metropolis, normal_like, select
 from parsl_optuna.kernels.types import DIVERGENCE_THRESHOLD, Info, Kernel, Potential
 
-_SLACK = 4.0
+_DEVIATIONS = 4.0
+"""Rejection threshold in standard deviations: normal energy errors exceed it once in 32,000 steps."""
+
 _NORMAL_MEDIAN = 0.6745
-"""Median size of a standard normal number."""
+"""Median absolute value of a standard normal variable: a robust estimate of a standard deviation."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Motion:
 
     Args:
         step_size: Time per step, where 2 / sqrt(largest curvature) is the limit of stability.
-        friction: Rate at which momenta are forgotten.
+        friction: Rate at which momenta decorrelate.
     """
 
     step_size: float
@@ -42,10 +45,11 @@ class Params(Motion):
     """Settings of one kernel: those of the motion, and of the test.
 
     Args:
-        rejection_threshold: Energy error of a step up to which it is not tested, of all chains or of each
-        ``(chains,)``.
-            0 makes the chain exact; more keeps the many small errors of many dimensions, each harmless
-            to its own direction, from reversing the motion all the time.
+        rejection_threshold: Energy error of a step up to which it is accepted without a test, of all chains
+        or of
+            each ``(chains,)``. 0 makes the chain exact. A larger one lets the many small errors of many
+            dimensions pass, each harmless to its own direction; tested, they would reverse the motion again
+            and again.
     """
 
     rejection_threshold: float | Tensor = 0.0
@@ -71,11 +75,12 @@ def init(position: Tensor, generator: Generator, *, potential: Potential) -> Sta
 
 
 def step(state: State, generator: Generator, *, potential: Potential, params: Params) -> tuple[State, Info]:
-    """Make one step, and turn back where it gained too much energy.
+    """Make one step; reject it where it gained too much energy.
 
-    The energy error is the work of the deterministic parts alone; a step is as likely as its reverse up
-    to that factor (Sivak, Chodera & Crooks 2013, arXiv:1107.2967), so a Metropolis test on it, with momenta
-    reversed on rejection, leaves the target invariant.
+    The energy error is the change of U + |p|^2 / 2 in the deterministic parts (kicks and drifts) alone. A
+    step and its reverse differ in probability by exp(-error) (Sivak, Chodera & Crooks 2013,
+    arXiv:1107.2967), so a Metropolis test on it, with momenta reversed on rejection, leaves the target
+    invariant.
     """
     half = 0.5 * params.step_size
     position, refreshed = moved(state.position, state.momentum, state.gradient, generator, params)
@@ -102,16 +107,17 @@ def moved(
 
 
 def rejection_threshold(changes: Tensor) -> Tensor:
-    """Return slacks ``(chains,)``: four standard deviations of energy errors *changes* ``(steps, chains)``.
+    """Return four standard deviations ``(chains,)`` of the energy errors *changes* ``(steps, chains)``.
 
-    Of all chains, or of a chain's own where these are larger: a chain that starts in a stiffer place than the
-    others would be turned back again and again, and never leave it. Infinite ones count as none.
+    The deviation is that of all chains, or of a chain's own errors where that is larger: with one threshold
+    for all, a chain that starts in a stiffer place would be rejected again and again, and never leave it.
+    Infinite errors count as 0.
     """
     sizes = changes.abs()
     own, shared = (size.nan_to_num(0.0, posinf=0.0) for size in (sizes.median(0).values, sizes.median()))
-    return _SLACK / _NORMAL_MEDIAN * torch.maximum(own, shared)
+    return _DEVIATIONS / _NORMAL_MEDIAN * torch.maximum(own, shared)
 
 
 def kinetic_change(momentum: Tensor, gradient: Tensor, time: float) -> Tensor:
-    """Return what a kick of length *time* adds to the kinetic energy, without a difference of large ones."""
+    """Return the change of kinetic energy in a kick of length *time*, without subtracting large numbers."""
     return 0.5 * time * time * vecdot(gradient, gradient) - time * vecdot(gradient, momentum)

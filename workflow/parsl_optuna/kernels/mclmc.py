@@ -29,13 +29,13 @@ class Params:
 
     Args:
         step_size: Integration step.
-        decoherence: L, the length after which the direction is forgotten.
+        decoherence_length: L, the path length over which the direction decorrelates.
         scale: ``(dim,)`` estimate of the posterior standard deviations.
         adjusted: Whether a whole trajectory of mean length L is accepted or rejected.
     """
 
     step_size: float
-    decoherence: float
+    decoherence_length: float
     scale: Tensor
     adjusted: bool = False
 
@@ -69,7 +69,7 @@ def init(position: Tensor, generator: Generator, *, potential: Potential) -> Sta
 def _langevin_step(
     state: State, generator: Generator, *, potential: Potential, params: Params
 ) -> tuple[State, Info]:
-    """Refresh half, one minimal-norm step, refresh half; an energy error is told, not corrected."""
+    """Refresh half, one minimal-norm step, refresh half; an energy error is reported, not corrected."""
     refreshed = _refresh(state, generator, params)
     moved, change = _minimal_norm(refreshed, potential, params, generator)
     finite = torch.isfinite(change) & torch.isfinite(moved.position).all(-1)
@@ -87,7 +87,7 @@ def _adjusted_step(
     start = state._replace(direction=_unit(normal_like(state.position, generator)))
     device = generator.device
     jitter = 0.5 + float(torch.rand((), generator=generator, device=device, dtype=torch.float64))
-    n_steps = max(1, round(jitter * params.decoherence / params.step_size))
+    n_steps = max(1, round(jitter * params.decoherence_length / params.step_size))
     moved, change = start, torch.zeros_like(state.potential)
     for _ in range(n_steps):
         moved, error = _minimal_norm(moved, potential, params, generator)
@@ -141,12 +141,12 @@ def turn(direction: Tensor, gradient: Tensor, length: float) -> tuple[Tensor, Te
 
 
 def _refresh(state: State, generator: Generator, params: Params) -> State:
-    """Mix noise into the directions so that they are forgotten after the length L.
+    """Mix noise into the directions so that they decorrelate over the length L.
 
     Half of the refreshment of one step: nu^2 = (exp(h/L) - 1)/d, applied before and after it.
     """
     dim = state.position.shape[-1]
-    nu = math.sqrt(math.expm1(params.step_size / params.decoherence) / dim)
+    nu = math.sqrt(math.expm1(params.step_size / params.decoherence_length) / dim)
     noise = normal_like(state.direction, generator)
     return state._replace(direction=_unit(state.direction + nu * noise))
 

@@ -1,8 +1,9 @@
-"""An affine change of coordinates that makes a posterior rounder: scales, and a few stretched directions.
+"""An affine change of coordinates that makes a posterior rounder: a diagonal scale and low-rank components.
 
-Positions and gradients both tell of the scales: Cov(w) for what is wide, E[grad U grad U'] = E[Hess U] (by
-parts, for any target) for what is stiff. Of a normal posterior either would do; elsewhere their geometric
-mean is the compromise, which minimises the Fisher divergence to a standard normal (the rule of nutpie).
+Positions and gradients both show the scales: Cov(w) the wide ones, E[grad U grad U'] = E[Hess U] (integration
+by parts, exact for any target) the stiff ones. For a normal posterior either would do. The geometric mean of
+the first and the inverse of the second minimises the Fisher divergence to a standard normal (Seyboldt,
+Carlson & Carpenter 2026, arXiv:2603.18845).
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ _LARGEST = 1000
 """Most dimensions for a full basis, and most draws that a fit looks at."""
 
 _PRIOR_DRAWS = 5.0
+"""Weight of the prior scale, in draws: Stan's for variances."""
+
 _RANGE = 1e4
+"""Largest factor between a scale and the one before: one window cannot know more."""
 
 
 class Metric(NamedTuple):

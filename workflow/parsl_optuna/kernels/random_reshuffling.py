@@ -1,9 +1,9 @@
-"""Kinetic Langevin dynamics on one part of the data per step, every part once per epoch in random order.
+"""Kinetic Langevin dynamics on minibatches without replacement (random reshuffling).
 
-Over an epoch the errors of the parts' gradients cancel, so that motion which is slow beside an epoch hardly
-feels them, unlike those of minibatches drawn afresh, whose errors add up to heat (random reshuffling; for
-Langevin dynamics Paulin, Whalley, Chada & Leimkuhler 2024, arXiv:2410.19780). Every few steps the energy on
-all data is looked at.
+Every minibatch comes once per epoch, in random order. Over an epoch the errors of their gradients sum to
+zero, so motion that is slow beside an epoch hardly feels them; errors of minibatches drawn afresh add up to a
+stochastic-gradient bias (Paulin, Whalley, Chada & Leimkuhler 2024, arXiv:2410.19780). Every few steps the
+energy on all data is evaluated and tested.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Params(Motion):
     """Settings of one kernel: those of the motion, and of the test.
 
     Args:
-        every: Steps between looks at the energy on all data.
-        rejection_threshold: Energy error of so many steps up to which they are not tested, as in `langevin`.
+        every: Steps between evaluations of the energy on all data.
+        rejection_threshold: Energy error of so many steps up to which they are accepted, as in `langevin`.
     """
 
     every: int = 1
@@ -37,19 +37,19 @@ class Params(Motion):
 
 @dataclass(frozen=True)
 class Energies:
-    """U in parts and as a whole.
+    """U on minibatches and on all data.
 
     Args:
-        parts: U with the loss of one part, scaled to all data.
-        whole: U on all data.
+        minibatches: U with the loss of one minibatch, scaled to all data.
+        full: U on all data.
     """
 
-    parts: Sequence[Potential]
-    whole: Potential
+    minibatches: Sequence[Potential]
+    full: Potential
 
 
 class Moving(NamedTuple):
-    """Positions, momenta and the gradients of one part there, each ``(chains, dim)``."""
+    """Positions, momenta and the gradients of one minibatch there, each ``(chains, dim)``."""
 
     position: Tensor
     momentum: Tensor
@@ -57,21 +57,21 @@ class Moving(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What a look at all data showed.
+    """The last evaluation on all data.
 
     Attributes:
         position: ``(chains, dim)``, as the others but *energy*.
         momentum: There.
-        gradient: Of one part there.
+        gradient: Of one minibatch there.
         energy: ``(chains,)``, U on all data.
-        whole: Its gradient.
+        full_gradient: Its gradient.
     """
 
     position: Tensor
     momentum: Tensor
     gradient: Tensor
     energy: Tensor
-    whole: Tensor
+    full_gradient: Tensor
 
 
 class State(NamedTuple):
@@ -79,11 +79,11 @@ class State(NamedTuple):
 
     Attributes:
         at: Now.
-        seen: When all data were looked at last.
-        work: ``(chains,)``, kinetic energy that kicks have added since.
+        seen: At the last evaluation on all data.
+        work: ``(chains,)``, kinetic energy that kicks have added since then.
         steps: Since then.
-        order: Of the parts in the current epoch.
-        done: How many parts of it are done.
+        order: Of the minibatches in the current epoch.
+        done: How many of them are done.
     """
 
     at: Moving
@@ -102,36 +102,36 @@ def build(energies: Energies, params: Params) -> Kernel[State]:
 def init(position: Tensor, generator: Generator, *, energies: Energies) -> State:
     """Draw momenta and the order of the first epoch; two gradients per chain."""
     momentum, order = normal_like(position, generator), _order(energies, generator)
-    _, gradient = energies.parts[order[0]](position, generator)
+    _, gradient = energies.minibatches[order[0]](position, generator)
     at = Moving(position, momentum, gradient)
-    seen = Seen(*at, *energies.whole(position, generator))
+    seen = Seen(*at, *energies.full(position, generator))
     return State(at, seen, torch.zeros_like(seen.energy), 0, order, 1)
 
 
 def step(state: State, generator: Generator, *, energies: Energies, params: Params) -> tuple[State, Info]:
-    """Make one step; every few steps, turn back to before them where they gained too much energy.
+    """Make one step; every few steps, reject these together where they gained too much energy.
 
     The energy error of several steps is the work of their deterministic parts, as in `langevin.step`.
     """
     order, done = state.order, state.done
-    if done == len(energies.parts):
+    if done == len(energies.minibatches):
         order, done = _order(energies, generator), 0
     half, (position, momentum, gradient) = 0.5 * params.step_size, state.at
     work = state.work + kinetic_change(momentum, gradient, half)
     position, momentum = moved(position, momentum, gradient, generator, params)
-    _, gradient = energies.parts[order[done]](position, generator)
+    _, gradient = energies.minibatches[order[done]](position, generator)
     work += kinetic_change(momentum, gradient, half)
     at = Moving(position, torch.add(momentum, gradient, alpha=-half), gradient)
     new = State(at, state.seen, work, state.steps + 1, order, done + 1)
     if new.steps < params.every:
         ones = torch.ones_like(work)
         return new, Info(ones, 0.0 * ones, ones > 1.0, 1)
-    return _looked_at(new, generator, energies, params)
+    return _tested(new, generator, energies, params)
 
 
-def _looked_at(state: State, generator: Generator, energies: Energies, params: Params) -> tuple[State, Info]:
-    """Compare the energy on all data with what it was."""
-    now = Seen(*state.at, *energies.whole(state.at.position, generator))
+def _tested(state: State, generator: Generator, energies: Energies, params: Params) -> tuple[State, Info]:
+    """Test the change of the energy on all data since the last evaluation."""
+    now = Seen(*state.at, *energies.full(state.at.position, generator))
     change, acceptance, accepted = metropolis(now.energy - state.seen.energy + state.work, generator)
     passed = accepted | (change <= params.rejection_threshold)
     seen = select(passed, now, state.seen._replace(momentum=-state.seen.momentum))
@@ -140,4 +140,4 @@ def _looked_at(state: State, generator: Generator, energies: Energies, params: P
 
 
 def _order(energies: Energies, generator: Generator) -> list[int]:
-    return torch.randperm(len(energies.parts), generator=generator, device=generator.device).tolist()
+    return torch.randperm(len(energies.minibatches), generator=generator, device=generator.device).tolist()

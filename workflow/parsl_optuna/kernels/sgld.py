@@ -21,8 +21,14 @@ Preconditioner = Literal["none", "rmsprop", "adam"]
 Noise = Literal["leimkuhler_matthews", "euler"]
 
 _WARM_BATCHES = 20
+"""Minibatches whose mean squared gradient starts the second moment, known to 1/sqrt(20 chains) of itself."""
+
 _RELATIVE_FLOOR = 0.1
+"""Floor of sqrt(v), relative to its mean over coordinates: at a noise-free minimum v vanishes, and 1/sqrt(v)
+would not be bounded by the papers' absolute 1e-8."""
+
 _SECOND_MOMENT_DECAY = {"none": 1.0, "rmsprop": 0.99, "adam": 0.999}
+"""0.99: Li et al. (2016); 0.999: Kingma & Ba (2015), arXiv:1412.6980."""
 
 
 @dataclass(frozen=True)

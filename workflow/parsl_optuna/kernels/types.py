@@ -21,7 +21,7 @@ samplers have one signature.
 
 
 class Info(NamedTuple):
-    """What one step tells an observer, for every method; one entry per chain.
+    """What one step reports, for every method; one entry per chain.
 
     Attributes:
         acceptance: Metropolis acceptance probability; 1 where there is no correction.
@@ -39,7 +39,7 @@ class Info(NamedTuple):
 class Kernel(NamedTuple, Generic[S]):
     """A Markov kernel: ``init(position, generator)`` and ``step(state, generator)``.
 
-    ``step`` does not change its argument, print or read the clock; trouble is told in `Info`.
+    ``step`` does not change its argument, print or read the clock; trouble is reported in `Info`.
     """
 
     init: Callable[[Tensor, Generator], S]

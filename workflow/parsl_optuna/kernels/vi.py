@@ -19,8 +19,20 @@ from torch import Generator, Tensor
 from parsl_optuna.kernels.types import Approximation, Info, Potential
 
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
+"""Of Adam: Kingma & Ba (2015), arXiv:1412.6980."""
+
 _WARM_UP_FRACTION = 0.05
+"""Share of the steps over which the learning rate rises: Adam's second moment settles in 1 / (1 - 0.999)
+steps.
+"""
+
 _FACTOR_SD = 0.05
+"""Standard deviation of the first factors, beside D of 1: small, and not zero, where their gradient is
+zero.
+"""
+
+_LOG_SCALES = 0.5
+"""Largest difference of a component's first log standard deviation from the given one: factors 0.6 to 1.6."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +196,9 @@ def _spread_out(params: Params) -> Tensor:
     log_sd = (params.initial_sd / params.whitening).log()
     if not params.own_diagonal:
         return log_sd.unsqueeze(0)
-    spread = torch.linspace(-0.5, 0.5, params.components, dtype=log_sd.dtype, device=log_sd.device)
+    spread = torch.linspace(
+        -_LOG_SCALES, _LOG_SCALES, params.components, dtype=log_sd.dtype, device=log_sd.device
+    )
     return log_sd + spread.unsqueeze(1)
 
 

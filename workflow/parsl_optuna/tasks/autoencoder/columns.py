@@ -13,6 +13,7 @@ COLUMNS = ("L", "Ind", "CG", "WG", "OG", "S_Anq", "SQ", "WC", "PRD", "SP", "TQ",
            "Lec", "RTW", "FUP", "T_PQ", "CQ", "T_ANQ", "MG", "ONE_O_ONE", "DV", "ADMIN", "T_W")  # fmt: skip
 
 WEIGHTS = (0.20, 0.20, 0.15, 0.13, 0.12, 0.10, 0.10)
+"""Shares of the seven kinds of class in a made-up table: unequal, none rare."""
 
 PROFILES = (
     (97, 1, 1, 0, 1, 8, 8, 1, 0, 0, 1, 2, 1, 94, 2, 4, 12, 3, 8, 0, 0, 5, 6, 1),
@@ -26,6 +27,7 @@ PROFILES = (
 """Mean percentage of two-minute intervals with each code, by kind of class."""
 
 _CONCENTRATION = 12.0
+"""Of the beta law of a rate within a kind: classes differ by 0.14 where the rate is 1/2."""
 
 
 def periods(n: int, missing: float, seed: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

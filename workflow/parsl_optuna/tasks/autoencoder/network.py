@@ -9,7 +9,10 @@ import torch
 from torch import Tensor, nn
 
 _EPS = 1e-6
+"""Of layer normalisation: constant rows of a sparse table are divided by its root."""
+
 _SPARSE, _ALL = 0.7, 0.3
+"""Weights of the error on non-zero entries and on all: the loss of the founding document."""
 
 
 class Autoencoder(nn.Module):

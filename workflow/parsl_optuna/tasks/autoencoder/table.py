@@ -17,6 +17,7 @@ from parsl_optuna.tasks.autoencoder.columns import periods
 from parsl_optuna.tasks.autoencoder.observations import read_observations
 
 _LOW, _HIGH = 0.01, 0.99
+"""Quantiles that columns are clipped to: one wrong entry must not set the scale of a column."""
 
 
 def make(problem: Mapping[str, Any], folder: Path) -> None:

@@ -25,6 +25,8 @@ _TEE, _STANDIN_INFO = (Path(__file__).parent / name for name in ("tee", "standin
 """Packages that ask the importing system for wandb's version, as Lightning does, find the second one's."""
 
 _LAST_WORDS = 400
+"""Characters of a program's last line that a message quotes."""
+
 _PATHS = ("PYTHONPATH", "PATH")
 
 

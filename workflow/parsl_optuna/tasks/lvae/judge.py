@@ -18,7 +18,12 @@ _JUMP, _NOISE = 2.0, 0.01
 """An error that ended so many times, and so much, above its least was lost on the way."""
 
 _EXPLAINED = 0.01
+"""Share of the error that a dimension must explain to count, as in the least-volume papers."""
+
 _PROBES = 16
+"""Codes at which the decoder's Jacobian is formed; each costs as many backward passes as a design has
+pixels.
+"""
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,13 @@ from torch.nn import functional
 from parsl_optuna.tasks.lvae.spectral import Spectral, SpectralLinear, SpectralUpsampling
 
 _SLOPE = 0.2
+"""Of leaky ReLUs, as in DCGAN (Radford, Metz & Chintala 2016, arXiv:1511.06434)."""
+
 _STEEPNESS = 4.0
 """sigmoid(4 x) has slope at most one."""
 
 _LEAST_SIDE = 4
+"""Pixels to which strided convolutions shrink an image: the size of one kernel."""
 
 
 class Decoder(nn.Module):

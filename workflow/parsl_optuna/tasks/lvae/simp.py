@@ -15,8 +15,17 @@ from scipy.sparse.linalg import splu
 Array = NDArray[np.float64]
 
 _PENALTY, _LEAST, _NU = 3.0, 1e-9, 0.3
+"""Exponent of the density, stiffness of void, Poisson's ratio: Andreassen and others (2011), the 88-line
+code.
+"""
+
 _LEAST_CONDUCTIVITY = 1e-3
+"""Of void, which conducts a little: with 1e-9 a sink that is cut off would be infinitely hot."""
+
 _MOVE, _ROUNDS, _CHANGE = 0.2, 60, 0.02
+"""Largest change of a density per round (same source), most rounds, and the change that ends them: coarser
+than for engineering, as hundreds of designs are made.
+"""
 
 
 def beams(p: Array, side: int) -> Array:

@@ -15,8 +15,13 @@ import torch
 from torch import Generator, Tensor
 
 _TINY = 1e-12
+"""Added to what is divided by or logged: a pruned dimension may have a standard deviation of zero."""
+
 _LEAST_SIGMA = 1e-6
+"""Smallest width or temperature, of dimensions that are all alike."""
+
 _RATIO = 0.01
+"""Standard deviation, of the largest, at which the odds of pruning fall to 1/e."""
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ from parsl_optuna.tasks.lvae.strategies import Rule
 from parsl_optuna.tasks.lvae.volume import volume, weight
 
 _TRAINING_SHARE = 0.8
+"""Of the designs; the rest is for validation."""
+
 _LAST_ROUNDS = 200
 """Of power iteration: singular values that differ by 2 % are told apart to 0.03 %."""
 

@@ -21,6 +21,7 @@ TRIALS = 16
 """Pixels are binomial counts of so many trials."""
 
 _UINT8 = 0x08
+"""Type code of unsigned bytes in an IDX file."""
 
 
 def make(problem: Mapping[str, Any], folder: Path) -> None:

@@ -15,7 +15,10 @@ _ACTIVE = 0.01
 """A cluster is active that takes at least this share of the images."""
 
 _LEAST_VARIANCE = 1e-6
+"""Of psi, below which rounding is all that varies and there is nothing to explain."""
+
 _ROUNDS = 100
+"""Of EM: the default of scikit-learn's mixtures."""
 
 
 def clusters(assigned: Tensor, labels: Tensor, n_clusters: int) -> dict[str, Any]:

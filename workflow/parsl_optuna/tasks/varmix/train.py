@@ -29,8 +29,16 @@ from parsl_optuna.tasks.varmix.model import (
 from parsl_optuna.tasks.varmix.params import Params
 
 _CHUNKS = 20
+"""Reports per run, for curves and pruners; a checkpoint fits between any two."""
+
 _QUICK_DRAWS, _FINAL_DRAWS = 2000, 10000
+"""Prior draws for a report and for the result: relative errors of 2 % and 1 % of a mean with unit
+variation.
+"""
+
 _ELBO_SAMPLES = 64
+"""Draws per test image: the mean over thousands of images needs no more."""
+
 _PER_LATENT = 5
 """Prior draws per unit for the least-squares rho."""
 

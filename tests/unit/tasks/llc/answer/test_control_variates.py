@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 from parsl_optuna.kernels.diagnostics import mcse
-from parsl_optuna.tasks.llc.answer.control_variates import Held, adjusted, held_by_loss
+from parsl_optuna.tasks.llc.answer.control_variates import LossCoordinates, adjusted, loss_coordinates
 
 CURVATURE = torch.tensor([300.0, 20.0, 0.5, 0.0]).double()
 GAMMA = 1.0
@@ -16,20 +16,20 @@ def normal_draws(generator, draws=64, chains=8):
     """Return excess, observables and known means of independent draws from a normal posterior."""
     precision = CURVATURE + GAMMA
     w = torch.randn(draws, chains, 4, generator=generator).double() / precision.sqrt()
-    held = Held(OFFSET / precision.sqrt(), (CURVATURE > GAMMA).double())
+    held = LossCoordinates(OFFSET / precision.sqrt(), (CURVATURE > GAMMA).double())
     flat, gradient = w.flatten(0, 1), (w * precision).flatten(0, 1)
     values = {
         "virial": (flat * gradient).sum(-1).reshape(draws, chains),
-        "held": held.virial(flat, gradient).reshape(draws, chains),
+        "loss_virial": held.virial(flat, gradient).reshape(draws, chains),
     }
-    return 0.5 * (CURVATURE * w.square()).sum(-1), values, {"virial": 4.0, "held": held.mean}
+    return 0.5 * (CURVATURE * w.square()).sum(-1), values, {"virial": 4.0, "loss_virial": held.mean}
 
 
 def test_coordinates_narrower_than_the_localiser_leaves_them_are_held(generator):
     widths = torch.tensor([0.05, 0.5, 0.95]).double() / math.sqrt(4.0)
     positions = 3.0 + widths * torch.randn(4000, 3, generator=generator).double()
 
-    held = held_by_loss(positions, 4.0, torch.ones(3).double())
+    held = loss_coordinates(positions, 4.0, torch.ones(3).double())
 
     assert held.mask.tolist() == [1.0, 1.0, 0.0]
     assert held.mean == 2.0
@@ -40,7 +40,7 @@ def test_coordinates_that_left_the_finite_numbers_are_not_held():
     positions = torch.zeros(8, 2).double()
     positions[3, 0] = math.nan
 
-    held = held_by_loss(positions, 1.0, torch.ones(2).double())
+    held = loss_coordinates(positions, 1.0, torch.ones(2).double())
 
     assert held.mask.tolist() == [0.0, 1.0]
     assert held.virial(torch.ones(1, 2).double(), torch.ones(1, 2).double()).tolist() == [1.0]
@@ -50,7 +50,7 @@ def test_the_virial_of_what_is_held_has_its_mean_wherever_it_is_centred(generato
     """Integration by parts, on a density that is not normal: U = w^4 / 4, at centre 0.7."""
     grid = torch.linspace(-6.0, 6.0, 4001).double().unsqueeze(1)
     weights = torch.softmax(-grid.pow(4).squeeze(1) / 4.0, dim=0)
-    held = Held(torch.tensor([0.7]).double(), torch.ones(1).double())
+    held = LossCoordinates(torch.tensor([0.7]).double(), torch.ones(1).double())
 
     mean = float(weights @ held.virial(grid, grid.pow(3)))
 
@@ -117,6 +117,6 @@ def test_controls_that_chains_do_not_agree_on_are_not_used(generator):
 def test_where_nothing_can_be_fitted_the_loss_is_left_as_it_is(generator, broken):
     excess, values, known = normal_draws(generator, draws=8 if broken == "few" else 64)
     if broken == "infinite":
-        values["held"][5, 1] = math.inf
+        values["loss_virial"][5, 1] = math.inf
 
     assert adjusted(excess, values, {} if broken == "none" else known) is excess

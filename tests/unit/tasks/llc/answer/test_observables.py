@@ -4,7 +4,7 @@ import pytest
 import torch
 from parsl_optuna.kernels import hmc, langevin, random_reshuffling, sgld
 from parsl_optuna.kernels.metric import isotropic
-from parsl_optuna.tasks.llc.answer.control_variates import Held
+from parsl_optuna.tasks.llc.answer.control_variates import LossCoordinates
 from parsl_optuna.tasks.llc.answer.observables import Observer
 
 from tests.scenarios import noisy_regression
@@ -15,19 +15,19 @@ def observer(tmp_path):
     estimand = noisy_regression(tmp_path)
     mask = torch.zeros_like(estimand.centre)
     mask[:2] = 1.0
-    return Observer(estimand, isotropic(estimand.centre, 0.5), Held(estimand.centre + 0.1, mask))
+    return Observer(estimand, isotropic(estimand.centre, 0.5), LossCoordinates(estimand.centre + 0.1, mask))
 
 
 def expected(observer, w, generator):
     """Return the observables at *w* from their definitions."""
-    estimand, held = observer.estimand, observer.held
+    estimand, held = observer.estimand, observer.loss_coordinates
     _, gradient = estimand.energy(w, generator)
     shift = w - estimand.centre
     return {
         "excess": estimand.t * (estimand.target.loss.value(w) - estimand.L0),
         "radius": 0.5 * estimand.gamma * shift.square().sum(-1),
         "virial": (shift * gradient).sum(-1),
-        "held": ((w - held.centre) * gradient)[:, :2].sum(-1),
+        "loss_virial": ((w - held.centre) * gradient)[:, :2].sum(-1),
     }
 
 

@@ -57,7 +57,7 @@ def test_the_errors_of_a_regression_are_all_held_by_its_loss(tmp_path, generator
     noise = measured(estimand, metric, states, generator)
 
     assert noise is not None
-    assert noise.parts == 7
+    assert noise.n_minibatches == 7
     assert noise.share == pytest.approx(1.0, abs=0.02)
     at = states[-1]
     halves = [

@@ -4,7 +4,7 @@ from parsl_optuna.core.clock import Deadline
 from parsl_optuna.kernels import chain
 from parsl_optuna.kernels.metric import isotropic
 from parsl_optuna.store.checkpoint import Checkpoint
-from parsl_optuna.tasks.llc.answer.control_variates import Held
+from parsl_optuna.tasks.llc.answer.control_variates import LossCoordinates
 from parsl_optuna.tasks.llc.engine.draw import Goal
 from parsl_optuna.tasks.llc.engine.stages import Stages
 from parsl_optuna.tasks.llc.engine.warmup import Arrived
@@ -15,7 +15,7 @@ from tests.scenarios import noisy_regression, regression
 
 def sgld(estimand, generator, relative_error):
     metric = isotropic(estimand.centre, estimand.gamma**-0.5)
-    nothing = Held(estimand.centre, torch.zeros_like(estimand.centre))
+    nothing = LossCoordinates(estimand.centre, torch.zeros_like(estimand.centre))
     arrived = Arrived(metric, nothing, estimand.starts(400, generator), 0)
     stages = Stages(Checkpoint(), generator, estimand)
     return build(estimand, arrived, stages, Goal(relative_error, Deadline()))

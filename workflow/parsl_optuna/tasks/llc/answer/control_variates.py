@@ -1,8 +1,8 @@
-"""Control variates: observables of known mean that move with the loss, taken off its draws.
+"""Control variates: observables with a known mean, correlated with the loss, subtracted from its draws.
 
-For every point c and diagonal matrix D, E[(w - c)' D grad U] = tr D (integration by parts). Of a normal
-posterior that holds all of w, t (L - L0) is half of this but for a constant. Mira, Solgi & Imparato (2013),
-arXiv:1012.2983.
+For every point c and diagonal matrix D, E[(w - c)' D grad U] = tr D (integration by parts). For a normal
+posterior whose loss determines all of w, t (L - L0) is half of this but for a constant. Mira, Solgi &
+Imparato (2013), arXiv:1012.2983.
 """
 
 from __future__ import annotations
@@ -18,25 +18,27 @@ from parsl_optuna.kernels.diagnostics import ess, rhat
 from parsl_optuna.tasks.llc.answer.verdict import TRIAL_GATE
 
 _HELD = 0.5
-"""Share of a coordinate's precision that comes from the loss, from which on the loss holds it."""
+"""Share of a coordinate's precision that comes from the loss, from which on the loss determines it."""
 
 _FEWEST_DRAWS = 16
+"""Of a chain: four batches of four are the fewest that coefficients are fitted to."""
+
 _WORTH = 3.0
-"""Factor on the variance of the mean from which on controls are used; more where what they leave mixes
-more slowly than the loss: it leans on motion that the loss does not show, as on the distance along the thin
-arms of singular posteriors.
+"""Factor by which the variance of the mean must fall for control variates to be used; a larger one where the
+adjusted series mixes more slowly than the loss. It then depends on motion that the loss does not show, such
+as the distance along the thin arms of a singular posterior, and its error is underestimated.
 """
 
 
-class Held(NamedTuple):
-    """A point, and 1 for every coordinate that the loss holds, 0 for others; each ``(dim,)``."""
+class LossCoordinates(NamedTuple):
+    """A point, and 1 for every coordinate that the loss determines, 0 for others; each ``(dim,)``."""
 
     centre: Tensor
     mask: Tensor
 
     @property
     def mean(self) -> float:
-        """What `virial` is on average."""
+        """The exact mean of `virial`, tr D."""
         return float(self.mask.sum())
 
     def virial(self, w: Tensor, gradient: Tensor) -> Tensor:
@@ -44,32 +46,32 @@ class Held(NamedTuple):
         return ((w - self.centre) * self.mask * gradient).sum(-1)
 
 
-def held_by_loss(positions: Tensor, gamma: float, centre: Tensor) -> Held:
-    """Tell from draws what the loss holds: what is narrower than the localiser alone would leave it.
+def loss_coordinates(positions: Tensor, gamma: float, centre: Tensor) -> LossCoordinates:
+    """Find the coordinates that the loss determines: those narrower than the localization prior.
 
-    Coordinates that it does not hold would only add noise.
+    Other coordinates would only add noise.
 
     Args:
         positions: ``(draws, dim)``.
-        gamma: Precision of the localiser.
-        centre: Of the localiser, ``(dim,)``.
+        gamma: Precision of the localization prior.
+        centre: Of the prior, ``(dim,)``.
     """
     mask = 1.0 - gamma * positions.var(0) > _HELD  # not so where positions are not finite
-    return Held(torch.where(mask, positions.mean(0), centre), mask.to(positions))
+    return LossCoordinates(torch.where(mask, positions.mean(0), centre), mask.to(positions))
 
 
 def adjusted(excess: Tensor, values: Mapping[str, Tensor], known: Mapping[str, float]) -> Tensor:
-    """Return draws of the same mean as *excess*, less how *values* differ from their *known* means.
+    """Return control-variate adjusted draws: *excess* less coefficients times (*values* - *known* means).
 
-    That is *excess* itself unless it makes the error much smaller and chains agree on what is left.
-
-    Coefficients are fitted to means of batches, so that they lower the error of the mean rather than the
-    spread of the draws: where chains are slow these are not the same.
+    They have the mean of *excess*, and are *excess* itself unless the adjustment makes the error much
+    smaller and chains agree on the adjusted mean. Coefficients are fitted by least squares to means of
+    batches, so that they lower the error of the mean rather than the spread of the draws: where chains are
+    slow these differ.
 
     Args:
         excess: ``(draws, chains)``.
         values: Observables ``(draws, chains)`` by name.
-        known: What some of them are on average.
+        known: Exact means of some of them.
     """
     draws, chains = excess.shape
     if not known or draws < _FEWEST_DRAWS or not chains:

@@ -1,4 +1,4 @@
-"""The loss under a fitted approximation: independent draws, a quadratic control variate, a deadline."""
+"""The LLC under a fitted approximation: independent draws, a quadratic control variate, a deadline."""
 
 from __future__ import annotations
 
@@ -16,7 +16,17 @@ from parsl_optuna.tasks.llc.answer.summary import Traces, finite_chains
 from parsl_optuna.tasks.llc.problem.estimand import Estimand
 
 _FIRST_SAMPLES = 4
+"""Draws of the first batch: their time shows how many fit into what is left of the budget; each batch
+doubles.
+"""
+
 _MOST_ROWS = 256
+"""Positions evaluated at once; more save no time and take memory."""
+
+_COEFFICIENTS = (0.0, 2.0)
+"""Bounds of the control's coefficient, which is 1 for a quadratic loss. Rounding of a vanishing Hessian
+gives more.
+"""
 
 
 class Evaluation(NamedTuple):
@@ -117,9 +127,7 @@ def _controlled(
         centred = control - control.mean(1, keepdim=True)
         spread = centred.square().sum(1)
         covariance = (centred * excess).sum(1)
-        # Near 1 when the loss is nearly quadratic; the bounds keep the rounding of a vanishing
-        # Hessian from being blown up into a control.
-        coefficient = (covariance / spread.clamp(min=1e-300)).clamp(0.0, 2.0)
+        coefficient = (covariance / spread.clamp(min=1e-300)).clamp(*_COEFFICIENTS)
         controlled = excess - coefficient.unsqueeze(1) * (control - known.unsqueeze(1))
     means = controlled.mean(1)
     finite = torch.isfinite(means)

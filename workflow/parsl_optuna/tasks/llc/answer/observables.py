@@ -9,47 +9,47 @@ from torch import Tensor
 
 from parsl_optuna.kernels import hmc, langevin, random_reshuffling, sgld
 from parsl_optuna.kernels.metric import Metric
-from parsl_optuna.tasks.llc.answer.control_variates import Held
+from parsl_optuna.tasks.llc.answer.control_variates import LossCoordinates
 from parsl_optuna.tasks.llc.problem.estimand import Estimand
 
 
 @dataclass(frozen=True)
 class Observer:
-    """Observes chains that move in the coordinates *metric*."""
+    """Observes chains in the coordinates *metric*; each observable is ``(chains,)``."""
 
     estimand: Estimand
     metric: Metric
-    held: Held
+    loss_coordinates: LossCoordinates
 
     @property
     def known(self) -> dict[str, float]:
         """Exact means of some observables."""
-        return {"virial": float(self.estimand.dim), "held": self.held.mean}
+        return {"virial": float(self.estimand.dim), "loss_virial": self.loss_coordinates.mean}
 
     def all_data(self, before: Any, after: hmc.State | langevin.State) -> dict[str, Tensor]:
-        """Observe chains that know U on all data and its gradient."""
+        """Observe a state with U on all data and its gradient."""
         del before
         return self._at(after.position, after.potential, after.gradient)
 
     def minibatches(self, before: Any, after: random_reshuffling.State) -> dict[str, Tensor]:
-        """Observe chains that have just looked at all data."""
+        """Observe a state of minibatch dynamics where U was last evaluated on all data."""
         del before
-        return self._at(after.seen.position, after.seen.energy, after.seen.whole)
+        return self._at(after.seen.position, after.seen.energy, after.seen.full_gradient)
 
     def batches(self, before: sgld.State, after: sgld.State) -> dict[str, Tensor]:
-        """Observe where chains were, with the gradient there of examples drawn independently of it."""
+        """Observe the position before a step, with the gradient there on a minibatch independent of it."""
         w = self.metric.position(before.position)
         return {
             "excess": self.estimand.excess(w),
             "radius": self.estimand.radius(w),
             "virial": (before.position * after.gradient).sum(-1),
-            "held": self.held.virial(w, self.metric.pushed(after.gradient)),
+            "loss_virial": self.loss_coordinates.virial(w, self.metric.pushed(after.gradient)),
         }
 
     def _at(self, z: Tensor, energy: Tensor, gradient: Tensor) -> dict[str, Tensor]:
         w = self.metric.position(z)
         seen = observed(self.estimand, w, energy, (z * gradient).sum(-1))
-        return seen | {"held": self.held.virial(w, self.metric.pushed(gradient))}
+        return seen | {"loss_virial": self.loss_coordinates.virial(w, self.metric.pushed(gradient))}
 
 
 def observed(estimand: Estimand, w: Tensor, energy: Tensor, virial: Tensor) -> dict[str, Tensor]:

@@ -1,8 +1,9 @@
-"""Of how many examples a step of kinetic Langevin dynamics needs the gradient.
+"""Choose the minibatch size of kinetic Langevin dynamics on minibatches without replacement.
 
-An error of the gradient is a force, and heats: one of covariance C that is drawn afresh for every step
-raises the temperature of a direction u by h/(2 friction) u'Cu. Over an epoch errors cancel, which leaves a
-part of it; and directions that only the localiser holds may be hot without the loss being any higher.
+An error of the gradient is a random force. One of covariance C that is drawn afresh for every step of length
+h raises the temperature of a direction u by h/(2 friction) u'Cu (fluctuation and dissipation). With every
+minibatch once per epoch most errors cancel; what is left is the stochastic-gradient bias. Directions that
+only the localization prior determines may be too hot without the loss being any higher.
 """
 
 from __future__ import annotations
@@ -21,32 +22,35 @@ from parsl_optuna.tasks.llc.problem.curvature import curvature_along
 from parsl_optuna.tasks.llc.problem.estimand import Estimand
 
 _FEWEST_EXAMPLES = 128
+"""Of a minibatch: below, a gradient costs little less, and its errors are far from normal."""
+
 _HALF_STEP = 0.95
-"""Largest believed half of a step in units of 1 / frequency; 1 is the limit of stability."""
+"""Largest half step, in units of 1 / frequency, that the formula is used for; 1 is the limit of stability."""
 
 _COUNTS = tuple(sorted({base * 2**power for base in (2, 3) for power in range(20)}))
+"""Numbers of minibatches that are tried: 2, 3, 4, 6, 8, …; the best gain is flat between neighbours."""
 
 
 class Noise(NamedTuple):
-    """Errors of the gradients of parts of the data.
+    """Errors of the gradients of minibatches.
 
     Attributes:
-        parts: How many parts.
+        n_minibatches: Number of minibatches that the data are cut into.
         power: E|error|^2.
-        share: How much of that is along directions that the loss holds: tr(C S) / tr(C), S = H_L H^-1.
+        share: Of that, along directions that the loss determines: tr(C S) / tr(C), S = H_L (H_L + gamma)^-1.
         stiffness: Curvature of U along an error, weighted by its square.
     """
 
-    parts: int
+    n_minibatches: int
     power: float
     share: float
     stiffness: float
 
     def bias(self, count: int, motion: Motion) -> float:
-        """Return what epochs of *count* parts are expected to add to the LLC: h/(4 friction) tr(C S)."""
+        """Return the expected bias of the LLC with *count* minibatches per epoch: h/(4 friction) tr(C S)."""
         if count == 1:
             return 0.0
-        power = self.power * (count - 1) / (self.parts - 1)  # without replacement
+        power = self.power * (count - 1) / (self.n_minibatches - 1)  # without replacement
         # An oscillator of frequency f turns by 2 asin(h f / 2) per step, and is softer by 1 - (h f / 2)^2.
         half = min(0.5 * motion.step_size * math.sqrt(max(self.stiffness, 0.0)), _HALF_STEP)
         left = left_over(2.0 * math.asin(half), count) / (1.0 - half * half)
@@ -54,9 +58,9 @@ class Noise(NamedTuple):
 
 
 def best_count(noise: Noise, motion: Motion, wanted: float) -> int:
-    """Return the number of parts with which a standard error of *wanted*, heat included, costs least.
+    """Return the number of minibatches with which a standard error of *wanted*, bias included, costs least.
 
-    Steps cost 1/parts, and it takes as many as 1 / (wanted^2 - heat^2) of them.
+    A step costs 1/count, and the number of steps is proportional to 1 / (wanted^2 - bias^2).
     """
     if not wanted > 0.0:
         return 1
@@ -64,16 +68,16 @@ def best_count(noise: Noise, motion: Motion, wanted: float) -> int:
     def gain(count: int) -> float:
         return count * (1.0 - (noise.bias(count, motion) / wanted) ** 2)
 
-    return max([1, *(count for count in _COUNTS if count <= noise.parts)], key=gain)
+    return max([1, *(count for count in _COUNTS if count <= noise.n_minibatches)], key=gain)
 
 
 def measured(
     estimand: Estimand, metric: Metric, states: Sequence[State], generator: Generator
 ) -> Noise | None:
-    """Measure the errors of the smallest parts; None where the data cannot be cut.
+    """Measure the errors of the smallest minibatches; None where the data cannot be cut.
 
-    Of a normal posterior of covariance V under a localiser of precision G the loss holds S = 1 - G V, which
-    needs no curvature, only draws. (Near a saddle, curvatures of either sign would hide what is flat.)
+    For a normal posterior of covariance V under a prior of precision G, S = 1 - G V, which takes draws only,
+    no curvature. (Near a saddle, curvatures of either sign would hide what is flat.)
 
     Args:
         estimand: What the chains sample.

@@ -31,7 +31,8 @@ _MOST_LEAPFROGS = 64
 """Leapfrog steps of a trajectory at most: a step size that has not settled must not stall the tuning."""
 
 _TUNING = (10, 15, 25)
-"""Draws after which the search for the step size of `auto` starts anew from what it has found; measured."""
+"""Draws after which the search for the step size of `auto` starts anew from what it has found: the last are
+enough to average an acceptance to 0.05."""
 
 _ACCEPT = 0.8
 """Target acceptance of `auto`, Stan's default; 0.65 is optimal for independent coordinates (Beskos et al.
@@ -128,7 +129,7 @@ def build(estimand: Estimand, arrived: Arrived, stages: Stages, goal: draw.Goal)
         "leapfrog_steps": settings.leapfrog_steps,
         "spread": tuned.spread,
     }
-    observer = observables.Observer(estimand, metric, arrived.held)
+    observer = observables.Observer(estimand, metric, arrived.loss_coordinates)
     kernel = hmc.build(potential, settings)
     return draw.Run(kernel, tuned.chains, 1, observer.all_data, observer.known, chosen, is_exact=True)
 

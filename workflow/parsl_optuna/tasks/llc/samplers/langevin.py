@@ -60,7 +60,7 @@ _STEPS_PER_MINIBATCH = 3
 def build(estimand: Estimand, arrived: warmup.Arrived, stages: Stages, goal: draw.Goal) -> draw.Run:
     """Take the step that the stiffest direction allows; exact, thresholded or on minibatches."""
     metric, generator = arrived.metric, stages.stream
-    observer = observables.Observer(estimand, metric, arrived.held)
+    observer = observables.Observer(estimand, metric, arrived.loss_coordinates)
     potential = metric.potential(estimand.energy)
     z = metric.coordinates(arrived.position)
     size = warmup.stable_step(potential, z, generator)

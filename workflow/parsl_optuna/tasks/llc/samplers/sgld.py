@@ -148,7 +148,7 @@ def build(estimand: Estimand, arrived: Arrived, stages: Stages, goal: draw.Goal)
     kernel = sgld.build(potential, potential, sgld.Params(size))
     chosen = {"step_size": size, "largest_curvature": stiffest, "batch": batch, "gradient_noise_bias": bias}
     every = max(_FEWEST_STEPS, round(_PASSES * estimand.n / batch))
-    observer = observables.Observer(estimand, metric, arrived.held)
+    observer = observables.Observer(estimand, metric, arrived.loss_coordinates)
     state = kernel.init(z, generator)
     return draw.Run(kernel, state, every, observer.batches, observer.known, chosen, noise_bias=bias)
 
