@@ -106,6 +106,7 @@ def carry_out(
         write_config(asdict(spec), results)
         result = run_plan(plan, store, executor, events)
         save(plan, result, results)
+        _warn_of_other_code(result)
         report(result)
     return result
 
@@ -154,6 +155,19 @@ def save(plan: RunPlan, result: RunResult, results: Results) -> None:
 
     entries = [ended for trials in result.studies for ended in trials.runs.values()]
     aggregate.write(aggregate.table(entries, plan.task), results.table)
+
+
+def _warn_of_other_code(result: RunResult) -> None:
+    """Say which of the user's modules are not what they were when the trials shown ran."""
+    from parsl_optuna.worker.provenance import changed_code  # noqa: PLC0415  not for --help
+
+    outcomes = [ended.outcome for trials in result.studies for ended in trials.runs.values()]
+    changed = changed_code((outcome.code for outcome in outcomes), Path.cwd())
+    if changed:
+        warn(
+            f"{', '.join(changed)} changed since trials ran that imported it: their results are those of "
+            "the older code; for new trials set 'code: strict' in the problem, or list the file under 'files'"
+        )
 
 
 def write_summary(plan: RunPlan, result: RunResult, results: Results) -> tuple[list[dict[str, Any]], Any]:

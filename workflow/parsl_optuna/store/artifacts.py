@@ -226,12 +226,20 @@ class ArtifactStore:
         return Checkpoint(folder).load() is not None
 
     def retire(self, manifest: Manifest) -> None:
-        """Set an outcome aside, so that its trial runs again; the file is kept under another name."""
-        path = self.paths.metrics(manifest.pid, manifest.method, manifest.trial_id)
+        """Set an outcome aside, so that its trial runs again.
+
+        The outcome, and what the trial printed and left in files, are kept under other names.
+        """
+        names = (manifest.pid, manifest.method, manifest.trial_id)
+        path = self.paths.metrics(*names)
         drop_claim(path)
         count = len(list(path.parent.glob("metrics.retired-*.json")))
-        self.paths.stop(manifest.pid, manifest.method, manifest.trial_id).unlink(missing_ok=True)
+        self.paths.stop(*names).unlink(missing_ok=True)
+        left = [self.paths.files(*names), *(self.paths.output(*names, one) for one in ("stdout", "stderr"))]
         with writing(path):
+            for other in left:
+                if other.exists():
+                    other.rename(other.with_name(f"{other.stem}.retired-{count + 1}{other.suffix}"))
             path.replace(path.with_name(f"metrics.retired-{count + 1}.json"))
 
 

@@ -110,6 +110,7 @@ class _Run:
     reason: str | None = None
     trace: str | None = None
     metrics: Metrics = field(default_factory=dict)
+    code: dict[str, str] = field(default_factory=dict)
 
 
 def attempt(
@@ -141,7 +142,7 @@ def attempt(
         seed = derive_seed("run", store.root_of(manifest, asked))
         work = _work(manifest, seed, problem, prepared, progress, hooks, launch)
         folder = launch if request.limits.working_folder == "launch" else progress.files
-        run = _run(function, work, folder, progress, hooks)
+        run = _run(function, work, folder, progress, hooks, partial(local_code, launch, [code_folder]))
         if run.state is State.OK:
             run.state, run.reason = classify(task, run.metrics, asked.objective)
     runtime = progress.checkpoint.used_sec + time.monotonic() - begun
@@ -160,20 +161,29 @@ def attempt(
         traceback=run.trace,
         versions=versions(),
         git_commit=commit,
-        code=local_code(launch, [code_folder]),
+        code=run.code,
         worker={name: os.environ[name] for name in _WORKER_VARIABLES if name in os.environ},
         metrics=run.metrics,
     )
 
 
 def _run(
-    function: Callable[[Work], Metrics], work: Work, folder: Path | None, progress: Progress, hooks: Hooks
+    function: Callable[[Work], Metrics],
+    work: Work,
+    folder: Path | None,
+    progress: Progress,
+    hooks: Hooks,
+    look: Callable[[], dict[str, str]],
 ) -> _Run:
     """Call a task in its working folder."""
-    run = _Run()
+    run, code = _Run(), {}
     hooks.begin()
     try:
-        with _failing(run, hooks), apart(folder, work.launch, is_own_process=hooks.is_own_process):
+        own = hooks.is_own_process
+        with (
+            _failing(run, hooks, work.launch),
+            apart(folder, work.launch, is_own_process=own, look=lambda: code.update(look())),
+        ):
             if progress.stop is not None and progress.stop.exists():
                 raise Pruned  # in an earlier attempt
             run.metrics = checked(function(work))
@@ -184,11 +194,12 @@ def _run(
         hooks.end()
     if progress.fault is not None:
         raise progress.fault  # also where the task has caught it
+    run.code = code
     return run
 
 
 @contextlib.contextmanager
-def _failing(run: _Run, hooks: Hooks) -> Iterator[None]:
+def _failing(run: _Run, hooks: Hooks, launch: Path | None = None) -> Iterator[None]:
     """Note in *run* what a task raises; the engine's failures pass through."""
     # Ctrl-C ends a run inline; in a process of its own it is ignored, and the task has raised it itself.
     kinds = (Exception, SystemExit, GeneratorExit, *([KeyboardInterrupt] if hooks.is_own_process else []))
@@ -197,7 +208,7 @@ def _failing(run: _Run, hooks: Hooks) -> Iterator[None]:
     except kinds as error:
         if isinstance(error, (StoreError, CorruptArtifact)):
             raise
-        run.state, run.reason = failed(error)
+        run.state, run.reason = failed(error, launch)
         run.trace = traceback.format_exc().encode(errors="backslashreplace").decode()
 
 

@@ -83,17 +83,33 @@ def missing(name: str, metrics: Metrics) -> str:
     )
 
 
-def failed(error: BaseException) -> tuple[State, str]:
-    """Return the state and reason of a run that raised."""
+def failed(error: BaseException, launch: Path | None = None) -> tuple[State, str]:
+    """Return the state and reason of a run that raised.
+
+    Args:
+        error: What it raised.
+        launch: The folder in which the command was started, where that is not the run's own.
+    """
     text = _first_line(as_text(error))
     if isinstance(error, MemoryError) or any(words in text.lower() for words in _NO_MEMORY):
         return State.OUT_OF_MEMORY, text or "out of memory"
     name = type(error).__name__
     if text:
-        return State.FAILED, f"{name}: {text}"
+        return State.FAILED, f"{name}: {text}{_where_it_is(error, launch)}"
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return State.FAILED, name + where
+
+
+def _where_it_is(error: BaseException, launch: Path | None) -> str:
+    """Say where a file is that was looked for in the trial's own folder."""
+    missing = error.filename if isinstance(error, FileNotFoundError) else None
+    if launch is None or not isinstance(missing, str) or not missing or not (launch / missing).exists():
+        return ""
+    return (
+        "; trials run in folders of their own, and it is where the command was started: list it under "
+        "'files', read it from the folder in PARSL_OPTUNA_LAUNCH_DIR, or set limits: working_folder: launch"
+    )
 
 
 def as_text(error: BaseException) -> str:

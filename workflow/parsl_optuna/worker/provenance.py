@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -72,13 +73,40 @@ def local_code(launch: Path, folders: Iterable[Path] = ()) -> dict[str, str]:
         launch: The folder in which the command was started; paths below it are given from there.
         folders: More folders of the user's.
     """
-    here = os.path.join(launch, "")  # noqa: PTH118  a string: there are thousands of modules
-    roots = (here, *(os.path.join(folder, "") for folder in folders))  # noqa: PTH118
+    roots = [str(launch), *map(str, folders)]
     found = {}
     for module in list(sys.modules.values()):
         path = getattr(module, "__file__", None)
-        if not isinstance(path, str) or not path.startswith(roots) or path.startswith(_OWN):
-            continue
-        if not any(folder in path for folder in _INSTALLED) and os.path.isfile(path):  # noqa: PTH113
-            found[path.removeprefix(here)] = source.checksum(Path(path))
+        if isinstance(path, str) and is_users(path, roots):
+            with contextlib.suppress(OSError):  # removed meanwhile
+                found[path.removeprefix(f"{launch}{os.sep}")] = source.checksum(Path(path))
     return dict(sorted(found.items()))
+
+
+def is_users(path: str | None, folders: Sequence[str]) -> bool:
+    """Whether a module's file lies in one of the user's folders, and is not installed there.
+
+    Works on strings: there are thousands of modules.
+    """
+    if path is None or path.startswith(_OWN) or any(one in path for one in _INSTALLED):
+        return False
+    return any(path.startswith(f"{folder}{os.sep}") for folder in folders)
+
+
+def changed_code(codes: Iterable[Mapping[str, str]], launch: Path) -> list[str]:
+    """Return the files that are not what they were when trials ran.
+
+    Args:
+        codes: Of each trial, as `local_code` gave it.
+        launch: The folder in which the command was started.
+    """
+    recorded = {entry for code in codes for entry in code.items()}
+    now = {name: _checksum(launch / name) for name, _ in recorded}
+    return sorted({name for name, checksum in recorded if now[name] != checksum})
+
+
+def _checksum(path: Path) -> str | None:
+    try:
+        return source.checksum(path)
+    except OSError:
+        return None
