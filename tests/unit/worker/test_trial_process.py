@@ -49,9 +49,10 @@ def f(x, trouble):
     if trouble == "unclosed": f.stream = open("left.txt", "w"); f.stream.write("here")
     if trouble == "out": print("to stdout"); print("to stderr", file=sys.stderr)
     if trouble == "state":
-        return {"loss": x, "cwd": os.getcwd(), "umask": os.umask(0o22), "env": os.environ.get("PARSL_OPTUNA_TEST"),
-                "limit": resource.getrlimit(resource.RLIMIT_NOFILE)[0], "recursion": sys.getrecursionlimit(),
-                "handler": signal.getsignal(signal.SIGTERM) is signal.SIG_IGN, "random": float(np.random.rand())}
+        number, handler = resource.RLIMIT_NOFILE, signal.getsignal(signal.SIGTERM)
+        return {"loss": x, "cwd": os.getcwd(), "umask": os.umask(0o22), "random": float(np.random.rand()),
+                "limit": resource.getrlimit(number)[0], "recursion": sys.getrecursionlimit(),
+                "handler": handler is signal.SIG_IGN, "env": os.environ.get("PARSL_OPTUNA_TEST")}
     return x
 """
 TROUBLES = [
