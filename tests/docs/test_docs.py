@@ -67,17 +67,25 @@ def test_every_configuration_binds(path, tmp_path):
 def test_every_sweep_binds(path, tmp_path):
     winner = {"pruning_strategy": "plummet", "plummet_threshold": 0.05, "cdf_threshold": 0.99,
               "percentile": 0.05, "alpha": 0.0, "temperature": 1.0}  # fmt: skip
+    row = {
+        "pid": "p",
+        "problem": "any",
+        "state": "ok",
+        "objective": 1.0,
+        "hyperparams_json": json.dumps(winner),
+    }
     sweep = read_sweep(path)
-    if path.name == "full-06-photonics2d.yaml":  # its designs have to be there
-        assert "file" in sweep.parameters
-        return
-    row = {"pid": "p_0", "problem": "", "state": "ok", "objective": 1.0}
-    found = Earlier([row | {"hyperparams_json": json.dumps(winner)}])
-    winners = Winners(dict.fromkeys(sources(sweep), found))
-    bound = plan_sweep(sweep, SweepSpec(str(path)), f"{path} $", winners)
+    winners = Winners(dict.fromkeys(sources(sweep), Earlier([row])))
+    (tmp_path / "designs.parquet").write_text("")
+    spec = SweepSpec(str(path), data={"photonics2d": str(tmp_path / "designs.parquet")})
+    bound = plan_sweep(sweep, spec, f"{path} $", winners)
 
     assert bound.plan.studies
     assert not any("no effect here" in note for note in bound.notes)
+    said = re.search(r"(\d+) runs", path.read_text().partition("\n")[0])
+    if path.name.startswith("full-") and said:
+        runs = sum(study.max_trials for study in bound.plan.studies)
+        assert runs == pytest.approx(int(said.group(1)), abs=2)  # a search per problem takes whole runs
 
 
 def test_the_guide_s_configurations_bind(tmp_path):

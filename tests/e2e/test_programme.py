@@ -5,6 +5,7 @@ import signal
 import time
 
 import pandas as pd
+from parsl_optuna.study.plan.sweep.winners import Earlier, best_by_problem
 
 from tests.e2e.command import ROOT, run, start
 from tests.waiting import wait_for
@@ -39,9 +40,11 @@ def test_the_tiny_programme_runs_phase_after_phase_and_survives_a_kill(tmp_path)
     assert all(path.stat().st_mtime_ns == when for path, when in done.items())
     strategies = table(tmp_path, FILES[0].stem)
     assert len(strategies) == 28
-    winner = strategies.sort_values("objective").hyperparams.iloc[0]["pruning_strategy"]
+    winners = best_by_problem(Earlier(strategies.to_dict("records")))
     guards = table(tmp_path, "tiny-02-safeguards")
-    assert {point["pruning_strategy"] for point in guards.hyperparams} == {winner}
+    assert {point["pruning_strategy"] for point in guards.hyperparams} == {
+        winners[pid].hyperparams["pruning_strategy"] for pid in guards.pid
+    }
     assert guards.outcome.notna().all()
 
     again, _ = run("parsl-optuna", "sweep", first, "--local", cwd=tmp_path)
