@@ -17,7 +17,7 @@ from parsl_optuna.kernels import chain
 from parsl_optuna.kernels.device import keep_memory
 from parsl_optuna.store.checkpoint import Checkpoint
 from parsl_optuna.tasks.llc.answer.summary import drawn, summarise
-from parsl_optuna.tasks.llc.answer.verdict import TRIAL_GATE
+from parsl_optuna.tasks.llc.answer.verdict import TRIAL_GATE, Nature
 from parsl_optuna.tasks.llc.engine.auto import chains_for
 from parsl_optuna.tasks.llc.engine.stages import Stages
 from parsl_optuna.tasks.llc.problem.centre import find_centre
@@ -254,7 +254,7 @@ def _sampled(estimand: Estimand, settings: Settings, phases: Phases) -> tuple[di
         metrics, trace = estimate(estimand, params, stages, phases.deadline)
     except Expired as error:
         trace = chain.nothing()
-        metrics = summarise(estimand, drawn(trace, 0, {}), TRIAL_GATE)
+        metrics = summarise(estimand, drawn(trace, 0, {}, Nature()), TRIAL_GATE)
         name = "warm-up and tuning" if error.phase == "tuning" else error.phase or "sampling"
         phases.seconds[name] = phases.deadline.used_sec - begun
         return metrics | {"truncated": True}, trace
