@@ -23,7 +23,7 @@ def settled(estimand, generator, chains=64, count=40, apart=20):
     metric = isotropic(estimand.centre, estimand.gamma**-0.5)
     potential = metric.potential(estimand.energy)
     z = metric.coordinates(estimand.starts(chains, generator))
-    params = langevin.Params(stable_step(potential, z, generator), friction=5.0, slack=math.inf)
+    params = langevin.Params(stable_step(potential, z, generator), friction=5.0, rejection_threshold=math.inf)
     kernel, kept = langevin.build(potential, params), []
     state = kernel.init(z, generator)
     for done in range(count * apart):
