@@ -32,6 +32,9 @@ _START_SEC = 300.0
 _EXIT_SEC = 30.0
 """A process that is still there so long after SIGKILL hangs in the kernel."""
 
+_LAST_WORDS_SEC = 2.0
+"""From closing its socket to its end a server has nothing more to do."""
+
 _KEPT_OUTPUT = 8192
 
 
@@ -151,12 +154,18 @@ class ForkClient:
         while time.monotonic() < until and self._process.poll() is None:
             self._control.settimeout(_LOOK_SEC)
             try:
-                if any("ready" in message for message in self._messages() or []):
+                messages = self._messages()
+                if messages is None:
+                    break
+                if any("ready" in message for message in messages):
                     return
             except TimeoutError:
                 continue
             finally:
                 self._listen_to_log()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_LAST_WORDS_SEC)
+        self._listen_to_log()
         code = self._process.poll()
         self.close()
         if code is not None and code > 0:

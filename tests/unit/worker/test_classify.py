@@ -1,0 +1,74 @@
+import errno
+
+import pytest
+from parsl_optuna.core.errors import SpecError, TaskError
+from parsl_optuna.core.records import State
+from parsl_optuna.tasks.function import TASK
+from parsl_optuna.worker.classify import checked, classify, failed
+
+ASKED = {"type": "metric", "metric": "test_acc", "names": ["error"]}
+
+
+def test_a_metric_that_never_came_is_invalid_and_the_nearest_name_comes_first():
+    state, reason = classify(TASK, {"epoch": 1, "test_acc ": 0.5}, ASKED)
+
+    assert state is State.INVALID
+    assert (
+        reason
+        == "it reported no metric 'test_acc'; it reported 'test_acc ', 'epoch'; did you mean 'test_acc '?"
+    )
+
+
+@pytest.mark.parametrize("value", [float("nan"), "good", None, 10**400, True])
+def test_a_metric_that_is_no_finite_number_is_invalid(value):
+    assert classify(TASK, {"test_acc": value}, ASKED)[0] is State.INVALID
+
+
+def deep():
+    value = []
+    for _ in range(100_000):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({1, 2}, r"'b' cannot be stored \(set\)"),
+        (b"abc", r"'b' cannot be stored \(bytes\)"),
+        ("\ud800", "'b' holds a text that is not Unicode"),
+        (deep(), "'b' is nested too deeply"),
+        ("x" * (17 << 20), "the metrics take 17 MiB"),
+    ],
+)
+def test_what_cannot_be_stored_is_named(value, words):
+    with pytest.raises(TaskError, match=words):
+        checked({"loss": 1.0, "b": value})
+
+
+def test_a_name_that_the_engine_measures_is_refused():
+    with pytest.raises(SpecError, match="runtime_sec"):
+        checked({"runtime_sec": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "reason"),
+    [
+        (ValueError("\nfirst\nsecond"), State.FAILED, "ValueError: first"),
+        (ValueError(), State.FAILED, "ValueError"),
+        (RuntimeError("CUDA out of memory"), State.OUT_OF_MEMORY, "CUDA out of memory"),
+        (MemoryError(), State.OUT_OF_MEMORY, "out of memory"),
+        (ValueError("\ud800"), State.FAILED, r"ValueError: \ud800"),
+    ],
+)
+def test_what_a_run_raised_is_one_line(error, state, reason):
+    assert failed(error) == (state, reason)
+
+
+def test_a_file_that_is_where_the_command_was_started_is_hinted_at(tmp_path):
+    (tmp_path / "data.txt").touch()
+    here = FileNotFoundError(errno.ENOENT, "No such file", "data.txt")
+    nowhere = FileNotFoundError(errno.ENOENT, "No such file", "no.txt")
+
+    assert "PARSL_OPTUNA_LAUNCH_DIR" in failed(here, tmp_path)[1]
+    assert "PARSL_OPTUNA_LAUNCH_DIR" not in failed(nowhere, tmp_path)[1]
