@@ -1,4 +1,4 @@
-"""``python -m workflow`` is ``parsl-optuna``."""
+"""``python -m parsl_optuna`` is ``parsl-optuna``."""
 
 from parsl_optuna.cli.main import main
 

@@ -61,7 +61,7 @@ def choose_executor(
     from parsl_optuna.execution import apps, configs  # noqa: PLC0415
 
     name = "local" if local else str(spec.parsl_config)
-    cluster = spec.cluster if name == "local" else spec.cluster.fitting(longest_sec)
+    cluster = configs.for_trials(name, spec.cluster, longest_sec)
     run_dir = Path(spec.results_dir).absolute() / "runinfo"
     # A mistake in a file is told before anything is written.
     source = configs.ConfigSource(name, cluster, run_dir, spec.executor)

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from parsl_optuna.api import session
 from parsl_optuna.cli import options
+from parsl_optuna.execution import lifetime
 from parsl_optuna.store.layout import Results
 from parsl_optuna.study.plan.tuning import load_run, plan_run
 
@@ -57,9 +58,9 @@ def command(
 
 
 def exit_code(result: Any) -> int:
-    """Return 130 for an interrupted run, 1 when a study has nothing to show, else 0."""
+    """Return 130 for an interrupted run, 75 where the job around it ends, 1 when a study is empty, else 0."""
     if result.interrupted:
-        return 130
+        return lifetime.AGAIN if lifetime.is_over() else 130
     return 1 if result.failures or any(not t.successes for t in result.studies) else 0
 
 

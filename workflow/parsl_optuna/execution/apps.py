@@ -244,8 +244,8 @@ def portable(error: Exception) -> Exception:
     error.__cause__ = error.__context__ = None
     try:
         pickle.dumps(error)
-        rebuild, arguments, *_ = error.__reduce__()  # type: ignore[misc]  exceptions reduce to a call
-        rebuild(*arguments)  # as the driver would
+        reduced: Any = error.__reduce__()
+        reduced[0](*reduced[1])  # as the driver will
     except Exception:
         return TaskError(f"{type(error).__name__}: {error}")
     return error

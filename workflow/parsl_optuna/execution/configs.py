@@ -8,6 +8,7 @@ import os
 import runpy
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from parsl.executors.high_throughput.executor import DEFAULT_LAUNCH_CMD
 
 from parsl_optuna.core.errors import ExecutorError, SpecError, nearest
 from parsl_optuna.core.resources import ClusterSpec
-from parsl_optuna.execution import script
+from parsl_optuna.execution import lifetime, script
 from parsl_optuna.execution.blocks import Blocks
 from parsl_optuna.execution.pbs import Pbs
 from parsl_optuna.execution.processes import Processes
@@ -52,12 +53,12 @@ def local_config(run_dir: Path = _RUN_DIR, workers: int | None = None) -> Config
 
 def slurm_config(cluster: ClusterSpec, run_dir: Path = _RUN_DIR) -> Config:
     """Return a configuration whose blocks are SLURM jobs, or the nodes of the one around this process."""
-    return _config(cluster, Slurm(), run_dir, "cluster")
+    return _config(cluster, _scheduler(cluster, Slurm()), run_dir, "cluster")
 
 
 def pbs_config(cluster: ClusterSpec, run_dir: Path = _RUN_DIR) -> Config:
     """Return a configuration whose blocks are PBS jobs, or the nodes of the one around this process."""
-    return _config(cluster, Pbs(), run_dir, "cluster")
+    return _config(cluster, _scheduler(cluster, Pbs()), run_dir, "cluster")
 
 
 BY_NAME: Mapping[str, Callable[[ClusterSpec], Config]] = {
@@ -66,6 +67,34 @@ BY_NAME: Mapping[str, Callable[[ClusterSpec], Config]] = {
     "pbs": pbs_config,
 }
 """The configurations that come with the package."""
+
+
+def for_trials(name: str, cluster: ClusterSpec, longest_sec: float) -> ClusterSpec:
+    """Return what to ask for where trials may take *longest_sec*, grace included.
+
+    In a job that people hold, that is its nodes, for as long as it runs; the driver then stops in time.
+
+    Raises:
+        SpecError: No trial would fit, or there is no such job.
+    """
+    if name == "local":
+        return cluster
+    if not cluster.allocation:
+        return cluster.fitting(longest_sec)
+    if name not in _SCHEDULERS:
+        raise SpecError("cluster.allocation: use it with --parsl-config slurm or pbs")
+    job = _SCHEDULERS[name]().around()
+    left_sec = job.left_sec or _EVER_SEC
+    whole = replace(
+        cluster,
+        nodes=job.nodes,
+        max_blocks=1,
+        walltime=lifetime.hms(left_sec),
+        idle_sec=_EVER_SEC,
+        poll_sec=1,
+    ).fitting(longest_sec)
+    lifetime.stop_in(left_sec - (whole.trial_sec or 0))
+    return whole
 
 
 class ConfigSource:
@@ -149,6 +178,13 @@ def choose(config: Config, label: str | None) -> Any:
             f"the configuration has several executors; set 'executor' to one of: {', '.join(known)}"
         )
     return found[0]
+
+
+_SCHEDULERS: Mapping[str, Callable[[], Scheduler]] = {"slurm": Slurm, "pbs": Pbs}
+
+
+def _scheduler(cluster: ClusterSpec, scheduler: Scheduler) -> Scheduler:
+    return Processes(around=scheduler) if cluster.allocation else scheduler
 
 
 def _cores() -> int:

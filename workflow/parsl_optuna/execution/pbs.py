@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 from parsl_optuna.core.errors import ExecutorError, SpecError
 from parsl_optuna.core.resources import ClusterSpec
 from parsl_optuna.execution.backend import Phase
-from parsl_optuna.execution.scheduler import Job, Silent, call, option_lines, words_of
+from parsl_optuna.execution.lifetime import seconds_of
+from parsl_optuna.execution.scheduler import Around, Job, Silent, call, option_lines, words_of
 
 _QUEUED = set("QTWHM")
 _RUNNING = set("RBSU")
@@ -121,6 +123,17 @@ class Pbs:
         """Return the ids of this user's jobs of that name that have not ended."""
         done = call("qselect", "-u", getpass.getuser(), "-N", job_name)
         return done.stdout.split() if done.returncode == 0 else []
+
+    def around(self) -> Around:
+        """Return the job that this process runs in."""
+        job_id, nodefile = os.environ.get("PBS_JOBID"), os.environ.get("PBS_NODEFILE")
+        if job_id is None or nodefile is None:
+            raise SpecError("cluster.allocation: this is no PBS job; PBS_JOBID is not set")
+        nodes = set(Path(nodefile).read_text().split())
+        record = _record(call("qstat", "-f", "-F", "json", job_id)) or {}
+        asked = seconds_of(str(record.get("Resource_List", {}).get("walltime", "")))
+        used = seconds_of(str(record.get("resources_used", {}).get("walltime", "0"))) or 0
+        return Around(job_id, len(nodes), None if asked is None else asked - used)
 
 
 def _record(done: Any) -> Mapping[str, Any] | None:

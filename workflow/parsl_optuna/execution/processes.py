@@ -10,10 +10,10 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from parsl_optuna.core.errors import ExecutorError
+from parsl_optuna.core.errors import ExecutorError, SpecError
 from parsl_optuna.core.resources import ClusterSpec
 from parsl_optuna.execution.backend import Phase
-from parsl_optuna.execution.scheduler import Job, Scheduler
+from parsl_optuna.execution.scheduler import Around, Job, Scheduler
 
 _FAREWELL_SEC = 2.0
 """A pool that is told to end does so at once; it is killed after this time."""
@@ -84,6 +84,12 @@ class Processes:
     def named(self, job_name: str) -> list[str]:
         """Return nothing: they end with what they serve."""
         return []
+
+    def around(self) -> Around:
+        """Return the job that this process runs in."""
+        if self._around is None:
+            raise SpecError("cluster.allocation: use it with --parsl-config slurm or pbs, in a job of theirs")
+        return self._around.around()
 
     def _job(self, process: subprocess.Popen[bytes]) -> Job:
         status = process.poll()

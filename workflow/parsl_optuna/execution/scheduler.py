@@ -33,6 +33,21 @@ class Job:
     never: bool = False
 
 
+@dataclass(frozen=True)
+class Around:
+    """The job that a process runs in.
+
+    Attributes:
+        job_id: Its id.
+        nodes: How many nodes it has.
+        left_sec: How long it still runs; None where that is not limited.
+    """
+
+    job_id: str
+    nodes: int
+    left_sec: int | None
+
+
 class Silent(Exception):
     """The scheduler did not answer: nothing is known of any job."""
 
@@ -80,6 +95,14 @@ class Scheduler(Protocol):
 
     def named(self, job_name: str) -> list[str]:
         """Return the ids of this user's jobs of that name that have not ended."""
+        ...
+
+    def around(self) -> Around:
+        """Return the job that this process runs in.
+
+        Raises:
+            SpecError: There is none.
+        """
         ...
 
 

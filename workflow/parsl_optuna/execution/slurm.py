@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from parsl_optuna.core.errors import ExecutorError
+from parsl_optuna.core.errors import ExecutorError, SpecError
 from parsl_optuna.core.resources import ClusterSpec
 from parsl_optuna.execution.backend import Phase
-from parsl_optuna.execution.scheduler import Job, Silent, call, option_lines, words_of
+from parsl_optuna.execution.lifetime import seconds_of
+from parsl_optuna.execution.scheduler import Around, Job, Silent, call, option_lines, words_of
 
 _QUEUED = {
     "PENDING",
@@ -83,7 +85,10 @@ class Slurm:
         """Return the shell line that runs *script* once on every node of a block."""
         words = f"bash {shlex.quote(str(script))}"
         n = cluster.nodes
-        return words if n == 1 else f"srun --nodes={n} --ntasks={n} --ntasks-per-node=1 {words}"
+        if n == 1:
+            return words
+        # A pool has all cores of its node for its workers, and a driver may be at work beside it.
+        return f"srun --nodes={n} --ntasks={n} --ntasks-per-node=1 --cpu-bind=none --overlap {words}"
 
     def submit(self, script: Path) -> str:
         """Submit a job script; return the id of the job."""
@@ -118,6 +123,14 @@ class Slurm:
         """Return the ids of this user's jobs of that name that have not ended."""
         done = call("squeue", "--noheader", "--me", f"--name={job_name}", "--format=%A")
         return done.stdout.split() if done.returncode == 0 else []
+
+    def around(self) -> Around:
+        """Return the job that this process runs in."""
+        job_id = os.environ.get("SLURM_JOB_ID")
+        if job_id is None:
+            raise SpecError("cluster.allocation: this is no SLURM job; SLURM_JOB_ID is not set")
+        done = call("squeue", "--noheader", f"--jobs={job_id}", "--format=%L")
+        return Around(job_id, int(os.environ.get("SLURM_JOB_NUM_NODES", "1")), seconds_of(done.stdout))
 
 
 def _job(state: str, reason: str) -> Job:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from parsl_optuna.core.clock import Clock, utc_now
 from parsl_optuna.core.records import Asked, Outcome, ReferenceValue, State, Trial
+from parsl_optuna.execution import lifetime
 from parsl_optuna.execution.backend import Executor
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.events import EventLog, Kind
@@ -156,6 +157,8 @@ class Driver:
 
     def _drain(self) -> None:
         """Give back what has not started, once asked to stop; `stop` is called where little is allowed."""
+        if not self._stopping and lifetime.is_over():  # the job around this command ends soon
+            self.stop()
         if self._stopping and not self._drained:
             self._drained = True
             self._executor.drain()
