@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from parsl_optuna.api.estimate import Estimate, estimate_llc
     from parsl_optuna.api.study import Study
+    from parsl_optuna.api.training import Trajectory, estimate_over
     from parsl_optuna.tasks.base import Task
 
 __version__ = "0.1.0"
-__all__ = ["Estimate", "Study", "Task", "__version__", "estimate_llc"]
+__all__ = ["Estimate", "Study", "Task", "Trajectory", "__version__", "estimate_llc", "estimate_over"]
 
 _MODULES = {
     "Estimate": "api.estimate",
     "Study": "api.study",
     "Task": "tasks.base",
+    "Trajectory": "api.training",
     "estimate_llc": "api.estimate",
+    "estimate_over": "api.training",
 }
 
 

@@ -81,6 +81,32 @@ def estimate_picture(excess: Array, controlled: Array, distance: Array, value: f
     return _png(figure)
 
 
+def training_picture(table: pd.DataFrame) -> bytes:
+    """Return a picture of LLC and loss along training.
+
+    Args:
+        table: `Trajectory.table`: columns ``checkpoint``, ``loss``, ``llc``, ``se``, ``status``.
+    """
+    figure = Figure(figsize=(7.0, 4.0), layout="constrained")
+    axis = figure.subplots()
+    has_numbers = is_numeric(table["checkpoint"])
+    at = table["checkpoint"] if has_numbers else pd.Series(range(len(table)))
+    line = axis.errorbar(at, table["llc"], 2 * table["se"], capsize=3, label="LLC ± 2 standard errors")
+    trusted = table["status"] == "ok"
+    axis.plot(at[trusted], table["llc"][trusted], "o", color=line[0].get_color())
+    hollow = {"markerfacecolor": "white", "markeredgecolor": line[0].get_color()}
+    axis.plot(at[~trusted], table["llc"][~trusted], "o", label="status not ok", **hollow)
+    axis.set(xlabel="checkpoint", ylabel="LLC")
+    if not has_numbers:
+        axis.set_xticks(at, table["checkpoint"].astype(str), rotation=45)
+    losses = axis.twinx()
+    losses.plot(at, table["loss"], color="gray", linewidth=1, label="loss")
+    losses.set_ylabel("loss (gray)")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
+    return _png(figure)
+
+
 def effect_pictures(rows: Frame, names: Sequence[str]) -> bytes:
     """Return a picture of the objective against each hyperparameter, a colour per problem and method.
 

@@ -101,6 +101,8 @@ def read(data: Any, deadline: Deadline | None = None, most_bytes: float = math.i
         SpecError: Nothing to read, rows of unequal number, shapes that differ between batches, objects that
             are no numbers, NaN, or data beyond the limits.
     """
+    if isinstance(data, Examples):
+        return data
     reading = _Reading(deadline or Deadline(), most_bytes)
     batch = _indices(_collected(data, reading))
     counts = {name: len(tensor) for name, tensor in named(batch) if tensor.ndim}
