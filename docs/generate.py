@@ -17,6 +17,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import click
 from parsl_optuna.cli.main import commands
 from parsl_optuna.core import resources, spec
+from parsl_optuna.report.columns import AFTER_TASK, BEFORE_TASK, STRUCTS, Column
 
 FOLDER = Path(__file__).parent
 _NOTE = "Written by `make docs` from the code; a test compares the two.\n"
@@ -116,7 +117,24 @@ def _cell(text: str) -> str:
     return text.replace("|", r"\|")
 
 
+def column_reference() -> str:
+    """Return the columns of the table of trials."""
+    lines = ["# Columns of the table of trials", "", _NOTE]
+    lines += ["| column | type | meaning |", "|---|---|---|"]
+    lines += [_column(one) for one in BEFORE_TASK]
+    lines += ["| metrics that the task declares, its reference value | | see `parsl-optuna tasks` |"]
+    lines += [_column(one) for one in AFTER_TASK]
+    lines += ["| further objectives | float | By their names. |"]
+    lines += [f"| {name} | struct | {_cell(text.replace('``', '`'))} |" for name, text in STRUCTS.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _column(column: Column) -> str:
+    return f"| {column.name} | {column.kind} | {_cell(column.meaning.replace('``', '`'))} |"
+
+
 REFERENCES = {
+    "columns.md": column_reference,
     "commands.md": command_reference,
     "configuration.md": configuration_reference,
 }

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from parsl_optuna.core.records import State
+from parsl_optuna.execution.inline import InlineExecutor
 from parsl_optuna.report import tables
 from parsl_optuna.store import document
 from parsl_optuna.store.artifacts import ArtifactStore
@@ -27,17 +28,11 @@ def tree(tmp_path, monkeypatch):
     return folder
 
 
-class NoWorkers:
+class NoWorkers(InlineExecutor):
     """An executor on which nothing may be submitted."""
 
     def submit(self, function, *args, urgency=0.0):
         raise AssertionError(f"submitted {function} {args}")
-
-    def check(self):
-        pass
-
-    def drain(self):
-        pass
 
 
 def collected(tree, name):

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -98,3 +99,41 @@ def test_mixed_types_of_a_parameter_become_strings():
     assert column([True, None]).to_pylist() == [True, None]
     assert column([1, "a"]).to_pylist() == ["1", "a"]
     assert column([None, None]).null_count == 2
+    assert column([2**70, 1]).to_pylist() == [str(2**70), "1"]
+
+
+NAMED_LIKE_COLUMNS = {"error": 0.5, "seed": 7, "state": "warm", "diagnostics": 3, "pid": "x", "objective": 1}
+
+
+def test_metrics_are_in_their_struct_whatever_their_names(tmp_path):
+    """A column of the engine neither hides nor is hidden by a metric of its name."""
+    plan = toy_plan(max_trials=1)
+    drive(plan, tmp_path)
+    (entry,) = aggregate.collect(ArtifactStore(tmp_path), plan.task.name)
+    metrics = {**entry.outcome.metrics, **NAMED_LIKE_COLUMNS}
+    odd = replace(entry, outcome=replace(entry.outcome, metrics=metrics))
+
+    before, row = (aggregate.table([one], plan.task).to_pylist()[0] for one in (entry, odd))
+
+    assert {name: row["metrics"][name] for name in NAMED_LIKE_COLUMNS} == NAMED_LIKE_COLUMNS
+    for name in NAMED_LIKE_COLUMNS.keys() - {"diagnostics"}:
+        assert row[name] == before[name]
+
+
+def test_a_declared_metric_of_another_type_is_not_coerced_but_kept(tmp_path):
+    plan = toy_plan(max_trials=1)
+    drive(plan, tmp_path)
+    (entry,) = aggregate.collect(ArtifactStore(tmp_path), plan.task.name)
+    task = replace(plan.task, columns={"value": "str", "cost": "int", "se": "int"})
+
+    (row,) = aggregate.table([entry], task).to_pylist()
+
+    assert (row["value"], row["cost"], row["se"]) == (None, int(entry.outcome.metrics["cost"]), None)
+    assert row["metrics"] == {name: entry.outcome.metrics[name] for name in ("value", "se")}
+
+
+def test_a_task_cannot_take_a_column_of_the_engine(tmp_path):
+    plan = toy_plan()
+
+    with pytest.raises(SpecError, match="the column 'state' is one of every table"):
+        aggregate.table([], replace(plan.task, columns={"state": "str"}))

@@ -1,11 +1,10 @@
-"""Trials as one table: the schema is declared here once, and a table can be made from artifacts alone."""
+"""Trials as one table, which can be made from artifacts alone; `report.columns` declares what is in it."""
 
 from __future__ import annotations
 
 import io
 import json
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,9 @@ import pyarrow.parquet as pq
 
 from parsl_optuna.core.ended import Ended, score
 from parsl_optuna.core.errors import CorruptArtifact, SpecError
-from parsl_optuna.core.objective import Scoring, finite, signed_error
+from parsl_optuna.core.objective import Scoring, finite
 from parsl_optuna.core.records import Outcome, ReferenceValue, Trial
+from parsl_optuna.report.columns import AFTER_TASK, BEFORE_TASK, COLUMNS, task_columns
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.atomic import write_bytes
 from parsl_optuna.tasks.base import Task, resolve_task
@@ -24,8 +24,15 @@ SCHEMA_VERSION = "1"
 _VERSION_KEY = b"parsl_optuna_schema"
 _OBJECTIVES_KEY = b"parsl_optuna_objectives"
 _MAXIMISED_KEY = b"parsl_optuna_maximised"
-_TYPES = {"float": pa.float64(), "int": pa.int64(), "str": pa.string(), "bool": pa.bool_()}
-_TIME = pa.timestamp("ms", tz="UTC")
+_TYPES = {
+    "float": pa.float64(),
+    "int": pa.int64(),
+    "str": pa.string(),
+    "bool": pa.bool_(),
+    "time": pa.timestamp("ms", tz="UTC"),
+}
+_INT64 = 2**63
+"""Whole numbers from here on have no column type, and become text."""
 
 
 def table(entries: Iterable[Ended], task: Task) -> pa.Table:
@@ -147,67 +154,41 @@ def _reference(store: ArtifactStore, task: Task, pid: str) -> ReferenceValue | N
 
 
 def _fields(task: Task) -> list[tuple[str, pa.DataType]]:
-    """Return the fixed columns; the seed contract's come first."""
-    comparison = task.comparison
-    reference = [comparison.reference, comparison.reference_se] if comparison else []
-    names = {"pid": "str", "method": "str", "trial_id": "str", "trial_number": "int", "state": "str"}
-    names |= {"reason": "str", "objective": "float", "error": "float"}
-    names |= dict(task.columns) | dict.fromkeys(reference, "float")
-    names |= {"reference_status": "str", "reference_id": "str", "runtime_sec": "float"}
-    names |= {"budget_sec": "float", "prepare_sec": "float", "seed": "int", "asked_by": "str"}
-    fields = [(name, _TYPES[kind]) for name, kind in names.items()]
-    fields += [("started", _TIME), ("ended", _TIME)]
-    return fields + [
-        (name, pa.string()) for name in ("host", "git_commit", "problem", "task", "hyperparams_json")
-    ]
+    """Return the fixed columns; the contract's come first."""
+    kinds: dict[str, str] = {column.name: column.kind for column in BEFORE_TASK}
+    kinds |= task_columns(task) | {column.name: column.kind for column in AFTER_TASK}
+    return [(name, _TYPES[kind]) for name, kind in kinds.items()]
 
 
 def _row(entry: Ended, task: Task) -> dict[str, Any]:
-    manifest, outcome, reference = entry.manifest, entry.outcome, entry.reference
-    comparison = task.comparison
-    error = signed_error(outcome.metrics, comparison, reference)
-    row: dict[str, Any] = {
-        "pid": manifest.pid,
-        "method": manifest.method,
-        "trial_id": manifest.trial_id,
-        "trial_number": entry.asked.number,
-        "state": outcome.state.value,
-        "reason": outcome.reason,
-        "objective": next(iter(entry.objectives.values()), None),
-        "error": None if error is None else abs(error),
-        "reference_status": reference.status if reference else None,
-        "reference_id": reference.trial_id if reference else None,
-        "runtime_sec": outcome.runtime_sec,
-        "budget_sec": manifest.budget_sec,
-        "prepare_sec": outcome.prepare_sec,
-        "seed": manifest.seed,
-        "asked_by": entry.asked.by,
-        "started": datetime.fromisoformat(outcome.started),
-        "ended": datetime.fromisoformat(outcome.ended),
-        "host": outcome.host,
-        "git_commit": outcome.git_commit,
-        "problem": entry.label,
-        "task": manifest.task,
-        "hyperparams_json": json.dumps(dict(manifest.hyperparams), sort_keys=True),
-        "hyperparams": dict(manifest.hyperparams),
+    metrics, comparison = entry.outcome.metrics, task.comparison
+    row: dict[str, Any] = {column.name: column.value(entry, task) for column in COLUMNS}
+    declared = {name: _typed(metrics.get(name), kind) for name, kind in task.columns.items()}
+    free = {
+        name: value
+        for name, value in metrics.items()
+        if name not in declared or (declared[name] is None and value is not None)
     }
-    free = {name: value for name, value in outcome.metrics.items() if name not in task.columns}
-    diagnostics = outcome.metrics.get("diagnostics")
+    diagnostics = metrics.get("diagnostics")
+    row["hyperparams"] = dict(entry.manifest.hyperparams)
     row["diagnostics"] = _scalars(diagnostics) if isinstance(diagnostics, Mapping) else {}
     row["metrics"] = _scalars(free)
-    row |= {name: _typed(outcome.metrics.get(name), kind) for name, kind in task.columns.items()}
+    row |= declared
     row |= {name: finite(value) for name, value in entry.objectives.items() if name not in row}
-    if comparison is not None and reference is not None:
-        row |= {comparison.reference: reference.value, comparison.reference_se: reference.se}
+    if comparison is not None and entry.reference is not None:
+        row |= {comparison.reference: entry.reference.value, comparison.reference_se: entry.reference.se}
     return row
 
 
 def _typed(value: Any, kind: str) -> Any:
-    if value is None:
-        return None
+    """Return a value for a declared column; None where it is of another type, or too large for it."""
     if kind == "float":
         return finite(value)
-    return {"int": int, "str": str, "bool": bool}[kind](value)
+    if kind == "int" and isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if type(value) is not {"int": int, "str": str, "bool": bool}[kind]:
+        return None
+    return value if kind != "int" or abs(value) < _INT64 else None
 
 
 def _scalars(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,11 +206,12 @@ def _struct(rows: list[dict[str, Any]]) -> pa.Array:
 
 def _column(values: list[Any]) -> pa.Array:
     kinds = {type(value) for value in values if value is not None}
+    is_large = any(type(value) is int and abs(value) >= _INT64 for value in values)
     if kinds <= {bool}:
         return pa.array(values, pa.bool_())
-    if kinds <= {int}:
+    if kinds <= {int} and not is_large:
         return pa.array(values, pa.int64())
-    if kinds <= {int, float}:
+    if kinds <= {int, float} and not is_large:
         return pa.array([None if value is None else float(value) for value in values], pa.float64())
     return pa.array([None if value is None else str(value) for value in values], pa.string())
 
