@@ -17,7 +17,8 @@ from parsl_optuna.tasks.base import resolve_task
 
 HERE = Path(__file__).parent / "form1"
 FROZEN = json.loads((HERE / "tables.json").read_text(encoding="utf-8"))
-STUDIES = ["autoencoder", "command", "function", "llc", "lvae", "varmix", "varmix-longer"]
+STUDIES = ["autoencoder", "command", "function", "lvae", "varmix", "varmix-longer"]
+"""All but the LLC's: version 2 of that task gives other numbers, so that its trials are others."""
 
 
 @pytest.fixture
@@ -82,6 +83,15 @@ def test_the_same_command_runs_nothing_again(tree, name):
     assert result.n_started == 0
     assert not result.failures
     assert all(study.ended for study in result.studies)
+
+
+def test_trials_of_an_older_version_of_a_task_are_not_taken_for_todays(tree):
+    plan = plan_run(load_run(Path("llc.yaml"), ()), "llc")
+
+    assert plan.task.version > 1
+    assert not {problem.pid for problem in plan.problems} & set(
+        ArtifactStore(tree / "artifacts").problem_ids()
+    )
 
 
 def test_best_points_are_read(tree):
