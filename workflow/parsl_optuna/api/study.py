@@ -129,9 +129,12 @@ class Study:
             self.results,
             local=workers == "local",
             inline=workers == "inline",
-            report=lambda result: session.write_summary(self.plan, result, self.results),
+            report=self._write,
         )
         return self
+
+    def _write(self, result: Any) -> None:
+        session.write_summary(self.plan, result, self.results)
 
     def trials(self) -> pd.DataFrame:
         """Return every ended trial as a row: the table that the run wrote.
