@@ -13,7 +13,7 @@ from parsl_optuna.worker.execute import failure
 ASKED = Asked(0, "2026-01-01T00:00:00.000Z", "search")
 
 
-@pytest.fixture(params=["plain", "with space", "quote'\"", "ünï\ncode"])
+@pytest.fixture(params=["plain", "with space", "quote'\"", "ünï\ncode", 250 * "x"])
 def store(tmp_path, request):
     """A store at a path that people really have."""
     return ArtifactStore(tmp_path / request.param)
