@@ -20,7 +20,7 @@ from parsl_optuna.core.records import Comparison
 from parsl_optuna.core.space import Scalar, Space
 from parsl_optuna.store.checkpoint import Checkpoint
 
-_NO_TASKS = ("base", "source")
+_NO_TASKS = ("base", "source", "user_module")
 
 Metrics = dict[str, Any]
 """What a run returns: plain JSON values; non-finite numbers become null on disk."""
