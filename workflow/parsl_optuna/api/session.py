@@ -86,7 +86,7 @@ def carry_out(
     *,
     local: bool,
     inline: bool,
-    report: Callable[[RunResult], None] = _nothing_more,
+    report: Callable[[RunResult], object] = _nothing_more,
 ) -> RunResult:
     """Run a plan where the options say and write its table, as the only driver of these results.
 
@@ -185,7 +185,8 @@ def write_summary(plan: RunPlan, result: RunResult, results: Results) -> tuple[l
     if result.n_started or not results.picture.exists():
         from parsl_optuna.report.plots import convergence  # noqa: PLC0415
 
-        convergence(rows, results.picture)
+        first = plan.scoring.names[0]
+        convergence(rows, results.picture, maximised=plan.scoring.is_maximised(first))
         for active in result.studies:
             if active.search is not None:
                 path = results.study(plan.task.name, active.study.pid, active.study.method)

@@ -23,12 +23,13 @@ Array = npt.NDArray[Any]
 _CHAINS_SHOWN = 16
 
 
-def convergence(trials: pd.DataFrame, path: Path) -> None:
+def convergence(trials: pd.DataFrame, path: Path, *, maximised: bool = False) -> None:
     """Draw best objective against trials ended, one panel per problem, one line per method.
 
     Args:
         trials: Columns ``pid, problem, method, trial_number, objective, ended``.
-        path: Of the PNG, written in one step.
+        path: Path of the PNG, written in one step.
+        maximised: Whether more is better.
     """
     problems = list(trials.groupby("pid", sort=True))
     figure = Figure(figsize=(5.5 * max(len(problems), 1), 3.8), layout="constrained")
@@ -36,11 +37,12 @@ def convergence(trials: pd.DataFrame, path: Path) -> None:
     for axis, (pid, rows) in zip(axes, problems, strict=False):
         for method, runs in rows.groupby("method", sort=True):
             ordered = runs.sort_values(["ended", "trial_id"])
-            best = ordered["objective"].cummin().ffill().to_numpy()
+            values = ordered["objective"]
+            best = (values.cummax() if maximised else values.cummin()).ffill().to_numpy()
             count = range(1, len(ordered) + 1)
             line = axis.step(count, best, where="post", label=str(method))[0]
             axis.plot(count, ordered["objective"], ".", color=line.get_color(), alpha=0.35)
-        if bool((rows["objective"] > 0).any()):
+        if bool((rows["objective"] > 0).any()) and not maximised:
             axis.set_yscale("log")
         axis.set_title(f"{rows['problem'].iloc[0]}\n{pid}", fontsize=9)
         axis.set_xlabel("trials ended")
