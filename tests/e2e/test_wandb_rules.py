@@ -10,7 +10,7 @@ import yaml
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.study.plan.sweep.file import read_sweep
 from parsl_optuna.study.plan.sweep.points import grid
-from parsl_optuna.study.search.hyperband import Bands, WandbHyperband
+from parsl_optuna.study.search.hyperband import HyperbandSettings, WandbHyperband
 from parsl_optuna.tasks.command.macros import expand
 from parsl_optuna.tasks.command.run import assembled
 
@@ -201,12 +201,12 @@ STOPPED = [
 
 @pytest.mark.parametrize(("settings", "expected"), STOPPED)
 def test_the_runs_are_stopped_that_wandb_stops(settings, expected):
-    pruner = WandbHyperband(Bands(**settings))
+    pruner = WandbHyperband(HyperbandSettings(**settings))
     for index, history in enumerate(HISTORIES):
         for step, value in enumerate(history):
             pruner.report(str(index), step, value)
 
-    assert [i for i in range(len(HISTORIES)) if pruner.verdict(str(i)) is not None] == expected
+    assert [i for i in range(len(HISTORIES)) if pruner.reason_to_stop(str(i)) is not None] == expected
 
 
 @has_sweeps

@@ -62,7 +62,7 @@ def test_the_best_point_is_confirmed_on_every_problem(tmp_path):
     (trials,) = result.studies
     confirmed = list(trials.state.confirmed.values())
     assert {(run.manifest.pid, run.manifest.seed) for run in confirmed} == {
-        (site.pid, seed) for site in trials.study.sites for seed in (1, 2)
+        (instance.pid, seed) for instance in trials.study.instances for seed in (1, 2)
     }
     assert len(trials.confirmations()) == 2
 

@@ -14,7 +14,7 @@ class Listener:
     def report(self, trial_id, step, value):
         self.heard.append((trial_id, step, value))
 
-    def verdict(self, trial_id):
+    def reason_to_stop(self, trial_id):
         return None
 
     def end(self, trial_id, value, *, pruned):
@@ -46,7 +46,7 @@ def test_a_trial_is_asked_to_stop_when_the_pruner_says_so(tmp_path):
     reporter.report(2, {"loss": 9.0})
     watch.look([manifest])
 
-    assert "gave it up at step 2" in stop_reason(stop)
+    assert "stopped it at step 2" in stop_reason(stop)
 
 
 def test_reports_without_the_objective_are_passed_over(tmp_path):

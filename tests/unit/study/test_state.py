@@ -8,31 +8,31 @@ from hypothesis import strategies as st
 from parsl_optuna.core.objective import Objective, Scoring
 from parsl_optuna.core.records import Asked, Outcome, ReferenceValue, State, Trial
 from parsl_optuna.core.space import Float, Space
-from parsl_optuna.study.plan.plans import Replication, Site, StopRules, StudyPlan
+from parsl_optuna.study.plan.plans import ProblemInstance, Replication, StopRules, StudyPlan
 from parsl_optuna.study.state import StudyState
 
 from tests.toyrun import toy_plan
 
 PLAN = toy_plan(1.0, 2.0)
 PIDS = [problem.pid for problem in PLAN.problems]
-SITES = tuple(Site(study.pid, study.label, study.base) for study in PLAN.studies)
+INSTANCES = tuple(ProblemInstance(study.pid, study.label, study.base) for study in PLAN.studies)
 COMPARISON = PLAN.task.comparison
 RULES = StopRules(after_failures=2, patience=2)
 
 
-def study_of(sites=SITES[:1], stop=RULES, **how):
+def study_of(instances=INSTANCES[:1], stop=RULES, **how):
     return StudyPlan(
-        pid=sites[0].pid,
+        pid=instances[0].pid,
         label="toy",
         method="guess",
-        base=sites[0].base,
+        base=instances[0].base,
         budget_sec=1.0,
         max_trials=4,
         batch_size=4,
         space=Space({"x": Float(-2.0, 2.0)}),
         stop=stop,
         replication=Replication(**how),
-        sites=sites,
+        instances=instances,
     )
 
 
@@ -103,7 +103,7 @@ def interleaved(random, sequences):
     st.lists(st.sampled_from([-1.0, 0.0, 0.5, 3.0, None, "pruned"]), min_size=16, max_size=16),
 )
 def test_any_order_of_events_gives_what_the_files_alone_give(random, across, replicates, values):
-    study = study_of(SITES if across else SITES[:1], replicates=replicates, across=across)
+    study = study_of(INSTANCES if across else INSTANCES[:1], replicates=replicates, across=across)
     live = StudyState(study, Scoring(), COMPARISON, PIDS)
     asked, outcomes, ready, sequences = [], {}, set(), []
 

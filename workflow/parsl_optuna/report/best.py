@@ -62,7 +62,7 @@ def _point(trials: ActiveStudy) -> dict[str, Any]:
     again = trials.confirmations()
     return {
         "pid": trials.study.pid,
-        "pids": [site.pid for site in trials.study.sites],
+        "pids": [instance.pid for instance in trials.study.instances],
         "problem": trials.study.label,
         "method": trials.study.method,
         "trial_id": best.manifest.trial_id,

@@ -221,7 +221,7 @@ class ActiveStudy:
 
     def _first_objective(self, metrics: Mapping[str, Any]) -> float | None:
         """Return what the search minimises first, of reported metrics; a pruner goes with one problem."""
-        scoring, trusted = self.state.scoring, self.state.trusted.get(self.study.sites[0].pid)
+        scoring, trusted = self.state.scoring, self.state.trusted.get(self.study.instances[0].pid)
         first = Scoring(scoring.first, scoring.names[:1], scoring.goals)
         values = first.minimised(first.scores(metrics, self._plan.task.comparison, trusted))
         return None if values is None else values[0]

@@ -77,9 +77,9 @@ class Driver:
         self._dispatch = Dispatch(store, executor, plan.limits, self._look, self._events, now)
         self._problems = {problem.pid: problem for problem in plan.problems}
         self._index = {
-            (site.pid, study.method): index
+            (instance.pid, study.method): index
             for index, study in enumerate(plan.studies)
-            for site in study.sites
+            for instance in study.instances
         }
         self._started_at = now()
         self._studies: dict[int, ActiveStudy] = {}
@@ -245,7 +245,9 @@ class Driver:
 
     def _has_work(self, problem: ProblemPlan) -> bool:
         """Whether a search runs on a problem, or fixed points without an outcome."""
-        studies = [s for s in self._plan.studies if any(site.pid == problem.pid for site in s.sites)]
+        studies = [
+            s for s in self._plan.studies if any(instance.pid == problem.pid for instance in s.instances)
+        ]
         return any(
             study.points is None
             or any(self._store.outcome(self._plan.fixed(study, point)) is None for point in study.points)
@@ -268,14 +270,14 @@ class Driver:
         self._references[problem.pid] = trusted
         self._ready.add(problem.pid)
         for study in self._studies.values():
-            if any(site.pid == problem.pid for site in study.study.sites):
+            if any(instance.pid == problem.pid for instance in study.study.instances):
                 study.state.reference_ready(problem.pid, trusted)
         self._start_studies(problem.pid)
 
     def _start_studies(self, pid: str) -> None:
         """Start the studies that waited for a problem, and for no other one."""
         for index, study in enumerate(self._plan.studies):
-            pids = {site.pid for site in study.sites}
+            pids = {instance.pid for instance in study.instances}
             if pid in pids and pids <= self._ready and index not in self._studies:
                 self._activate(index, ())
 
@@ -287,7 +289,7 @@ class Driver:
         if self._preparing:
             return
         for index, study in enumerate(self._plan.studies):
-            waits = {site.pid for site in study.sites} - self._ready
+            waits = {instance.pid for instance in study.instances} - self._ready
             is_early = study.points is None and study.search.pruner is None
             if is_early and index not in self._studies and not waits & self._failures.keys():
                 self._activate(index, waits)
@@ -295,7 +297,9 @@ class Driver:
     def _activate(self, index: int, waits_for: Collection[str]) -> None:
         study = self._plan.studies[index]
         trusted = {
-            site.pid: self._references[site.pid] for site in study.sites if site.pid in self._references
+            instance.pid: self._references[instance.pid]
+            for instance in study.instances
+            if instance.pid in self._references
         }
         self._studies[index] = ActiveStudy(self._plan, study, self._store, trusted, waits_for)
 
@@ -303,7 +307,7 @@ class Driver:
         """Drop a problem, and the studies that need it."""
         self._failures[pid] = reason
         for index, study in enumerate(self._plan.studies):
-            if any(site.pid == pid for site in study.sites):
+            if any(instance.pid == pid for instance in study.instances):
                 self._studies.pop(index, None)
                 self._failures.setdefault(study.pid, f"{study.label_at(pid)}: {reason}")
 

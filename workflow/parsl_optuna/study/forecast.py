@@ -60,7 +60,7 @@ def forecast(plan: RunPlan, store: ArtifactStore) -> list[Line]:
         took = [outcome.runtime_sec for _, outcome in _ended(plan, study, store)]
         ended = len(took)
         missing = max(wanted - ended, 0)
-        fresh = confirm.most(study) * len(study.sites) if missing else 0
+        fresh = confirm.most(study) * len(study.instances) if missing else 0
         lines.append(
             Line(
                 "study",

@@ -28,25 +28,25 @@ def pooled(runs: Sequence[Ended], aggregate: str) -> Ended:
     return replace(first, objectives=objectives, spread=stdev((run.values or (0.0,))[0] for run in runs))
 
 
-def by_site(study: StudyPlan, runs: Mapping[Slot, Ended]) -> list[Ended]:
-    """Return a point's runs, by (site, seed), pooled over replicates: one per site."""
+def by_instance(study: StudyPlan, runs: Mapping[Slot, Ended]) -> list[Ended]:
+    """Return a point's runs, by (instance, seed), pooled over replicates: one per instance."""
     how = study.replication
     return [
         pooled([runs[index, seed] for seed in range(how.replicates)], how.aggregate)
-        for index in range(len(study.sites))
+        for index in range(len(study.instances))
     ]
 
 
 def as_point(study: StudyPlan, runs: Mapping[Slot, Ended]) -> Ended:
     """Return a point's runs as one: first over replicates, then over problems; ranks are for `ranked`."""
-    return pooled(by_site(study, runs), "worst" if study.replication.across == "worst" else "mean")
+    return pooled(by_instance(study, runs), "worst" if study.replication.across == "worst" else "mean")
 
 
 def ranked(points: Sequence[Sequence[Ended]]) -> list[tuple[float, ...] | None]:
-    """Return for every point the mean over sites of its rank there, between 0 (best) and 1, per objective.
+    """Return for every point the mean over instances of its rank there, from 0 (best) to 1, per objective.
 
     Args:
-        points: Their runs, one per site, in the same order of sites. One that failed somewhere has no rank.
+        points: Their trials, one per instance, in one order. A point that failed somewhere has no rank.
     """
     import numpy as np  # noqa: PLC0415  a third of a second that few studies need
     from scipy.stats import rankdata  # noqa: PLC0415
@@ -54,7 +54,7 @@ def ranked(points: Sequence[Sequence[Ended]]) -> list[tuple[float, ...] | None]:
     good = [index for index, runs in enumerate(points) if all(run.values is not None for run in runs)]
     if not good:
         return [None] * len(points)
-    # (points, sites, objectives); equal values share the mean of their ranks.
+    # (points, instances, objectives); equal values share the mean of their ranks.
     values = np.array([[run.values for run in points[index]] for index in good], dtype=float)
     ranks = (rankdata(values, axis=0) - 1) / max(len(good) - 1, 1)
     means = ranks.mean(axis=1)

@@ -91,5 +91,5 @@ def status_of(study: StudyPlan, active: ActiveStudy | None, failure: str | None)
         best=None if best is None else next(iter(best.objectives.values())),
         note="its reference is running" if state.is_waiting_for_reference else active.stopped,
         left=max(study.max_trials - len(state.points), 0)
-        + max(confirm.most(study) - len(state.confirmed) // len(study.sites), 0),
+        + max(confirm.most(study) - len(state.confirmed) // len(study.instances), 0),
     )

@@ -11,7 +11,7 @@ from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.progress import Reader, ask_to_stop
 from parsl_optuna.study.search.pruners import Pruner
 
-Judge = Callable[[Mapping[str, Any]], float | None]
+Score = Callable[[Mapping[str, Any]], float | None]
 """From metrics to the first objective."""
 
 
@@ -19,13 +19,13 @@ class Watch:
     """The running trials of one study.
 
     Args:
-        pruner: Judges them.
+        pruner: Compares them.
         store: Where they report.
-        judge: What is minimised.
+        score: Turns reported metrics into what is minimised.
     """
 
-    def __init__(self, pruner: Pruner, store: ArtifactStore, judge: Judge) -> None:
-        self._pruner, self._store, self._judge = pruner, store, judge
+    def __init__(self, pruner: Pruner, store: ArtifactStore, score: Score) -> None:
+        self._pruner, self._store, self._score = pruner, store, score
         self._readers: dict[str, Reader] = {}
         self._told: set[str] = set()
 
@@ -36,7 +36,7 @@ class Watch:
             self._read(manifest)
         asked = []
         for manifest in open_trials:
-            reason = self._pruner.verdict(manifest.trial_id)
+            reason = self._pruner.reason_to_stop(manifest.trial_id)
             if reason is not None:
                 path = self._store.paths.stop(manifest.pid, manifest.method, manifest.trial_id)
                 ask_to_stop(path, reason)
@@ -48,7 +48,7 @@ class Watch:
         """Take what an ended trial has reported, in this life or an earlier one."""
         self._read(manifest)
         self._readers.pop(manifest.trial_id, None)
-        value = self._judge(outcome.metrics) if outcome.state is State.OK else None
+        value = self._score(outcome.metrics) if outcome.state is State.OK else None
         self._pruner.end(manifest.trial_id, value, pruned=outcome.state is State.PRUNED)
 
     def _read(self, manifest: Manifest) -> None:
@@ -57,6 +57,6 @@ class Watch:
             path = self._store.paths.progress(manifest.pid, manifest.method, manifest.trial_id)
             reader = self._readers[manifest.trial_id] = Reader(path)
         for report in reader.new():
-            value = finite(self._judge(report.metrics))
+            value = finite(self._score(report.metrics))
             if value is not None:
                 self._pruner.report(manifest.trial_id, report.step, value)

@@ -15,7 +15,7 @@ from parsl_optuna.core.ended import Ended, age_of, score
 from parsl_optuna.core.objective import Scoring
 from parsl_optuna.core.records import Comparison, Outcome, ReferenceValue, State, Trial
 from parsl_optuna.study.plan.plans import FIRST, Slot, StudyPlan
-from parsl_optuna.study.pooling import as_point, by_site, pooled, ranked
+from parsl_optuna.study.pooling import as_point, by_instance, pooled, ranked
 
 _RECENT = 32
 """So many of the last trials say how long the next ones take: enough for a mean, few enough for a drift."""
@@ -54,7 +54,7 @@ class StudyState:
         waits_for: Collection[str] = (),
     ) -> None:
         self.study, self.scoring, self._comparison = study, scoring, comparison
-        self._waits_for = set(waits_for) & {site.pid for site in study.sites}
+        self._waits_for = set(waits_for) & {instance.pid for instance in study.instances}
         self._keys: dict[str, Key] = {}
         self._parts: dict[Key, dict[Slot, Ended]] = {}
         self._recent: deque[float] = deque(maxlen=_RECENT)
@@ -174,7 +174,7 @@ class StudyState:
         if not self._is_stale:
             return
         self._is_stale = False
-        whole = {key: by_site(self.study, self._parts[key]) for key in self.completed}
+        whole = {key: by_instance(self.study, self._parts[key]) for key in self.completed}
         for key, ranks in zip(whole, ranked(list(whole.values())), strict=True):
             entry = pooled(whole[key], "mean")
             if ranks is not None:

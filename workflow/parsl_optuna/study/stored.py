@@ -10,7 +10,7 @@ from parsl_optuna.core.ended import age_of
 from parsl_optuna.core.records import Manifest, Outcome, State, Trial
 from parsl_optuna.core.space import Scalar
 from parsl_optuna.store.artifacts import ArtifactStore
-from parsl_optuna.study.plan.plans import FIRST, RunPlan, Site, Slot, StudyPlan
+from parsl_optuna.study.plan.plans import FIRST, ProblemInstance, RunPlan, Slot, StudyPlan
 
 
 @dataclass
@@ -60,18 +60,18 @@ def scan(plan: RunPlan, study: StudyPlan, store: ArtifactStore) -> tuple[list[St
         length = None
     whole: dict[str, Stored] = {}
     shorter: dict[str, Stored] = {}
-    for index, site in enumerate(study.sites):
-        for trial in trials_of(store, site.pid, study.method):
+    for index, instance in enumerate(study.instances):
+        for trial in trials_of(store, instance.pid, study.method):
             manifest = trial.manifest
             if not _is_of(manifest, plan, study):
                 continue
             slot = (index, manifest.seed)
-            point = study.point_of(manifest.hyperparams, site)
+            point = study.point_of(manifest.hyperparams, instance)
             if point is not None and manifest.budget_sec == study.budget_sec:
                 first = manifest if study.n_runs == 1 else plan.manifest_at(study, point, FIRST)
                 whole.setdefault(first.trial_id, Stored(point)).trials[slot] = trial
             elif point is None and length is not None and _can_be_extended(store, manifest):
-                _add_shorter(shorter, plan, study, (slot, site, trial), length)
+                _add_shorter(shorter, plan, study, (slot, instance, trial), length)
     return _ordered(whole), _ordered(shorter)
 
 
@@ -126,13 +126,13 @@ def _add_shorter(
     shorter: dict[str, Stored],
     plan: RunPlan,
     study: StudyPlan,
-    found: tuple[Slot, Site, Trial],
+    found: tuple[Slot, ProblemInstance, Trial],
     length: str,
 ) -> None:
-    slot, site, trial = found
+    slot, instance, trial = found
     params = trial.manifest.hyperparams
-    point = study.point_of(params, site, but=length)
-    if point is None or not _less(params[length], site.base[length]):
+    point = study.point_of(params, instance, but=length)
+    if point is None or not _less(params[length], instance.base[length]):
         return
     entry = shorter.setdefault(plan.manifest_at(study, point, FIRST).trial_id, Stored(point))
     known = entry.trials.get(slot)

@@ -30,26 +30,26 @@ def test_every_pruner_gives_a_hopeless_trial_up_and_never_the_best(name):
     for step in range(1, 10):
         pruner.report("bad", step, 9.0 + step)
         pruner.report("best", step, 0.5 / (step + 1))
-        doomed.append(pruner.verdict("bad"))
-        best.append(pruner.verdict("best"))
+        doomed.append(pruner.reason_to_stop("bad"))
+        best.append(pruner.reason_to_stop("best"))
 
     assert any(doomed)
     assert not any(best)
 
 
-def test_a_verdict_names_pruner_and_step_until_the_trial_ends():
+def test_a_reason_names_pruner_and_step_until_the_trial_ends():
     pruner = make_pruner("threshold", {"upper": 5.0}, "s")
     pruner.report("a", 3, 9.0)
 
-    assert pruner.verdict("a") == "the pruner 'threshold' gave it up at step 3"
+    assert pruner.reason_to_stop("a") == "the pruner 'threshold' stopped it at step 3"
     pruner.end("a", None, pruned=True)
-    assert pruner.verdict("a") is None
+    assert pruner.reason_to_stop("a") is None
 
 
 def test_trials_that_report_nothing_are_no_trouble():
     pruner = make_pruner("median", {}, "s")
 
-    assert pruner.verdict("a") is None
+    assert pruner.reason_to_stop("a") is None
     pruner.end("a", 1.0, pruned=False)
 
 

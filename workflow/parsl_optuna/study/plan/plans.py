@@ -15,7 +15,7 @@ from parsl_optuna.study.plan.resolve import ProblemPlan
 from parsl_optuna.tasks.base import Task
 
 Slot = tuple[int, int]
-"""Index of the site and replicate number: which of a point's trials."""
+"""Index of the instance and replicate number: which of a point's trials."""
 
 FIRST: Slot = (0, 0)
 
@@ -29,13 +29,13 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Site:
+class ProblemInstance:
     """A problem that a study runs on.
 
     Attributes:
-        pid: Its id.
-        label: Its label.
-        base: Complete hyperparameters there.
+        pid: The problem's id.
+        label: The problem's label.
+        base: Complete hyperparameters for it.
     """
 
     pid: str
@@ -119,7 +119,7 @@ class StudyPlan:
         search: How points are proposed.
         stop: When the study ends early.
         replication: How often every point runs.
-        sites: The problems that every point runs on; left out, it is the one.
+        instances: The problems that every point runs on; left out, it is the one.
     """
 
     pid: str
@@ -134,29 +134,31 @@ class StudyPlan:
     search: SearchSettings = field(default_factory=SearchSettings)
     stop: StopRules = field(default_factory=StopRules)
     replication: Replication = field(default_factory=Replication)
-    sites: tuple[Site, ...] = ()
+    instances: tuple[ProblemInstance, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.sites:
-            object.__setattr__(self, "sites", (Site(self.pid, self.label, self.base),))
+        if not self.instances:
+            object.__setattr__(self, "instances", (ProblemInstance(self.pid, self.label, self.base),))
 
     @property
     def n_runs(self) -> int:
         """Runs per point."""
-        return self.replication.replicates * len(self.sites)
+        return self.replication.replicates * len(self.instances)
 
     def slots(self, replicates: range | None = None) -> list[Slot]:
         """Return the trials of a point, the first one first; other *replicates* than its own may be given."""
         numbers = replicates or range(self.replication.replicates)
-        return [(index, number) for number in numbers for index in range(len(self.sites))]
+        return [(index, number) for number in numbers for index in range(len(self.instances))]
 
     def slot_of(self, manifest: Manifest) -> Slot:
         """Return which of its point's trials a trial is."""
-        return next(i for i, site in enumerate(self.sites) if site.pid == manifest.pid), manifest.seed
+        return next(
+            i for i, instance in enumerate(self.instances) if instance.pid == manifest.pid
+        ), manifest.seed
 
     def label_at(self, pid: str) -> str:
         """Return the label of one of its problems."""
-        return next(site.label for site in self.sites if site.pid == pid)
+        return next(instance.label for instance in self.instances if instance.pid == pid)
 
     @cached_property
     def varied(self) -> tuple[str, ...]:
@@ -173,16 +175,19 @@ class StudyPlan:
         return {**self.base, **point}
 
     def point_of(
-        self, hyperparams: Mapping[str, Scalar], site: Site | None = None, but: str | None = None
+        self,
+        hyperparams: Mapping[str, Scalar],
+        instance: ProblemInstance | None = None,
+        but: str | None = None,
     ) -> dict[str, Scalar] | None:
-        """Return the point of the space that complete *hyperparams* are at a site, or None.
+        """Return the point of the space that complete *hyperparams* are at an instance, or None.
 
         Args:
             hyperparams: Of a trial.
-            site: Where; None is the first one.
+            instance: Where; None is the first one.
             but: A parameter outside the space that may differ.
         """
-        base = self.base if site is None else site.base
+        base = self.base if instance is None else instance.base
         if set(hyperparams) != set(base):
             return None
         point = {name: hyperparams[name] for name in self.space.dimensions}
@@ -217,18 +222,22 @@ class RunPlan:
 
     def manifest_at(self, study: StudyPlan, point: Mapping[str, Scalar], slot: Slot) -> Manifest:
         """Return the manifest of one of a point's trials."""
-        site = study.sites[slot[0]]
-        return self.manifest(study, {**site.base, **point}, slot[1], site)
+        instance = study.instances[slot[0]]
+        return self.manifest(study, {**instance.base, **point}, slot[1], instance)
 
     def manifest(
-        self, study: StudyPlan, hyperparams: Mapping[str, Scalar], seed: int, site: Site | None = None
+        self,
+        study: StudyPlan,
+        hyperparams: Mapping[str, Scalar],
+        seed: int,
+        instance: ProblemInstance | None = None,
     ) -> Manifest:
-        """Return the manifest of a trial of *study*, at its first site or another one."""
+        """Return the manifest of a trial of *study*, at its first instance or another one."""
         return Manifest(
             self.task.name,
             self.task.version,
             "trial",
-            (site or study.sites[0]).pid,
+            (instance or study.instances[0]).pid,
             study.method,
             hyperparams,
             seed,

@@ -17,7 +17,14 @@ from parsl_optuna.core.resources import ClusterSpec
 from parsl_optuna.core.space import Scalar, Space
 from parsl_optuna.core.spec import RunSpec
 from parsl_optuna.study.plan.merge import merge_space
-from parsl_optuna.study.plan.plans import Replication, RunPlan, SearchSettings, Site, StopRules, StudyPlan
+from parsl_optuna.study.plan.plans import (
+    ProblemInstance,
+    Replication,
+    RunPlan,
+    SearchSettings,
+    StopRules,
+    StudyPlan,
+)
 from parsl_optuna.study.plan.resolve import ProblemPlan, bind_problem, bind_task, distinct_problems
 from parsl_optuna.study.plan.warmstart import read_points
 from parsl_optuna.tasks.base import Task
@@ -111,13 +118,13 @@ def _across(studies: Sequence[StudyPlan], spec: RunSpec, where: str) -> list[Stu
                         f"{where} $.search_space.{method}.{name}: differs between {first.label} and "
                         f"{one.label}; with across, give it for all"
                     )
-        sites = tuple(Site(one.pid, one.label, one.base) for one in (first, *others))
-        pid = group_id([site.pid for site in sites])
-        label = f"{spec.optuna.across} of {len(sites)} problems"
+        instances = tuple(ProblemInstance(one.pid, one.label, one.base) for one in (first, *others))
+        pid = group_id([instance.pid for instance in instances])
+        label = f"{spec.optuna.across} of {len(instances)} problems"
         search = replace(first.search, seed=derive_seed("study", spec.optuna.seed, pid, method))
         replication = replace(first.replication, across=spec.optuna.across)
         found.append(
-            replace(first, pid=pid, label=label, search=search, replication=replication, sites=sites)
+            replace(first, pid=pid, label=label, search=search, replication=replication, instances=instances)
         )
     mistakes.raise_any()
     return found

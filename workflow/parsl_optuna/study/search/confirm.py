@@ -164,7 +164,7 @@ def _fresh(study: StudyPlan, confirmed: Iterable[Ended]) -> dict[str, dict[int, 
     aggregate = "worst" if study.replication.across == "worst" else "mean"
     found: dict[str, dict[int, Ended]] = {}
     for (key, seed), entries in parts.items():
-        if len(entries) == len(study.sites):
+        if len(entries) == len(study.instances):
             found.setdefault(key, {})[seed] = pooled(entries, aggregate)
     return found
 

@@ -15,7 +15,7 @@ from parsl_optuna.core.errors import SpecError
 
 
 @dataclass(frozen=True)
-class Bands:
+class HyperbandSettings:
     """The block ``early_terminate`` of a sweep.
 
     Attributes:
@@ -23,7 +23,7 @@ class Bands:
         max_iter: Brackets at ``max_iter / eta**k`` for k = 1..s instead; goes with *s*.
         s: Number of brackets below *max_iter*.
         eta: Factor between brackets, above 1.
-        strict: Whether a run is judged by its value at the bracket and not by its best one.
+        strict: Whether a run is scored by its value at the bracket and not by its best one.
     """
 
     min_iter: int | None = None
@@ -55,13 +55,13 @@ class Bands:
 
 
 class WandbHyperband:
-    """Judges runs by their histories.
+    """Compares runs by their histories.
 
     Args:
         bands: The brackets.
     """
 
-    def __init__(self, bands: Bands) -> None:
+    def __init__(self, bands: HyperbandSettings) -> None:
         self._bands = bands
         self._histories: dict[str, dict[int, float]] = {}
 
@@ -73,7 +73,7 @@ class WandbHyperband:
         """Do nothing: a run that has ended goes on counting."""
         del trial_id, value, pruned
 
-    def verdict(self, trial_id: str) -> str | None:
+    def reason_to_stop(self, trial_id: str) -> str | None:
         """Return why a running trial is to stop, or None."""
         history = list(self._histories.get(trial_id, {}).values())
         reached = self._bands.brackets(len(history))

@@ -26,7 +26,7 @@ from optuna.trial import TrialState
 
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.core.load import structure
-from parsl_optuna.study.search.hyperband import Bands, WandbHyperband
+from parsl_optuna.study.search.hyperband import HyperbandSettings, WandbHyperband
 from parsl_optuna.study.search.samplers import plain_params
 
 _CLASSES: dict[str, Callable[..., BasePruner]] = {
@@ -40,12 +40,12 @@ _CLASSES: dict[str, Callable[..., BasePruner]] = {
 
 
 class Pruner(Protocol):
-    """Judges running trials by what they and others have reported; smaller is better."""
+    """Compares running trials by what they and others have reported; smaller is better."""
 
     def report(self, trial_id: str, step: int, value: float) -> None:
         """Add a value."""
 
-    def verdict(self, trial_id: str) -> str | None:
+    def reason_to_stop(self, trial_id: str) -> str | None:
         """Return why a running trial is to stop, or None."""
         ...
 
@@ -68,7 +68,7 @@ class OptunaPruner:
             self._study = optuna.create_study(study_name=study, sampler=RandomSampler(0), pruner=pruner)
         self._name = name
         self._trials: dict[str, optuna.Trial] = {}
-        self._verdicts: dict[str, str] = {}
+        self._reasons: dict[str, str] = {}
 
     def report(self, trial_id: str, step: int, value: float) -> None:
         """Add a value; of a repeated step the first one counts, as in Optuna."""
@@ -80,18 +80,18 @@ class OptunaPruner:
             trial.report(value, step)
         # Asked at once and for every report: halving notes there who has reached which rung.
         if trial.should_prune():
-            self._verdicts[trial_id] = f"the pruner '{self._name}' gave it up at step {step}"
+            self._reasons[trial_id] = f"the pruner '{self._name}' stopped it at step {step}"
 
-    def verdict(self, trial_id: str) -> str | None:
+    def reason_to_stop(self, trial_id: str) -> str | None:
         """Return why a running trial is to stop, or None."""
-        return self._verdicts.get(trial_id)
+        return self._reasons.get(trial_id)
 
     def end(self, trial_id: str, value: float | None, *, pruned: bool) -> None:
         """End a trial; one that reported nothing is not known here."""
         trial = self._trials.pop(trial_id, None)
         if trial is None:
             return
-        self._verdicts.pop(trial_id, None)
+        self._reasons.pop(trial_id, None)
         if pruned:
             self._study.tell(trial, state=TrialState.PRUNED)
         elif value is None:
@@ -112,7 +112,7 @@ def make_pruner(name: str, params: Mapping[str, Any], study: str) -> Pruner:
         SpecError: A parameter that the pruner does not have, or refuses.
     """
     if name == "wandb_hyperband":
-        return WandbHyperband(structure(Bands, dict(params), "$.optuna.pruner"))
+        return WandbHyperband(structure(HyperbandSettings, dict(params), "$.optuna.pruner"))
     return OptunaPruner(_optuna_pruner(name, dict(params)), name, study)
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.core.load import structure
-from parsl_optuna.study.search.hyperband import Bands
+from parsl_optuna.study.search.hyperband import HyperbandSettings
 
 _KEYS = ("min_iter", "max_iter", "s", "eta", "strict")
 
 
-def read_bands(raw: Any, where: str, notes: list[str], *, has_metric: bool) -> Bands | None:
+def read_bands(raw: Any, where: str, notes: list[str], *, has_metric: bool) -> HyperbandSettings | None:
     """Return when runs are compared, or None where W&B would stop none; *notes* then say why.
 
     W&B takes ``max_iter`` before ``min_iter``, needs ``s`` with the former and ignores it with the latter.
@@ -41,7 +41,7 @@ def read_bands(raw: Any, where: str, notes: list[str], *, has_metric: bool) -> B
         for name in ("s", "max_iter"):
             if settings.pop(name, None) is not None:
                 notes.append(f"early_terminate: {name} has no effect beside min_iter")
-    bands = structure(Bands, settings, where)
+    bands = structure(HyperbandSettings, settings, where)
     if bands.max_iter is not None and not bands.brackets(bands.max_iter):
         notes.append("early_terminate: no run will be stopped early: max_iter / eta is below 1")
         return None

@@ -13,7 +13,7 @@ from parsl_optuna.core.load import read_yaml_1_1, structure
 from parsl_optuna.study.plan.sweep.distributions import Distribution
 from parsl_optuna.study.plan.sweep.early import read_bands
 from parsl_optuna.study.plan.sweep.parameters import Inherited, Parameters, read_parameters
-from parsl_optuna.study.search.hyperband import Bands
+from parsl_optuna.study.search.hyperband import HyperbandSettings
 
 DEFAULT_COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")
 _IMPUTE = ("latest", "best", "worst")
@@ -79,7 +79,7 @@ class Sweep:
     command: tuple[str, ...] = DEFAULT_COMMAND
     metric: Metric | None = None
     others: tuple[Metric, ...] = ()
-    bands: Bands | None = None
+    bands: HyperbandSettings | None = None
     run_cap: int | None = None
     notes: tuple[str, ...] = ()
 
