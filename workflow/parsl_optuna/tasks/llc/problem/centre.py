@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -94,25 +96,26 @@ def _newton(
 
 
 def _lbfgs(loss: Loss, start: Tensor, training: Training, deadline: Deadline) -> Tensor:
-    w = start.clone().unsqueeze(0)
-    lowest, best = math.inf, start
-    optimizer = torch.optim.LBFGS(
-        [w],
-        max_iter=10 * training.polish_steps,
-        history_size=50,
-        tolerance_grad=training.gradient_tolerance,
-        tolerance_change=0.0,
-        line_search_fn="strong_wolfe",
-    )
+    """Return the lowest point that L-BFGS-B finds; torch's optimizers take seconds to import a compiler."""
+    from scipy.optimize import minimize  # noqa: PLC0415  only large networks need it
 
-    def closure() -> float:
+    lowest, best = math.inf, start
+
+    def evaluate(point: np.ndarray[Any, Any]) -> tuple[float, np.ndarray[Any, Any]]:
         nonlocal lowest, best
         deadline.check()
-        value, w.grad = loss.value_and_grad(w)
+        w = torch.from_numpy(point).to(start)
+        value, gradient = (part[0] for part in loss.value_and_grad(w.unsqueeze(0)))
         if float(value) <= lowest:
-            lowest, best = float(value), w[0].clone()
-        return float(value)
+            lowest, best = float(value), w.clone()
+        return float(value), gradient.double().cpu().numpy()
 
+    options = {
+        "maxiter": 10 * training.polish_steps,
+        "maxcor": 50,
+        "gtol": training.gradient_tolerance,
+        "ftol": 0.0,
+    }
     with suppress(Expired):
-        optimizer.step(closure)
+        minimize(evaluate, start.double().cpu().numpy(), jac=True, method="L-BFGS-B", options=options)
     return best
