@@ -10,7 +10,7 @@ from parsl_optuna.study.plan.tuning import load_run, plan_run
 from tests.e2e.command import run
 
 
-@pytest.mark.parametrize("kind", ["function", "program", "llc"])
+@pytest.mark.parametrize("kind", ["function", "program", "llc", "autoencoder"])
 def test_a_project_can_be_planned(tmp_path, monkeypatch, kind):
     CliRunner().invoke(command, [kind, "--into", str(tmp_path)], catch_exceptions=False)
     monkeypatch.chdir(tmp_path)
@@ -18,7 +18,7 @@ def test_a_project_can_be_planned(tmp_path, monkeypatch, kind):
     assert plan_run(load_run(tmp_path / "study.yaml"), "study.yaml").studies
 
 
-@pytest.mark.parametrize("kind", ["function", "program", "llc"])
+@pytest.mark.parametrize("kind", ["function", "program", "llc", "autoencoder"])
 def test_its_cluster_block_is_valid(tmp_path, monkeypatch, kind):
     CliRunner().invoke(command, [kind, "--into", str(tmp_path)], catch_exceptions=False)
     text = (tmp_path / "study.yaml").read_text()

@@ -16,7 +16,7 @@ _COMMANDS = {"sweep": "parsl-optuna sweep sweep.yaml --local"}
 
 
 @click.command("init", context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("kind", type=click.Choice(["function", "program", "sweep", "llc"]), default="function")
+@click.argument("kind", type=click.Choice(["function", "program", "sweep", "llc", "autoencoder"]), default="function")
 @click.option(
     "--into",
     "folder",
@@ -27,8 +27,8 @@ _COMMANDS = {"sweep": "parsl-optuna sweep sweep.yaml --local"}
 def command(kind: str, folder: Path) -> None:
     """Write a commented configuration, and what it tunes, into a folder.
 
-    KIND is what is tuned: a Python function (the default), a program, a W&B sweep, or samplers of the local
-    learning coefficient. Existing files are never replaced.
+    KIND is what is tuned: a Python function (the default), a program, a W&B sweep, samplers of the local
+    learning coefficient, or an autoencoder. Existing files are never replaced.
     """
     sources = sorted(path for path in (_STARTERS / kind).iterdir() if path.is_file())
     taken = [folder / path.name for path in sources if (folder / path.name).exists()]
