@@ -11,8 +11,11 @@ from parsl_optuna.study.plan.plans import StudyPlan
 _MOST_TRIALS = 3000
 """The model knows 1,000 trials, and a part of more; beyond this many, TPE is taken, which knows all."""
 
-_ASK_SEC, _ASK_SEC_PER_TRIAL = 0.06, 4e-4
-"""CPU time of a proposal: 0.1 s at 100 trials, 0.5 s at 1,000 (`benchmarks.bench_search_cost`)."""
+_ASK_SEC = ((0.02, 2.5e-4), (0.006, 2e-5))
+"""CPU time of a proposal: a part, and a part per trial; the second pair is per parameter.
+
+Of 8 parameters 0.1 s at 100 trials, 0.5 s at 1,000 (`benchmarks.bench_search_cost`); of 50, 0.4 and 1.6 s.
+"""
 
 
 class Choice(NamedTuple):
@@ -34,7 +37,9 @@ def choose(plan: StudyPlan, n_known: int, seconds: Sequence[float]) -> Choice:
         return Choice(plan.search.sampler, "it is configured")
     if plan.max_trials > _MOST_TRIALS:
         return Choice("tpe", f"{plan.max_trials} trials are too many for a Gaussian process")
-    ask_sec = _ASK_SEC + _ASK_SEC_PER_TRIAL * n_known
+    (alone, per_trial), (of_each, of_each_per_trial) = _ASK_SEC
+    count = len(plan.space.dimensions)
+    ask_sec = alone + of_each * count + (per_trial + of_each_per_trial * count) * n_known
     if seconds and median(seconds) < plan.batch_size * ask_sec:
         return Choice(
             "tpe",

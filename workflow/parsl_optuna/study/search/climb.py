@@ -15,6 +15,8 @@ Array = NDArray[np.float64]
 
 N_CANDIDATES = 1500
 _N_LEADERS, _N_STARTS, _MOST_ROUNDS = 10, 5, 30
+_MOST_NEIGHBOURS = 100
+"""Of a point with more neighbours so many are looked at, drawn anew each time."""
 _JUMPS = (0.1, 0.03, 0.01)
 """Standard deviations of steps from a leader, in units of a parameter's range."""
 _JUMPS_EACH = 4
@@ -87,13 +89,14 @@ class Climber:
         cube = self._cube
         pool = [cube.place(generator.random((N_CANDIDATES, len(cube.axes))))]
         for row in leaders[:_N_LEADERS]:
-            pool += [cube.neighbours(row), self._jumps(row, generator)]
+            pool += [self._neighbours(row, generator), self._jumps(row, generator)]
         rows = self.unseen(np.concatenate(pool))
         if not len(rows):
             return None
         values = self._values(rows)
         order = np.argsort(-values, kind="stable")[:_N_STARTS]
-        ends = [self._climb(row, value) for row, value in zip(rows[order], values[order], strict=True)]
+        starts = zip(rows[order], values[order], strict=True)
+        ends = [self._climb(row, value, generator) for row, value in starts]
         return max(ends, key=lambda end: end[1])[0]
 
     def _jumps(self, row: Array, generator: np.random.Generator) -> Array:
@@ -106,12 +109,18 @@ class Climber:
         rows[:, free] = np.clip(rows[:, free] + steps, 0.0, 1.0)
         return rows
 
-    def _climb(self, row: Array, value: float) -> tuple[Array, float]:
+    def _neighbours(self, row: Array, generator: np.random.Generator) -> Array:
+        rows = self._cube.neighbours(row)
+        if len(rows) <= _MOST_NEIGHBOURS:
+            return rows
+        return rows[np.sort(generator.choice(len(rows), _MOST_NEIGHBOURS, replace=False))]
+
+    def _climb(self, row: Array, value: float, generator: np.random.Generator) -> tuple[Array, float]:
         """Go to better neighbours, and along the gradient, until neither is better."""
         for _ in range(_MOST_ROUNDS):
             before = value
             row, value = self._along_gradient(row, value)
-            rows = self.unseen(self._cube.neighbours(row))
+            rows = self.unseen(self._neighbours(row, generator))
             if len(rows):
                 values = self._values(rows)
                 top = int(np.argmax(values))
