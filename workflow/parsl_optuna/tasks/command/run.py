@@ -121,6 +121,8 @@ def _environment(work: Work, scratch: Path) -> dict[str, str]:
     for name in _PATHS:
         if name in environment:  # relative ones are meant from where the command was started
             environment[name] = _absolute_paths(environment[name], work.launch)
+    # Offline runs of wandb stay where ``wandb sync`` is called, not in the folder of each trial.
+    environment.setdefault("WANDB_DIR", str(work.launch))
     # A program that asks for python means the one that this package runs in.
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", "")])
     environment |= {

@@ -54,7 +54,7 @@ class Problem:
         resolution: Side of the squares; a multiple of 4. Vectors have none.
         n_designs: How many are made.
         data_seed: Of the designs and of their split, 80 % train, 20 % validation.
-        file: Parquet file with a column ``optimal_design``, in place of making them.
+        file: Parquet file with a column ``optimal_design``, in place of making them; known by its digest.
     """
 
     problem_id: str

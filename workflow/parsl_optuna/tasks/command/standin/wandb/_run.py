@@ -60,7 +60,7 @@ class Run:
         self.group, self.job_type = options.get("group") or "", options.get("job_type") or ""
         self.tags, self.notes = tuple(options.get("tags") or ()), options.get("notes")
         self.dir = (
-            options.get("dir") or os.environ.get("WANDB_DIR") or os.environ.get("PARSL_OPTUNA_SCRATCH", ".")
+            options.get("dir") or os.environ.get("PARSL_OPTUNA_SCRATCH") or os.environ.get("WANDB_DIR", ".")
         )
         self.settings = options.get("settings") or Stub()
         self.sweep_id: str | None = os.environ.get("WANDB_SWEEP_ID")
