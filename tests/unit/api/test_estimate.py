@@ -146,7 +146,7 @@ def test_it_draws_itself(regression, tmp_path):
 
 
 def test_the_package_imports_no_torch_before_it_is_needed():
-    code = "import sys, workflow; assert 'torch' not in sys.modules; parsl_optuna.estimate_llc"
+    code = "import sys, parsl_optuna; assert 'torch' not in sys.modules; parsl_optuna.estimate_llc"
 
     subprocess.run([sys.executable, "-c", code], check=True)
 
