@@ -162,3 +162,21 @@ def test_the_modules_that_a_trial_imported_are_on_record(runs):
 
     assert list(outcome["code"]) == ["bad.py"]
     assert json.loads((folder / "metrics.json").read_text())["code"] == outcome["code"]
+
+
+def test_what_one_trial_imported_is_loaded_before_the_next_is_forked(runs):
+    runs("out", seed=6)
+
+    (client,) = supervise._clients.values()
+    assert "numpy" in client._loaded
+    assert "bad" not in client._loaded
+
+
+def test_a_trial_that_changes_the_environment_has_nothing_loaded_for_others(runs):
+    runs("environment", seed=6)
+    (client,) = supervise._clients.values()
+    before = dict(client._loaded)
+
+    runs("environment", x=0.25, seed=6)
+
+    assert client._loaded == before

@@ -23,18 +23,9 @@ from typing import Any
 from parsl_optuna.core.processes import end_children
 from parsl_optuna.worker import provenance, trial_process
 from parsl_optuna.worker.messages import ENGINE_FAULT, receive_request
-
-_LIBRARIES = frozenset(
-    {"numpy", "scipy", "pandas", "sklearn", "joblib", "torch", "parsl_optuna", *sys.stdlib_module_names}
-)
-"""What may be loaded before a fork: libraries that only importing does not make unfit for it."""
+from parsl_optuna.worker.preload import is_loadable
 
 _EXIT_WAIT_SEC = 1.0
-
-
-def is_loadable(module: str) -> bool:
-    """Whether a module may be loaded before trials are forked."""
-    return module.split(".", maxsplit=1)[0] in _LIBRARIES
 
 
 class ForkServer:

@@ -20,7 +20,9 @@ from parsl_optuna.core.processes import die_with_parent
 from parsl_optuna.core.records import Request
 from parsl_optuna.worker import execute as worker
 from parsl_optuna.worker import provenance
+from parsl_optuna.worker.apart import LAUNCH_DIR
 from parsl_optuna.worker.messages import ENGINE_FAULT, Voice
+from parsl_optuna.worker.preload import is_loadable
 
 
 class _Stop:
@@ -80,6 +82,7 @@ def main(request: dict[str, Any], descriptors: Sequence[int], parent: int, grace
     faulthandler.enable()
     code = ENGINE_FAULT
     try:
+        os.environ[LAUNCH_DIR] = request["request"]["launch"]
         before = _Before(frozenset(sys.modules), dict(os.environ))
         _surround(request)
         _serve(request, voice, stop, prune)
@@ -149,7 +152,7 @@ def _loaded_since(before: _Before) -> list[str]:
     """
     if dict(os.environ) != before.environment:
         return []
-    return [name for name in sys.modules if name not in before.modules]
+    return [name for name in sys.modules if name not in before.modules and is_loadable(name)]
 
 
 def _leave(code: int) -> None:
