@@ -42,11 +42,11 @@ class ExecutorError(WorkflowError, RuntimeError):
 
 
 class WorkerLost(WorkflowError, RuntimeError):
-    """A worker went away under a trial, through no fault that can be told from the trial's own."""
+    """A worker was lost while it ran a trial; whether the trial caused it is unknown."""
 
 
 class BlockLost(WorkerLost):
-    """A whole block of workers went away: cancelled, out of walltime, node down, interchange dead."""
+    """A whole block of workers was lost: cancelled, out of walltime, node down, interchange dead."""
 
 
 class NodeReclaimed(WorkerLost):
@@ -62,11 +62,11 @@ class Preempted(BaseException):
 
 
 class Pruned(BaseException):
-    """The driver has given the trial up; not to be swallowed."""
+    """The trial is pruned: it stops now. Not to be swallowed."""
 
 
 class Mistakes:
-    """Collects the messages of several `WorkflowError`s, so that all are told at once."""
+    """Collects the messages of several `WorkflowError`s, so that all are reported at once."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []

@@ -24,7 +24,7 @@ Role = Literal["trial", "reference"]
 
 
 class State(StrEnum):
-    """How a trial ended. Everything but ``ok`` and ``pruned`` is told to the search as failed."""
+    """How a trial ended. The search sees everything but ``ok`` and ``pruned`` as failed."""
 
     OK = "ok"
     FAILED = "failed"
@@ -87,14 +87,14 @@ def _counts(manifest: Manifest, entry: Field[Any]) -> bool:
 
 @dataclass(frozen=True)
 class Asked(Record):
-    """How a manifest came about; stored with it, not part of its identity.
+    """Who proposed a trial, when, and why; stored with its manifest, not part of its identity.
 
     Attributes:
         number: The trial's number in its study; None outside a search.
         at: UTC timestamp.
         by: ``search``, ``enqueue``, ``extend``, ``confirm``, ``fixed`` or ``reference``.
         attempt: How many proposals for this number were refused before, as known already.
-        extends: The shorter trial whose end this one goes on from.
+        extends: The shorter trial whose last checkpoint this one starts from.
         objective: How the trial is scored, as `Scoring.to_json` gives it; empty in older manifests,
             and of references.
     """
@@ -109,7 +109,7 @@ class Asked(Record):
 
 @dataclass(frozen=True)
 class Trial:
-    """A trial as it is stored before its launch: what it is, and how it came about."""
+    """A trial as it is stored before its launch: what it is, and who proposed it, when and why."""
 
     manifest: Manifest
     asked: Asked

@@ -213,7 +213,7 @@ class ArtifactStore:
         return outcome if accepted is None else accepted
 
     def root_of(self, manifest: Manifest, asked: Asked) -> str:
-        """Return the trial that a chain of extensions began with, whose randomness all of them share."""
+        """Return the first trial of a chain of extensions; all of them share its seed."""
         root = manifest.trial_id
         while asked.extends is not None:
             root = asked.extends
@@ -221,7 +221,7 @@ class ArtifactStore:
         return root
 
     def has_checkpoint(self, manifest: Manifest) -> bool:
-        """Whether a trial left something to go on from."""
+        """Whether a trial left a checkpoint that another attempt, or a longer trial, can start from."""
         folder = self.paths.metrics(manifest.pid, manifest.method, manifest.trial_id).parent
         return Checkpoint(folder).load() is not None
 

@@ -29,7 +29,7 @@ def write_bytes(
             among processes on several hosts.
         durable: Whether it must outlive a power failure from now on. Without, such a failure can
             leave the file empty or away.
-        beside: A file in the same folder, not written durably, that is to be so from now on.
+        beside: Another file of this folder to fsync too.
 
     Returns:
         Whether this call's content is now the file's.

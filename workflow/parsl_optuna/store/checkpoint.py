@@ -27,8 +27,8 @@ class Checkpoint:
         every_sec: How often saving is due.
         stopping: Whether the node has to be left; saving is then due at once, and raises.
         now: Monotonic clock.
-        source: Folder of a shorter trial, to go on from its end where this one has saved nothing.
-        most_bytes: How large the end of a trial may be to be kept; 0 keeps none.
+        source: Folder of a shorter trial, whose last checkpoint is loaded where this trial has none.
+        most_bytes: Largest final checkpoint that is kept; 0 keeps none.
 
     Attributes:
         used_sec: What earlier attempts used until they saved last.
@@ -82,7 +82,7 @@ class Checkpoint:
         _remove(older)
 
     def keep(self, make: Callable[[], bytes]) -> None:
-        """Save the end of the run, for a longer one to go on from; calls *make* only if that is wanted.
+        """Keep the final checkpoint, for a longer trial to start from; calls *make* only if that is wanted.
 
         Raises:
             StoreError: It cannot be stored.
@@ -99,7 +99,7 @@ class Checkpoint:
         return self._content
 
     def clear(self) -> None:
-        """Remove what is not the kept end; the trial has ended."""
+        """Remove all checkpoints but a kept final one; the trial has ended."""
         if self._count and not self._is_kept:
             _remove(self._files())
 

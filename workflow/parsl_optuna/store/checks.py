@@ -51,8 +51,8 @@ def manifest_in(path: Path, data: Mapping[str, Any], trial_id: str) -> tuple[Man
         ) from error
     if actual != trial_id:
         newer = manifest.unknown.keys() - document.OWN_KEYS
-        told = f"; a newer version may have written it, with {', '.join(sorted(newer))}" if newer else ""
-        raise CorruptArtifact(f"{path}: {_other(actual, trial_id)}{told}")
+        hint = f"; a newer version may have written it, with {', '.join(sorted(newer))}" if newer else ""
+        raise CorruptArtifact(f"{path}: {_other(actual, trial_id)}{hint}")
     return manifest, asked
 
 

@@ -50,7 +50,7 @@ class Kind(StrEnum):
 
 
 class EventLog:
-    """Appends events to a file, and tells them to the logger ``parsl_optuna.events``.
+    """Appends events to a file, and passes them to the logger ``parsl_optuna.events``.
 
     Args:
         path: The file; None keeps nothing. It is opened by the first event.

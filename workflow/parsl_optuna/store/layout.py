@@ -45,7 +45,7 @@ class Artifacts:
         return _below(self.runs, pid, method)
 
     def leaving(self, driver: str) -> Path:
-        """The word of a driver that nothing more of its queue is to start."""
+        """While it exists, none of that driver's queued trials is started."""
         return _below(self.root, "leaving", driver)
 
     def manifest(self, pid: str, method: str, trial_id: str) -> Path:

@@ -1,6 +1,6 @@
 """One driver per results folder: a file that its holder rewrites, and that outlives no dead holder for long.
 
-Advisory: two drivers that slip through still commit each trial once (`ArtifactStore.commit`). Life is told by
+Advisory: two drivers that slip through still commit each trial once (`ArtifactStore.commit`). Whether a holder lives is seen from
 the process table on the same machine, elsewhere by whether the beat moves, never by comparing clocks.
 """
 
@@ -74,7 +74,7 @@ class Lease:
             self._path.unlink(missing_ok=True)
 
     def _holder(self) -> dict[str, Any] | None:
-        """Return what is in the file; None when it is gone or spoiled, which is no living holder."""
+        """Return what is in the file; None when it is gone or damaged, which is no living holder."""
         return _read(self._path)
 
     def _is_mine(self) -> bool:
@@ -128,7 +128,7 @@ class Lease:
             try:
                 if self._is_mine():
                     document.write(self._path, self._mine)
-            except StoreError:  # a full disk is told by whoever has something to store
+            except StoreError:  # whoever has something to store reports a full disk
                 continue
 
 
@@ -158,7 +158,7 @@ def _identity() -> dict[str, Any]:
 
 
 def _space() -> str:
-    """Return what tells this machine's process table from another one of the same host name."""
+    """Return what distinguishes this machine's process table from another one of the same host name."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"  # noqa: PTH115  not a path

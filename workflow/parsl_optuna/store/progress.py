@@ -30,7 +30,7 @@ class Reporter:
     Args:
         path: The file; None keeps nothing.
         fresh: Whether the trial starts anew; what earlier attempts reported is then removed.
-        before: Reports of a shorter trial that this one goes on from, to begin with.
+        before: Reports of the shorter trial that this one extends; copied first.
 
     Attributes:
         last: The newest metrics of this attempt.

@@ -1,4 +1,4 @@
-"""A store that reads what is there and keeps what is written in memory, for thinking a run through."""
+"""A store that reads the artifacts and keeps in memory what would be written, for simulations."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SimulatedStore(ArtifactStore):
         return ids.problem_id(task, version, problem)
 
     def put_reference(self, pid: str, data: Mapping[str, Any]) -> None:
-        """Do nothing: `simulate_reference` tells the value."""
+        """Do nothing: `simulate_reference` adds the value."""
 
     def simulate_reference(self, pid: str, reference: ReferenceValue) -> None:
         """Add a reference."""
@@ -54,13 +54,13 @@ class SimulatedStore(ArtifactStore):
         yield from added.values()
 
     def outcome(self, manifest: Manifest) -> Outcome | None:
-        """Return what came of a trial, or would have."""
+        """Return the outcome of a trial, a simulated one if there is one."""
         if manifest.trial_id in self._outcomes:
             return self._outcomes[manifest.trial_id]
         return super().outcome(manifest)
 
     def simulate(self, manifest: Manifest, seconds: float, metrics: Mapping[str, Any]) -> Outcome:
-        """Add what would come of a trial that goes well."""
+        """Add the outcome of a simulated trial that succeeds."""
         now = utc_now()
         outcome = Outcome(
             manifest.trial_id,
@@ -83,5 +83,5 @@ class SimulatedStore(ArtifactStore):
         return outcome
 
     def retire(self, manifest: Manifest) -> None:
-        """Forget an outcome."""
+        """Drop an outcome."""
         self._outcomes[manifest.trial_id] = None
