@@ -1,7 +1,8 @@
 """One driver per results folder: a file that its holder rewrites, and that outlives no dead holder for long.
 
-Advisory: two drivers that slip through still commit each trial once (`ArtifactStore.commit`). Whether a holder lives is seen from
-the process table on the same machine, elsewhere by whether the beat moves, never by comparing clocks.
+Advisory: two drivers that slip through still commit each trial once (`ArtifactStore.commit`). Whether a
+holder lives is seen in the process table on the same machine, elsewhere by whether the beat moves; clocks are
+never compared.
 """
 
 from __future__ import annotations
