@@ -18,7 +18,15 @@ def toy_plan(*problems, methods=("guess",), search_space=None, enqueue=None, war
         "task": TOY,
         "problems": [p if isinstance(p, dict) else {"truth": p} for p in problems or (1.0,)],
         "methods": list(methods),
-        "optuna": {"max_trials": 6, "batch_size": 2, "n_startup_trials": 3, "confirm": 0, "seed": 7} | optuna,
+        "optuna": {
+            "max_trials": 6,
+            "batch_size": 2,
+            "n_startup_trials": 3,
+            "sampler": "tpe",
+            "confirm": 0,
+            "seed": 7,
+        }
+        | optuna,
         "search_space": search_space or {},
         "enqueue": enqueue or {},
         "warm_start": list(warm_start),
