@@ -2,9 +2,9 @@
 
     python -m benchmarks.chaos --rounds 300 --seed 1 --folder chaos
 
-Every round is one line of ``rounds.jsonl`` in the folder; the same command goes on where it was stopped. What
-a round counts: lost (a point of the calm table is missing), wrong (its state or value differs), hung (a command
-did not end in time), left (processes are there 20 s after the end), raised (a command printed a traceback).
+Every round is one line of ``rounds.jsonl`` in the folder; the same command goes on where it was stopped. A
+round counts: lost (a point of the calm table is missing), wrong (its state or value differs), hung (a command
+did not end in time), left (processes are there 20 s after the end), raised (it printed a traceback).
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 
 import pandas as pd
@@ -13,7 +14,7 @@ import psutil
 import pytest
 import yaml
 
-from tests.e2e.command import MARK, run, start, write_config
+from tests.e2e.command import MARK, ROOT, run, start, write_config
 from tests.e2e.test_resume import committed
 from tests.waiting import wait_for
 
@@ -276,3 +277,20 @@ def test_a_wall_clock_that_jumps_back_changes_nothing(tmp_path, undisturbed):
 
     same(outcomes(folder), undisturbed)
     assert yaml.safe_load((folder / "results" / "optuna_trials_config.yaml").read_text())["limits"]
+
+
+@pytest.mark.slow
+def test_a_small_form_of_the_chaos_benchmark(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.chaos",
+        "--rounds",
+        "16",
+        "--folder",
+        str(tmp_path / "chaos"),
+    ]
+
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout

@@ -1,19 +1,21 @@
 """Whole studies through a real controller, and what a cluster does to them."""
 
 import json
+import signal
+import subprocess
 import time
 
 import pandas as pd
 import pytest
 
-from tests.e2e.command import ROOT, run, start, write_config
+from tests.e2e.command import SCRIPTS, run, start, write_config
 from tests.e2e.test_resume import committed
 from tests.slurm.daemons import Cluster, missing
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
 
-SLURM = ("--parsl-config", ROOT / "parsl_configs" / "slurm.py")
+SLURM = ("--parsl-config", "slurm")
 BLOCK = {"partition": "debug", "cores": 1, "walltime": "00:10:00", "poll_sec": 1, "heartbeat_sec": 2}
 
 
@@ -167,8 +169,93 @@ def test_a_partition_that_does_not_exist_is_one_line(tmp_path, cluster):
 
     _, err = run("parsl-optuna", "--config", path, *SLURM, "--set", "partition=nowhere", code=2)
 
-    assert "cannot start workers" in err
-    assert "partition" in err
+    assert err.count("sbatch refuses the job") == 1
+    assert "invalid partition specified: nowhere" in err
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("walltime='02:00:00'", "can never start: PartitionTimeLimit; the partition allows less; lower"),
+        ("nodes=5", "can never start: PartitionConfig"),
+        ("gpus=a100:4", "sbatch refuses the job"),
+        ("constraint=fast", "Invalid feature specification"),
+        ("worker_init=echo no such module; exit 7", "ended at its start, exit status 7"),
+        ("address=192.0.2.1", "is no address of this machine"),
+    ],
+)
+def test_what_cannot_work_is_told_within_a_minute(tmp_path, cluster, setting, words):
+    begun = time.monotonic()
+    _, err = run("parsl-optuna", "--config", config(tmp_path), *SLURM, "--set", setting, code=2)
+
+    assert time.monotonic() - begun < 60
+    assert err.count(words) == 1
+    assert "Traceback" not in err
+    assert not cluster.jobs("PENDING,RUNNING")
+
+
+@pytest.fixture
+def partition_down(cluster):
+    cluster.call("scontrol", "update", "partitionname=debug", "state=down")
+    yield
+    cluster.call("scontrol", "update", "partitionname=debug", "state=up")
+
+
+def test_interrupting_gives_back_what_has_not_started(tmp_path, cluster, partition_down):
+    process = start("parsl-optuna", "--config", config(tmp_path), *SLURM)
+    wait_for(lambda: cluster.jobs("PENDING"))
+    time.sleep(3)  # the reason is asked for after two seconds
+
+    process.send_signal(signal.SIGINT)
+    err = end(process, 130)
+
+    assert "does not start: PartitionDown; the partition is down" in err
+    assert not cluster.jobs("PENDING")
+
+
+def test_the_next_driver_cancels_what_a_dead_one_left(tmp_path, cluster, partition_down):
+    path = config(tmp_path)
+    process = start("parsl-optuna", "--config", path, *SLURM)
+    (left,) = wait_for(lambda: cluster.jobs("PENDING"))
+    process.kill()
+    process.communicate()
+
+    cluster.call("scontrol", "hold", left)
+    cluster.call("scontrol", "update", "partitionname=debug", "state=up")
+    run("parsl-optuna", "--config", path, *SLURM, timeout=200)
+
+    assert list(rows(tmp_path)["state"]) == ["ok"] * 8
+    assert left not in cluster.jobs("PENDING")
+
+
+def test_a_driver_in_a_job_submits_itself_again_until_the_study_is_done(tmp_path, cluster):
+    path = config(tmp_path, 1.0, 60, batch_size=2)
+    options = ["--on", "slurm", "--walltime", "00:02:00", "--stop", "90", "--memory-gb", "1"]
+    options += ["--folder", str(tmp_path / "submitted")]
+
+    subprocess.run(
+        [SCRIPTS["parsl-optuna"], "submit", *options, "--", "run", "--config", path, *SLURM], check=True
+    )
+    wait_for(lambda: not cluster.jobs("PENDING,RUNNING,COMPLETING"), 300)
+
+    assert list(rows(tmp_path)["state"]) == ["ok"] * 60
+    starts = (tmp_path / "results" / "events.jsonl").read_text().count("command_started")
+    assert starts > 1
+
+
+def test_the_nodes_of_a_job_that_people_hold_are_used(tmp_path, cluster):
+    path = config(tmp_path, 1.0, 8, method_budget_sec=5, hmc_budget_sec=5)
+    words = ["parsl-optuna", "run", "--config", path, *SLURM, "--set", "allocation=true"]
+    command = " ".join(map(str, [SCRIPTS["parsl-optuna"], *words[1:], "--set", "limits.grace_sec=2"]))
+    script = tmp_path / "job.sh"
+    head = "#SBATCH -N2 --ntasks-per-node=1 --cpus-per-task=2 --time=5 --output=/dev/null"
+    script.write_text(f"#!/bin/bash\n{head}\n{command}\n")
+
+    cluster.call("sbatch", str(script))
+    wait_for(lambda: not cluster.jobs("PENDING,RUNNING,COMPLETING"), 200)
+
+    assert list(rows(tmp_path)["state"]) == ["ok"] * 8
+    assert {worker["SLURMD_NODENAME"] for worker in worker_of(tmp_path)} == {"n1", "n2"}
 
 
 def test_a_driver_that_is_killed_leaves_no_block_behind(tmp_path, cluster):

@@ -67,6 +67,18 @@ def test_a_worker_that_dies_costs_its_task_only(pool):
     assert pool.submit(divmod, 7, 2).result(timeout=60) == (3, 1)
 
 
+def test_a_worker_whose_task_is_out_too_long_is_replaced_and_the_others_go_on(pool):
+    late, other = pool.submit(time.sleep, 600), pool.submit(time.sleep, 5)
+    time.sleep(1)
+
+    pool.replace(late)
+    wait([late, other], timeout=60)
+
+    assert type(late.exception()).__name__ in ("WorkerLost", "BlockLost")
+    assert other.exception() is None
+    assert pool.submit(divmod, 7, 2).result(timeout=60) == (3, 1)
+
+
 def write_threads(path, run_dir):
     """Write a configuration of threads in this process."""
     path.write_text(
