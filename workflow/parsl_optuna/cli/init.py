@@ -16,7 +16,9 @@ _COMMANDS = {"sweep": "parsl-optuna sweep sweep.yaml --local"}
 
 
 @click.command("init", context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("kind", type=click.Choice(["function", "program", "sweep", "llc", "autoencoder"]), default="function")
+@click.argument(
+    "kind", type=click.Choice(["function", "program", "sweep", "llc", "autoencoder"]), default="function"
+)
 @click.option(
     "--into",
     "folder",

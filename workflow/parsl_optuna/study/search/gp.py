@@ -84,7 +84,7 @@ def _fit(points: bytes, values: bytes, choices: tuple[int, ...]) -> Hyperparamet
         standardised = (theta - prior_mean) / prior_sd
         return value + 0.5 * float(standardised @ standardised), gradient + standardised / prior_sd
 
-    options = {"maxiter": _MOST_STEPS, "ftol": 1e-6}  # far below what a proposal notices
+    options = {"maxiter": _MOST_STEPS}
     found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     theta = found.x
     return Hyperparameters(np.exp(theta[:d]), float(np.exp(theta[d])), float(np.exp(theta[d + 1])))
