@@ -21,7 +21,7 @@ from parsl_optuna.study.dispatch import Dispatch, Prepared, Returned
 from parsl_optuna.study.plan.plans import RunPlan
 from parsl_optuna.study.plan.resolve import ProblemPlan
 from parsl_optuna.study.progress import Snapshot, status_of
-from parsl_optuna.study.stored import runs_again
+from parsl_optuna.study.stored import is_usable, runs_again
 from parsl_optuna.worker import execute as worker
 
 _REFRESH_SEC = 0.5
@@ -396,10 +396,3 @@ class Driver:
             study.end(news.trial, outcome)
         elif study is not None:
             study.state.lost(manifest.trial_id)
-
-
-def is_usable(outcome: Outcome, budget_sec: float) -> bool:
-    """Whether a stored reference serves: it ran, and a larger budget could not improve it."""
-    if outcome.state is not State.OK:
-        return False
-    return outcome.metrics.get("status", "ok") == "ok" or outcome.budget_sec >= budget_sec

@@ -10,10 +10,10 @@ from typing import Any
 from parsl_optuna.core.records import Manifest, Outcome
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.study.active import ActiveStudy
-from parsl_optuna.study.driver import is_usable
 from parsl_optuna.study.plan.plans import RunPlan, StudyPlan
 from parsl_optuna.study.plan.resolve import ProblemPlan
 from parsl_optuna.study.search import confirm
+from parsl_optuna.study.stored import is_usable
 
 
 @dataclass(frozen=True)

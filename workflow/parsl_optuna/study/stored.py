@@ -146,3 +146,10 @@ def _less(a: Scalar, b: Scalar) -> bool:
 
 def _ordered(entries: Mapping[str, Stored]) -> list[Stored]:
     return sorted((entry for entry in entries.values() if FIRST in entry.trials), key=lambda one: one.age)
+
+
+def is_usable(outcome: Outcome, budget_sec: float) -> bool:
+    """Whether a stored reference serves: it ran, and a larger budget could not improve it."""
+    if outcome.state is not State.OK:
+        return False
+    return outcome.metrics.get("status", "ok") == "ok" or outcome.budget_sec >= budget_sec
