@@ -14,6 +14,7 @@ from parsl_optuna.core.errors import NodeReclaimed, NotStarted, StoreError, Work
 from parsl_optuna.core.records import Request, State
 from parsl_optuna.core.resources import LimitsSpec
 from parsl_optuna.store.output import MOST_BYTES
+from parsl_optuna.store.progress import ask_to_stop
 from parsl_optuna.worker import supervise
 from parsl_optuna.worker.fork_client import Ended
 from parsl_optuna.worker.messages import ENGINE_FAULT
@@ -231,3 +232,25 @@ def is_running(pid):
 )
 def test_a_death_is_told_by_its_cause(status, peak, overran, state):
     assert verdict(Ended(status, peak, overran, began=True), 1.0, 1.0)[0] is state
+
+
+def test_a_trial_has_its_grace_beyond_its_budget(tmp_path):
+    from tests.unit.worker.test_execute import ASKED  # noqa: PLC0415
+
+    store, manifest = stored(tmp_path, sleep_sec=0.5)
+    short = replace(manifest, budget_sec=0.01)
+    store.put_manifest(short, ASKED)
+
+    assert run(store, short, grace_sec=60.0)["state"] == "ok"
+
+
+def test_a_trial_that_is_asked_to_stop_is_pruned(tmp_path):
+    store, manifest = stored(tmp_path, trouble="hang")
+    names = (manifest.pid, manifest.method, manifest.trial_id)
+    ask_to_stop(store.paths.stop(*names), "others are better")
+
+    limits = replace(LIMITS, grace_sec=60.0)
+    request = Request(str(store.paths.root), *names, manifest.budget_sec, limits, prunable=True)
+    outcome = supervise.run(request)
+
+    assert (outcome["state"], outcome["reason"]) == ("pruned", "others are better")

@@ -177,9 +177,9 @@ def _run(
 ) -> _Run:
     """Call a task in its working folder."""
     run, code = _Run(), {}
-    hooks.begin()
+    own = hooks.is_own_process
     try:
-        own = hooks.is_own_process
+        hooks.begin()  # from here on the request to stop may come; what else it raises is the engine's
         with (
             _failing(run, hooks, work.launch),
             apart(folder, work.launch, is_own_process=own, look=lambda: code.update(look())),
