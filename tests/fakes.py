@@ -85,6 +85,6 @@ class IsolatedExecutor:
         pass
 
     def close(self):
-        for child in supervise._children.values():
-            child.close()
-        supervise._children.clear()
+        for client in supervise._clients.values():
+            client.close()
+        supervise._clients.clear()
