@@ -34,6 +34,22 @@ def test_what_a_program_and_its_modules_name_is_found(launch):
     assert "other.txt" not in found
 
 
+@pytest.mark.parametrize("text", ["f'data/raw/{name}.csv'", "data/raw/a_$1.csv", "'data/raw/%s.csv' % name"])
+def test_the_folder_is_found_of_a_name_that_is_made_up_at_run_time(launch, text):
+    (launch / "run.py").write_text(text)
+
+    assert "data/raw" in mentioned([launch / "run.py"], launch)
+
+
+def test_the_modules_of_a_program_that_a_shell_script_starts_are_found(launch):
+    (launch / "src").mkdir()
+    (launch / "src" / "main.py").write_text("import util")
+    (launch / "src" / "util.py").write_text("K = 1")
+    (launch / "run.sh").write_text("python src/main.py")
+
+    assert {"src/main.py", "src/util.py"} <= set(mentioned([launch / "run.sh"], launch))
+
+
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"x" * (2**20 + 1)])
 def test_what_is_no_program_names_nothing(launch, content):
     (launch / "model.bin").write_bytes(content)

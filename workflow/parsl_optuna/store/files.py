@@ -22,6 +22,11 @@ _TEXT_BYTES = 2**20
 """Larger files are no programs that a person wrote."""
 
 _NAMES = re.compile(r"[\w./+@-]+")
+_PROGRAMS = (".py", ".sh")
+
+_MADE_UP = frozenset("{$%*?[")
+"""What follows a name whose end is put together at run time, as in ``f"configs/{name}.yaml"``."""
+
 _QUOTED = re.compile(r"\"([^\"\n]{1,255})\"|'([^'\n]{1,255})'")
 
 
@@ -29,8 +34,8 @@ def mentioned(sources: Iterable[Path], launch: Path) -> list[str]:
     """Return the files and folders that programs name, and that are there.
 
     Args:
-        sources: Texts of programs, which are followed into the Python modules beside them; what is too large
-            or no text is passed over.
+        sources: Texts of programs, which are followed into the Python modules beside them and the
+            programs that they name; what is too large or no text is passed over.
         launch: The folder in which the command was started; names are relative to it.
     """
     try:
@@ -39,13 +44,20 @@ def mentioned(sources: Iterable[Path], launch: Path) -> list[str]:
         return []
     found: dict[str, None] = {}
     scanned, todo = set(), list(sources)
+    with_modules = any(path.suffix != ".py" for path in todo)
     while todo:
         path = todo.pop()
         scanned.add(path)
         for name in set(_words(path)):
             module = path.parent / f"{name.replace('.', os.sep)}.py"
-            if module not in scanned and module not in todo and _is(Path.is_file, module):
-                todo.append(module)
+            program = [launch / name] if name.endswith(_PROGRAMS) else []
+            for one in (module, *program):
+                if one in scanned or one in todo or not _is(Path.is_file, one):
+                    continue
+                todo.append(one)
+                if with_modules and one.is_relative_to(launch):
+                    # A script of the shell may start a program by a relative path: it gets its modules too.
+                    found[one.relative_to(launch).as_posix()] = None
             if name.removeprefix("./").partition("/")[0] in present and not Path(name).is_absolute():
                 found[name] = None
     return sorted(found)
@@ -58,7 +70,11 @@ def _words(path: Path) -> Iterator[str]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return
-    yield from _NAMES.findall(text)
+    for match in _NAMES.finditer(text):
+        name = match.group()
+        yield name
+        if "/" in name and text[match.end() : match.end() + 1] in _MADE_UP:
+            yield name.rpartition("/")[0]
     for first, second in _QUOTED.findall(text):
         yield first or second
 

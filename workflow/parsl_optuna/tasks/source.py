@@ -64,6 +64,19 @@ def unchanged(name: str, expected: str, launch: Path | None = None) -> Path:
     return path
 
 
+def elsewhere(name: str, launch: Path) -> str:
+    """Say where a file is that a trial did not find in its own folder; nothing if it is not there either."""
+    try:
+        if not name or not (launch / name).exists():
+            return ""
+    except (OSError, ValueError):  # no path at all
+        return ""
+    return (
+        "; trials run in folders of their own, and it is where the command was started: list it under "
+        "'files', read it from the folder in PARSL_OPTUNA_LAUNCH_DIR, or set limits: working_folder: launch"
+    )
+
+
 def named(problem: Mapping[str, str], values: Iterable[object]) -> list[str]:
     """Return what may be paths of inputs: the files of a problem, and all values that are texts."""
     return [*problem, *(value for value in values if isinstance(value, str))]

@@ -11,6 +11,7 @@ from typing import Any
 from parsl_optuna.core.errors import TaskError, nearest
 from parsl_optuna.core.objective import ERROR, finite
 from parsl_optuna.core.records import ENGINE_METRICS, State, check_metric_names
+from parsl_optuna.tasks import source
 from parsl_optuna.tasks.base import Metrics, Task
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
@@ -104,12 +105,7 @@ def failed(error: BaseException, launch: Path | None = None) -> tuple[State, str
 def _where_it_is(error: BaseException, launch: Path | None) -> str:
     """Say where a file is that was looked for in the trial's own folder."""
     missing = error.filename if isinstance(error, FileNotFoundError) else None
-    if launch is None or not isinstance(missing, str) or not missing or not (launch / missing).exists():
-        return ""
-    return (
-        "; trials run in folders of their own, and it is where the command was started: list it under "
-        "'files', read it from the folder in PARSL_OPTUNA_LAUNCH_DIR, or set limits: working_folder: launch"
-    )
+    return source.elsewhere(missing, launch) if launch is not None and isinstance(missing, str) else ""
 
 
 def as_text(error: BaseException) -> str:

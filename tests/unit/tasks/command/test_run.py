@@ -86,6 +86,71 @@ def test_a_file_of_json_lines_is_followed_from_where_it_was(here):
     assert run({"metrics_file": "m.jsonl"})[0] == {"loss": 4}
 
 
+@pytest.mark.parametrize(
+    "how", ["os.replace('new', 'm.json')", "import shutil; shutil.copyfile('new', 'm.json')"]
+)
+def test_a_metrics_file_that_is_written_anew_gives_its_last_content(here, how):
+    (here / "m.json").write_text('{"loss": 9}\n')
+    program(here, f"""
+import os, time
+for loss in (3, 2, 1):
+    with open('new', 'w') as stream:
+        stream.write('{{"loss": %d}}\\n' % loss)
+    {how}
+    time.sleep(0.6)  # longer than between two looks
+""")  # fmt: skip
+
+    metrics, told = run({"metrics_file": "m.json"})
+
+    assert metrics == {"loss": 1}
+    assert [data["loss"] for _, data in told] == [3, 2, 1]
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_metrics_file_may_be_one_object_without_a_last_line_end(here, indent):
+    program(here, f"import json; json.dump({{'loss': 4, 'acc': 0.5}}, open('m.json', 'w'), indent={indent})")
+
+    assert run({"metrics_file": "m.json"})[0] == {"loss": 4, "acc": 0.5}
+
+
+def test_a_metrics_file_of_an_earlier_run_is_no_result(here):
+    (here / "m.json").write_text('{\n  "loss": 9\n}')
+    program(here, "pass")
+
+    with pytest.raises(TaskError, match="reported no metrics"):
+        run({"metrics_file": "m.json"})
+
+
+@pytest.mark.parametrize("command", ["python -m package.p", "bash run.sh"])
+def test_a_module_of_the_launch_folder_is_started_with_its_inputs(here, monkeypatch, command):
+    (here / "package").mkdir()
+    (here / "package" / "p.py").write_text("print(open('n.json').read())")
+    (here / "n.json").write_text('{"loss": 3}')
+    (here / "run.sh").write_text("python -m package.p\n")
+    problem = TASK.resolve({"command": command}, "p $")
+    files = here / "files"
+    files.mkdir()
+    work = Work(problem, "command", {}, 1, Deadline(20), None, launch=here, files=files)
+    monkeypatch.chdir(files)
+
+    assert run_task(TASK, work) == {"loss": 3}
+
+
+def test_a_missing_input_is_told_with_where_it_is(here, monkeypatch):
+    program(here, "open('a' + '.txt')")
+    (here / "a.txt").write_text("")
+    problem = TASK.resolve({"command": "python p.py"}, "p $")
+    files = here / "files"
+    files.mkdir()
+    work = Work(problem, "command", {}, 1, Deadline(20), None, launch=here, files=files)
+    monkeypatch.chdir(files)
+
+    with pytest.raises(
+        TaskError, match=r"'a\.txt'; trials run in folders of their own.*list it under 'files'"
+    ):
+        run_task(TASK, work)
+
+
 def test_parameters_are_put_together_as_they_were_in_the_sweep():
     problem = {"json": ["profile"], "nested": {"opt": ["lr", "net"], "opt.net": ["depth"]}}
 

@@ -14,6 +14,9 @@ from parsl_optuna.tasks.base import Metrics, Work
 _MOST_LINE = 1 << 20
 """A longer line is no report of metrics; it is passed over without being kept."""
 
+_LAST_BYTES = 4096
+"""So much of what was read of a file is compared, to see whether the file was written anew."""
+
 _COLOUR = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]")  # ECMA-48, 5.4: control sequences
 _MARK = b"\xef\xbb\xbf"  # of UTF-8, at the beginning of a file
 _ADVICE = 'print a line of JSON like {"loss": 0.5}, or call wandb.log'
@@ -105,19 +108,52 @@ class Ears:
             for text in tail.lines():
                 self.line(text)
 
+    def end(self) -> None:
+        """Read the rest of the files at the end: an unfinished last line, or one object of many lines."""
+        for tail in self._files:
+            for text in tail.lines(has_ended=True):
+                self.line(text)
+            whole = tail.indented()
+            if whole is not None:
+                self.line(whole)
+
 
 class _Tail:
     """Reads what is added to a file from now on."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._offset = path, path.stat().st_size if path.exists() else 0
+        self._path = path
+        self._before = self._content()
+        self._offset, self._last = len(self._before), self._before[-_LAST_BYTES:]
 
-    def lines(self) -> Iterator[bytes]:
-        if not self._path.exists():
+    def lines(self, *, has_ended: bool = False) -> Iterator[bytes]:
+        """Yield the new lines; all of them where the file was written anew, as a program may do each epoch.
+
+        Args:
+            has_ended: Whether nothing is added any more, so that a last line without its end is whole.
+        """
+        if not self._path.is_file():
             return
         with self._path.open("rb") as stream:
+            stream.seek(self._offset - len(self._last))
+            if stream.read(len(self._last)) != self._last:
+                self._offset, self._last = 0, b""
             stream.seek(self._offset)
             content = stream.read()
-        whole = content[: content.rfind(b"\n") + 1]
+        whole = content if has_ended else content[: content.rfind(b"\n") + 1]
         self._offset += len(whole)
+        self._last = (self._last + whole)[-_LAST_BYTES:]
         yield from whole.splitlines()
+
+    def indented(self) -> bytes | None:
+        """Return the whole file if it is one JSON object of several lines, written by this program."""
+        content = self._content().removeprefix(_MARK).strip()
+        if b"\n" not in content or content == self._before.removeprefix(_MARK).strip():
+            return None
+        try:
+            return content if isinstance(json.loads(content), dict) else None
+        except (ValueError, RecursionError):
+            return None
+
+    def _content(self) -> bytes:
+        return self._path.read_bytes() if self._path.is_file() else b""

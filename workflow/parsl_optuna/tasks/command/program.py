@@ -96,7 +96,7 @@ class Program:
                 while take(descriptor):
                     pass
         ears.line(lines.rest())
-        ears.look()
+        ears.end()
         return self._process.returncode, kept.content
 
     @contextlib.contextmanager

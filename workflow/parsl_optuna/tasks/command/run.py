@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import itertools
 import json
 import os
+import re
 import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,8 @@ _TEE, _STANDIN_INFO = (Path(__file__).parent / name for name in ("tee", "standin
 
 _LAST_WORDS = 400
 """Characters of a program's last line that a message quotes."""
+
+_SHELL = (".sh", ".bash", ".zsh", "")
 
 _PATHS = ("PYTHONPATH", "PATH")
 
@@ -61,7 +66,7 @@ def run(work: Work) -> Metrics:
         program = Program(words, environment, shell=problem["shell"])
         code, output = program.listen(ears, work.echo)
     if code != 0:
-        raise TaskError(f"{_how(code)}: {_last_line(output)}")
+        raise TaskError(f"{_how(code)}: {_last_line(output)}{_where_it_is(_last_line(output), work.launch)}")
     if not ears.metrics:
         raise TaskError(f"the program reported no metrics; {ears.hint}")
     return ears.metrics
@@ -104,10 +109,35 @@ def _inputs(work: Work) -> list[str]:
             words = words[0].split()
     values = [part for word in words for part in (word, word.rpartition("=")[2])]
     named = source.named(work.problem["files"], [*values, *work.params.values()])
-    sources = [work.launch / name for name in work.problem["files"]]
+    sources = [*_modules(words, work.launch), *(work.launch / name for name in work.problem["files"])]
     return [
         name for name in (*named, *mentioned(sources, work.launch)) if name != work.problem["metrics_file"]
     ]
+
+
+def _modules(words: Sequence[str], launch: Path) -> list[Path]:
+    """Return the files that ``-m NAME`` runs, if they are where the command was started."""
+    names = [name.replace(".", os.sep) for option, name in itertools.pairwise(words) if option == "-m"]
+    files = [launch / file for name in names for file in (f"{name}.py", f"{name}/__main__.py")]
+    return [file for file in files if file.is_file()]
+
+
+def _runs_a_module(problem: Mapping[str, Any], launch: Path) -> bool:
+    """Whether the command, or a script of the shell that it names, says ``-m``."""
+    texts = list(problem["command"])
+    for name in problem["files"]:
+        if Path(name).suffix in _SHELL:
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                texts.append((launch / name).read_text(encoding="utf-8"))
+    return any("-m" in text.split() for text in texts)
+
+
+def _where_it_is(line: str, launch: Path) -> str:
+    """Say where a file is of which the program said that there is none."""
+    missing = [name for name in re.findall(r"'([^']+)'", line) if not Path(name).exists()]
+    if "No such file" not in line or not missing:
+        return ""
+    return source.elsewhere(missing[-1], launch)
 
 
 def _how(code: int) -> str:
@@ -135,7 +165,7 @@ def _environment(work: Work, scratch: Path) -> dict[str, str]:
         "PARSL_OPTUNA_LAUNCH_DIR": str(work.launch),
     }
     # ``python -m package`` finds a package where the command was started.
-    launch = [str(work.launch)] if any("-m" in word.split() for word in work.problem["command"]) else []
+    launch = [str(work.launch)] if _runs_a_module(work.problem, work.launch) else []
     known = environment.get("PYTHONPATH")
     paths = [str(_TEE), *([] if _has_wandb() else [str(_STANDIN_INFO)]), *([known] if known else []), *launch]
     environment["PYTHONPATH"] = os.pathsep.join(paths)
