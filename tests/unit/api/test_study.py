@@ -77,6 +77,15 @@ def test_a_function_that_uses_what_workers_do_not_have_is_refused(tmp_path, monk
         Study(inner, {"x": {"low": 0.0, "high": 1.0}})
 
 
+def test_a_function_whose_source_is_not_kept_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {"__name__": "__main__"}
+    exec("def loss(x): return x", names)
+
+    with pytest.raises(SpecError, match=r"the source of 'loss' is not kept.*put it into a file"):
+        Study(names["loss"], {"x": {"low": 0.0, "high": 1.0}})
+
+
 def test_a_function_without_a_file_gets_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 

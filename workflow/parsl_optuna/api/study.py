@@ -184,6 +184,12 @@ def _place(function: Callable[..., Any], folder: Path) -> str:
     is_top_level = function.__qualname__ == name
     if is_top_level and path.suffix == ".py" and path.is_file() and not _is_typed(function):
         return f"{path}:{name}"
+    try:
+        text = inspect.getsource(function)
+    except OSError as error:  # of `python -c`, or typed where no text is kept
+        raise SpecError(
+            f"{_WHERE}: the source of '{name}' is not kept by this session; put it into a file or a notebook"
+        ) from error
     used = inspect.getclosurevars(function)
     outside = [*used.nonlocals, *(one for one in used.globals if not one.startswith("__"))]
     if outside:
@@ -192,7 +198,7 @@ def _place(function: Callable[..., Any], folder: Path) -> str:
             "import it inside of the function, or put both into a file"
         )
     target = folder / f"{name}.py"
-    write_bytes(target, textwrap.dedent(inspect.getsource(function)).encode())
+    write_bytes(target, textwrap.dedent(text).encode())
     return f"{target}:{name}"
 
 

@@ -175,6 +175,13 @@ def test_a_program_that_says_nothing_is_told_what_to_say(here):
         run()
 
 
+def test_metrics_on_stderr_are_told_to_be_unheard(here):
+    program(here, """import sys; print('{"loss": 1}', file=sys.stderr)""")
+
+    with pytest.raises(TaskError, match="printed on stderr is not heard; print it on stdout"):
+        run()
+
+
 def test_a_program_that_is_not_there_is_told(here):
     with pytest.raises(TaskError, match="'no-such-program' cannot be started"):
         run({"command": ["no-such-program"]})

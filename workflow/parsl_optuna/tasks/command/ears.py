@@ -102,6 +102,11 @@ class Ears:
             return before
         return (max if self._best[name] == "maximize" else min)(number, before)
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether not even a line that begins like JSON was there."""
+        return self.hint == _ADVICE and not self._steps
+
     def look(self) -> None:
         """Read what was added to files."""
         for tail in self._files:

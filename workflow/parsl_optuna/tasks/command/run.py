@@ -68,7 +68,13 @@ def run(work: Work) -> Metrics:
     if code != 0:
         raise TaskError(f"{_how(code)}: {_last_line(output)}{_where_it_is(_last_line(output), work.launch)}")
     if not ears.metrics:
-        raise TaskError(f"the program reported no metrics; {ears.hint}")
+        aside = any(line.lstrip().startswith(b"{") for line in output.splitlines())
+        hint = (
+            "what it printed on stderr is not heard; print it on stdout"
+            if aside and ears.is_silent
+            else ears.hint
+        )
+        raise TaskError(f"the program reported no metrics; {hint}")
     return ears.metrics
 
 
