@@ -14,7 +14,7 @@ from parsl_optuna.worker import supervise
 from tests.waiting import wait_for
 
 BAD = """
-import os, resource, signal, subprocess, sys, threading, time
+import multiprocessing, os, resource, signal, subprocess, sys, threading, time
 import numpy as np
 def f(x, trouble):
     if trouble == "folder": os.chdir("/")
@@ -45,6 +45,10 @@ def f(x, trouble):
             time.sleep(70)
     if trouble == "popen": subprocess.Popen(["sleep", "71"], start_new_session=True)
     if trouble == "recursion": sys.setrecursionlimit(60)
+    if trouble == "child":
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+        child.start(); time.sleep(0.2); child.terminate(); child.join(5)
+        return x if child.exitcode == -signal.SIGTERM else -1.0
     if trouble == "file": open("left.txt", "w").write("here")
     if trouble == "unclosed": f.stream = open("left.txt", "w"); f.stream.write("here")
     if trouble == "out": print("to stdout"); print("to stderr", file=sys.stderr)
@@ -75,6 +79,7 @@ TROUBLES = [
     "file",
     "unclosed",
     "out",
+    "child",
 ]
 
 
