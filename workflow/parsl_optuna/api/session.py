@@ -20,6 +20,7 @@ from rich.console import Console
 from parsl_optuna import __version__
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.core.load import dump_yaml
+from parsl_optuna.core.processes import drop_in_forks
 from parsl_optuna.execution.backend import Executor
 from parsl_optuna.report.live import Progress
 from parsl_optuna.store import document
@@ -230,6 +231,7 @@ def _on_interrupt(driver: Driver) -> Callable[[], None]:
         signal.SIGINT: signal.signal(signal.SIGINT, drain),
         signal.SIGTERM: signal.signal(signal.SIGTERM, leave),
     }
+    drop_in_forks({signal.SIGTERM: leave})  # of tasks that run inline
 
     def restore() -> None:
         for number, handler in former.items():

@@ -11,7 +11,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PR_SET_CHILD_SUBREAPER = 36  # likewise
@@ -80,3 +81,18 @@ def end_children(is_meant: Callable[[int], bool] | None = None) -> int:
 def _prctl(option: int, value: int) -> None:
     if _libc is not None:
         _libc.prctl(option, value)
+
+
+def drop_in_forks(handlers: Mapping[signal.Signals, Any]) -> None:
+    """Let processes that are forked from now on end by a signal, as `multiprocessing.Pool` ends its own.
+
+    Args:
+        handlers: Handlers of this process, by signal; others, as a task may set them, stay.
+    """
+
+    def drop() -> None:
+        for number, handler in handlers.items():
+            if signal.getsignal(number) is handler:
+                signal.signal(number, signal.SIG_DFL)
+
+    os.register_at_fork(after_in_child=drop)

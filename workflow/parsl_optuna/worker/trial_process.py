@@ -11,13 +11,12 @@ import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from parsl_optuna.core.errors import Preempted, Pruned, StoreError, WorkflowError
-from parsl_optuna.core.processes import die_with_parent
+from parsl_optuna.core.processes import die_with_parent, drop_in_forks
 from parsl_optuna.core.records import Request
 from parsl_optuna.worker import execute as worker
 from parsl_optuna.worker import provenance
@@ -62,13 +61,6 @@ class _Before:
     environment: Mapping[str, str]
 
 
-def _forget(handlers: Mapping[signal.Signals, Any]) -> None:
-    """Let a process that the task forks end by a signal, as `multiprocessing.Pool` ends its workers."""
-    for number, handler in handlers.items():
-        if signal.getsignal(number) is handler:
-            signal.signal(number, signal.SIG_DFL)
-
-
 def main(request: dict[str, Any], descriptors: Sequence[int], parent: int, grace_sec: float) -> None:
     """Serve a request and end this process.
 
@@ -87,7 +79,7 @@ def main(request: dict[str, Any], descriptors: Sequence[int], parent: int, grace
     stop, prune = _Stop(voice, grace_sec), _Prune()
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGUSR1, prune)
-    os.register_at_fork(after_in_child=partial(_forget, {signal.SIGTERM: stop, signal.SIGUSR1: prune}))
+    drop_in_forks({signal.SIGTERM: stop, signal.SIGUSR1: prune})
     faulthandler.enable()
     code = ENGINE_FAULT
     try:
