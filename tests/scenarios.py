@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from parsl_optuna.core.clock import Deadline
 from parsl_optuna.tasks.base import Metrics, Work, prepare_task, run_task
@@ -94,3 +95,10 @@ def regression(estimand: Estimand) -> float:
     """Return the LLC of a linear regression, 1/2 tr[t H (t H + gamma)^-1]."""
     eigenvalues = estimand.t * torch.linalg.eigvalsh(hessian(estimand.target.loss, estimand.centre))
     return 0.5 * float((eigenvalues / (eigenvalues + estimand.gamma)).sum())
+
+
+def first_fast(values):
+    """Parameters of a test of which the first one runs always, and the others with the slow tests."""
+    first, *others = values
+    marked = [one if isinstance(one, tuple) else (one,) for one in others]
+    return [first, *(pytest.param(*one, marks=pytest.mark.slow) for one in marked)]

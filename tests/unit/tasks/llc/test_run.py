@@ -7,7 +7,7 @@ import pytest
 import torch
 from parsl_optuna.tasks.llc.problem.target import load
 
-from tests.scenarios import DLN, Bench, mean_field_w1w2, n_beta, power, quadratic, w1w2_squared
+from tests.scenarios import DLN, Bench, first_fast, mean_field_w1w2, n_beta, power, quadratic, w1w2_squared
 
 T = n_beta(1000)
 N_1000 = {"data": {"n_data": 1000}}
@@ -53,7 +53,15 @@ def benches(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", FAST)
-@pytest.mark.parametrize("target", ["quadratic", "anisotropic", "linear", "w1w2"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "anisotropic",
+        "linear",
+        pytest.param("quadratic", marks=pytest.mark.slow),
+        pytest.param("w1w2", marks=pytest.mark.slow),
+    ],
+)
 def test_a_sampler_is_right_within_its_error(benches, target, name):
     bench, truth = benches[target]
     # The narrow arms of w1^2 w2^2 need a step of a tenth of the quadratic ones.
@@ -87,7 +95,7 @@ def test_a_fourth_power_by_hmc(tmp_path):
     assert abs(metrics["llc_hat"] - power(4, T)) < SIGMAS * metrics["se_hat"]
 
 
-@pytest.mark.parametrize(("widths", "rank"), DLN)
+@pytest.mark.parametrize(("widths", "rank"), first_fast(DLN))
 def test_deep_linear_networks_by_hmc(tmp_path, widths, rank):
     raw = {"model": {"kind": "dln", "widths": list(widths), "rank": rank}, "overrides": N_1000}
     truth, uncertainty = DLN[(widths, rank)]
