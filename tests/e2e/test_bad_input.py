@@ -64,7 +64,7 @@ def test_a_configuration_mistake(tmp_path, changes, words):
     [
         ("problems: [", ["line", "not valid YAML"]),
         ("- a\n- b\n", ["top level is a list"]),
-        ("task: a\ntask: b\n", ["line 1", "'task' appears twice"]),
+        ("task: a\ntask: b\n", ["line 2", "'task' appears twice"]),
         ("", ["$.problems", "missing"]),
     ],
 )
@@ -94,7 +94,7 @@ def test_missing_files_and_wrong_flags(tmp_path):
     ("text", "words"),
     [
         ("import nothing_of_that_name\n", ["does not run", "nothing_of_that_name"]),
-        ("config = 3\n", ["must define 'config'"]),
+        ("config = 3\n", ["define 'config', a parsl.Config"]),
         ("def config():\n    raise ValueError('no account')\n", ["does not run", "no account"]),
         ("config = (\n", ["does not run", "SyntaxError"]),
     ],

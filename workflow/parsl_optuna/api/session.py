@@ -65,7 +65,7 @@ def choose_executor(
     cluster = configs.for_trials(name, spec.cluster, longest_sec)
     run_dir = Path(spec.results_dir).absolute() / "runinfo"
     # A mistake in a file is told before anything is written.
-    source = configs.ConfigSource(name, cluster, run_dir, spec.executor)
+    source = configs.ConfigSource(name, cluster, run_dir, spec.executor, longest_sec)
     return apps.ParslExecutor(source, events, spec.executor, run_dir)
 
 

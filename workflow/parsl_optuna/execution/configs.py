@@ -72,17 +72,18 @@ BY_NAME: Mapping[str, Callable[[ClusterSpec], Config]] = {
 def for_trials(name: str, cluster: ClusterSpec, longest_sec: float) -> ClusterSpec:
     """Return what to ask for where trials may take *longest_sec*, grace included.
 
-    In a job that people hold, that is its nodes, for as long as it runs; the driver then stops in time.
+    In a job that people hold, that is its nodes, for as long as it runs; the driver then stops in time. What
+    a file makes of the block ``cluster`` shows when it has run: see `ConfigSource`.
 
     Raises:
         SpecError: No trial would fit, or there is no such job.
     """
-    if name == "local":
+    if cluster.allocation and name not in _SCHEDULERS:
+        raise SpecError("cluster.allocation: use it with --parsl-config slurm or pbs")
+    if name not in _SCHEDULERS:
         return cluster
     if not cluster.allocation:
         return cluster.fitting(longest_sec)
-    if name not in _SCHEDULERS:
-        raise SpecError("cluster.allocation: use it with --parsl-config slurm or pbs")
     job = _SCHEDULERS[name]().around()
     left_sec = job.left_sec or _EVER_SEC
     whole = replace(
@@ -108,15 +109,22 @@ class ConfigSource:
         cluster: What to ask the scheduler for.
         run_dir: Where Parsl keeps its files, for our own configurations.
         label: Of the executor that is to run trials; see `choose`.
+        longest_sec: How long a trial may take, for files that take the block ``cluster``.
 
     Raises:
-        SpecError: The file is missing, does not run, or defines no configuration, or no such executor.
+        SpecError: The file is missing, does not run, or defines no configuration, or no such executor; or no
+            trial fits into the walltime that it is given.
     """
 
     def __init__(
-        self, name: str, cluster: ClusterSpec, run_dir: Path = _RUN_DIR, label: str | None = None
+        self,
+        name: str,
+        cluster: ClusterSpec,
+        run_dir: Path = _RUN_DIR,
+        label: str | None = None,
+        longest_sec: float = 0.0,
     ) -> None:
-        self._run_dir, self._cluster = run_dir, cluster
+        self._run_dir, self._cluster, self._longest_sec = run_dir, cluster, longest_sec
         self._path = Path(name)
         self._make = BY_NAME.get(name)
         if self._make is None and not self._path.is_file():
@@ -134,6 +142,8 @@ class ConfigSource:
             return first
         if self._make is None:
             self._make = _defined(self._path)
+            if isinstance(self._make, _Factory) and self._make.takes_cluster and self._longest_sec:
+                self._cluster = self._cluster.fitting(self._longest_sec)
             # A plain configuration can be used once: the next one takes another run of the file.
             config = self._checked(self._make(self._cluster))
             if isinstance(self._make, _Given):
@@ -249,6 +259,11 @@ class _Factory:
 
     def __init__(self, function: Callable[..., Any], path: Path) -> None:
         self._function, self._path = function, path
+
+    @property
+    def takes_cluster(self) -> bool:
+        """Whether the block ``cluster`` is passed to it."""
+        return "cluster" in inspect.signature(self._function).parameters
 
     def __call__(self, cluster: ClusterSpec) -> Config:
         given, arguments = {"cluster": cluster}, {}

@@ -34,6 +34,10 @@ from parsl_optuna.worker.messages import ENGINE_FAULT
 _NEAR_LIMIT = 0.8
 """A process that is killed with this share of the memory in use was killed for it."""
 
+_PBS_GRACE_SEC = 5.0
+"""PBS kills the session of a deleted job 10 s after its SIGTERM by default (kill_delay), the fork server with
+it: what a trial started in sessions of its own has to be gone before."""
+
 _clients: dict[tuple[int, int], ForkClient] = {}
 """The fork server of each thread of this process: a forked worker does not share its parent's."""
 
@@ -91,6 +95,8 @@ def _served(request: Request, watch: Watch) -> Ended:
         WorkerLost: The server was killed while it started.
     """
     key, grace_sec = (os.getpid(), threading.get_ident()), request.limits.grace_sec
+    if "PBS_JOBID" in os.environ:
+        grace_sec = min(grace_sec, _PBS_GRACE_SEC)
     client = _clients.get(key)
     if client is None or not client.is_alive or client.grace_sec != grace_sec:
         if client is not None:
