@@ -2,7 +2,7 @@
 
 import pytest
 from parsl_optuna.store import files
-from parsl_optuna.store.files import mentioned, provide, settle
+from parsl_optuna.store.files import followed, mentioned, provide, settle
 
 
 @pytest.fixture
@@ -127,3 +127,11 @@ def test_only_what_is_wanted_is_kept_smaller_files_first(launch, folder):
 
     assert removed == ["b.txt", "c.bin"]
     assert [path.name for path in folder.iterdir()] == ["a.txt"]
+
+
+def test_programs_are_followed_into_modules_and_programs_that_they_name(launch):
+    (launch / "run.sh").write_text("python train.py\n")
+
+    found = followed([launch / "run.sh"], launch)
+
+    assert {path.name for path in found} == {"run.sh", "train.py", "helper.py"}

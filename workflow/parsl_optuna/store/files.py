@@ -30,34 +30,47 @@ _MADE_UP = frozenset("{$%*?[")
 _QUOTED = re.compile(r"\"([^\"\n]{1,255})\"|'([^'\n]{1,255})'")
 
 
+def followed(sources: Iterable[Path], launch: Path) -> list[Path]:
+    """Return programs with the Python modules beside them and the programs that they name, and so on.
+
+    Args:
+        sources: Texts of programs; what is too large or no text names nothing.
+        launch: The folder in which the command was started; programs are named relative to it.
+    """
+    found: dict[Path, None] = {}
+    todo = list(sources)
+    while todo:
+        path = todo.pop()
+        if path in found:
+            continue
+        found[path] = None
+        for name in set(_words(path)):
+            module = path.parent / f"{name.replace('.', os.sep)}.py"
+            program = [launch / name] if name.endswith(_PROGRAMS) else []
+            todo += [one for one in (module, *program) if one not in found and _is(Path.is_file, one)]
+    return list(found)
+
+
 def mentioned(sources: Iterable[Path], launch: Path) -> list[str]:
     """Return the files and folders that programs name, and that are there.
 
     Args:
-        sources: Texts of programs, which are followed into the Python modules beside them and the
-            programs that they name; what is too large or no text is passed over.
+        sources: Texts of programs; see `followed`.
         launch: The folder in which the command was started; names are relative to it.
     """
     try:
         present = {path.name for path in launch.iterdir()}
     except OSError:
         return []
+    given = list(sources)
+    files = followed(given, launch)
     found: dict[str, None] = {}
-    scanned, todo = set(), list(sources)
-    with_modules = any(path.suffix != ".py" for path in todo)
-    while todo:
-        path = todo.pop()
-        scanned.add(path)
+    if any(path.suffix != ".py" for path in given):
+        # A script of the shell may start a program by a relative path: it gets its modules too.
+        others = [path for path in files if path not in given and path.is_relative_to(launch)]
+        found |= dict.fromkeys(path.relative_to(launch).as_posix() for path in others)
+    for path in files:
         for name in set(_words(path)):
-            module = path.parent / f"{name.replace('.', os.sep)}.py"
-            program = [launch / name] if name.endswith(_PROGRAMS) else []
-            for one in (module, *program):
-                if one in scanned or one in todo or not _is(Path.is_file, one):
-                    continue
-                todo.append(one)
-                if with_modules and one.is_relative_to(launch):
-                    # A script of the shell may start a program by a relative path: it gets its modules too.
-                    found[one.relative_to(launch).as_posix()] = None
             if name.removeprefix("./").partition("/")[0] in present and not Path(name).is_absolute():
                 found[name] = None
     return sorted(found)

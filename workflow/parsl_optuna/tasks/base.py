@@ -111,6 +111,8 @@ class Task:
         columns: Metrics that become typed columns of the parquet: name -> ``float|int|str|bool``.
         code_folder: ``resolved problem -> folder`` of the user's code, whose commit is recorded; relative to
             the folder in which the command was started, which it is without this.
+        code_files: ``(resolved problem, launch folder) -> files`` of the user's that a run executes in other
+            processes; those that it imports are known.
     """
 
     name: str
@@ -134,6 +136,7 @@ class Task:
     irrelevant: Callable[[str, Mapping[str, Any]], frozenset[str]] | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     code_folder: Callable[[Mapping[str, Any]], str] | None = None
+    code_files: Callable[[Mapping[str, Any], Path], list[Path]] | None = None
 
     @property
     def comparison(self) -> Comparison | None:

@@ -142,7 +142,9 @@ def attempt(
         seed = derive_seed("run", store.root_of(manifest, asked))
         work = _work(manifest, seed, problem, prepared, progress, hooks, launch)
         folder = launch if request.limits.working_folder == "launch" else progress.files
-        run = _run(function, work, folder, progress, hooks, partial(local_code, launch, [code_folder]))
+        files = task.code_files(problem, launch) if task.code_files is not None else []
+        known = partial(local_code, launch, [code_folder], files)
+        run = _run(function, work, folder, progress, hooks, known)
         if run.state is State.OK:
             run.state, run.reason = classify(task, run.metrics, asked.objective)
     runtime = progress.checkpoint.used_sec + time.monotonic() - begun

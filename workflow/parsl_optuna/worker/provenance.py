@@ -66,12 +66,13 @@ def _git(folder: Path, *words: str) -> str:
     return done.stdout.strip()
 
 
-def local_code(launch: Path, folders: Iterable[Path] = ()) -> dict[str, str]:
+def local_code(launch: Path, folders: Iterable[Path] = (), files: Iterable[Path] = ()) -> dict[str, str]:
     """Return the checksums of the modules that were imported from the user's folders, by path.
 
     Args:
         launch: The folder in which the command was started; paths below it are given from there.
         folders: More folders of the user's.
+        files: Files that ran in other processes.
     """
     roots = [str(launch), *map(str, folders)]
     found = {}
@@ -80,6 +81,9 @@ def local_code(launch: Path, folders: Iterable[Path] = ()) -> dict[str, str]:
         if isinstance(path, str) and is_users(path, roots):
             with contextlib.suppress(OSError):  # removed meanwhile
                 found[path.removeprefix(f"{launch}{os.sep}")] = source.checksum(Path(path))
+    for path in files:
+        with contextlib.suppress(OSError):
+            found[str(path).removeprefix(f"{launch}{os.sep}")] = source.checksum(path)
     return dict(sorted(found.items()))
 
 

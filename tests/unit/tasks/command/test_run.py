@@ -13,7 +13,7 @@ from parsl_optuna.core.clock import Deadline
 from parsl_optuna.core.errors import SpecError, TaskError
 from parsl_optuna.tasks.base import Work, run_task
 from parsl_optuna.tasks.command import TASK
-from parsl_optuna.tasks.command.run import _TEE, _as_wandb_has_it, assembled
+from parsl_optuna.tasks.command.run import _TEE, _as_wandb_has_it, assembled, code_files
 
 
 @pytest.fixture
@@ -316,3 +316,12 @@ def test_without_an_account_the_real_wandb_is_offline(here, environment, login, 
     )
 
     assert found.stdout.strip() == str(expected)
+
+
+def test_modules_of_a_program_are_part_of_what_it_ran_with(tmp_path):
+    """A module that a program imports was edited, and the old best was shown without a word."""
+    (tmp_path / "train.py").write_text("from util import K\n")
+    (tmp_path / "util.py").write_text("K = 1\n")
+    problem = {"command": ["python", "train.py"], "shell": False, "files": {"train.py": "0"}}
+
+    assert sorted(path.name for path in code_files(problem, tmp_path)) == ["train.py", "util.py"]

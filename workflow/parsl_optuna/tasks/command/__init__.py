@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from parsl_optuna.core.errors import SpecError
@@ -109,6 +110,12 @@ def space(problem: Mapping[str, Any], method: str) -> Space:
     return Space()
 
 
+def _code_files(problem: Mapping[str, Any], launch: Path) -> list[Path]:
+    from parsl_optuna.tasks.command.run import code_files  # noqa: PLC0415  the driver needs none of it
+
+    return code_files(problem, launch)
+
+
 TASK = Task(
     name="command",
     version=1,
@@ -118,4 +125,5 @@ TASK = Task(
     space=space,
     run="parsl_optuna.tasks.command.run:run",
     open_params=True,
+    code_files=_code_files,
 )

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from parsl_optuna.core.errors import TaskError
-from parsl_optuna.store.files import mentioned, provide
+from parsl_optuna.store.files import followed, mentioned, provide
 from parsl_optuna.tasks import source
 from parsl_optuna.tasks.base import Metrics, Work
 from parsl_optuna.tasks.command.ears import Ears
@@ -107,18 +107,33 @@ def _absolute(word: str, files: Mapping[str, str], launch: Path) -> str:
 
 def _inputs(work: Work) -> list[str]:
     """Return what may name files that the program reads."""
-    words = list(work.problem["command"])
-    if work.problem["shell"]:
-        try:
-            words = shlex.split(words[0], comments=True)
-        except ValueError:
-            words = words[0].split()
+    words = _split(work.problem)
     values = [part for word in words for part in (word, word.rpartition("=")[2])]
     named = source.named(work.problem["files"], [*values, *work.params.values()])
-    sources = [*_modules(words, work.launch), *(work.launch / name for name in work.problem["files"])]
+    sources = _sources(work.problem, work.launch)
     return [
         name for name in (*named, *mentioned(sources, work.launch)) if name != work.problem["metrics_file"]
     ]
+
+
+def code_files(problem: Mapping[str, Any], launch: Path) -> list[Path]:
+    """Return the files of a program that it was seen to run: scripts, and modules beside them."""
+    return [path for path in followed(_sources(problem, launch), launch) if path.is_relative_to(launch)]
+
+
+def _sources(problem: Mapping[str, Any], launch: Path) -> list[Path]:
+    return [*_modules(_split(problem), launch), *(launch / name for name in problem["files"])]
+
+
+def _split(problem: Mapping[str, Any]) -> list[str]:
+    """Return the words of a command; of a text for the shell, as far as its quotes are closed."""
+    words = list(problem["command"])
+    if not problem["shell"]:
+        return words
+    try:
+        return shlex.split(words[0], comments=True)
+    except ValueError:
+        return words[0].split()
 
 
 def _modules(words: Sequence[str], launch: Path) -> list[Path]:
