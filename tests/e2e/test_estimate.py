@@ -39,7 +39,7 @@ def test_a_file_with_several_problems_is_told_one_by_one(tmp_path):
     ("arguments", "said"),
     [
         (["--problem", "dnl"], "--problem dnl: neither a file nor a preset; did you mean 'dln'?"),
-        (["--problem", "dln", "--kernel", "nuts"], "kernel: unknown value 'nuts'"),
+        (["--problem", "dln", "--kernel", "nuts"], "no kernel 'nuts'"),
         (["--problem", "dln", "--set", "overrides.model.width=[2]"], "overrides.model.width: unknown key"),
         (["--problem", "dln", "--error", "0"], "relative_error 0.0 must be above 0"),
         (["--problem", "dln", "--budget", "-1"], "--budget -1.0 must be above 0"),

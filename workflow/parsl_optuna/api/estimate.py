@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from parsl_optuna.core.clock import Deadline
+from parsl_optuna.core.clock import Deadline, Expired
 from parsl_optuna.core.errors import SpecError
 
 if TYPE_CHECKING:
@@ -123,7 +123,13 @@ def estimate_llc(
     wanted = Settings(
         n_beta, gamma, kernel, relative_error, polish, precision, seed, parameters, device, memory_gb
     )
-    return _estimate(run(model, loss, data, wanted, deadline), deadline.used_sec)
+    try:
+        found = run(model, loss, data, wanted, deadline)
+    except Expired as error:
+        raise SpecError(
+            f"budget_sec {budget_sec:g}: used up before model and data were read; give more"
+        ) from error
+    return _estimate(found, deadline.used_sec)
 
 
 def _estimate(found: Result, seconds: float) -> Estimate:

@@ -21,6 +21,7 @@ from parsl_optuna.tasks.llc.answer.verdict import TRIAL_GATE, Nature
 from parsl_optuna.tasks.llc.engine.auto import chains_for
 from parsl_optuna.tasks.llc.engine.stages import Stages
 from parsl_optuna.tasks.llc.problem.centre import find_centre
+from parsl_optuna.tasks.llc.problem.checks import WrongLoss
 from parsl_optuna.tasks.llc.problem.estimand import Estimand
 from parsl_optuna.tasks.llc.problem.examples import Examples, read
 from parsl_optuna.tasks.llc.problem.pose import PosedLoss, pose
@@ -192,10 +193,12 @@ def _exact(
     """
     try:
         return posed(torch.float64), precision, []
+    except WrongLoss:
+        raise  # the coarser comparison in float32 may not see it
     except SpecError as error:
         try:
             single = posed(torch.float32)
-        except SpecError:
+        except (SpecError, Expired):
             raise error from None
         return single, "float32", [f"all in float32, since float64 fails: {error}"]
 

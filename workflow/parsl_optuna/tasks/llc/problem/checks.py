@@ -18,8 +18,9 @@ _ROWS = 96
 _CHUNKS = (1, 2, 3, 5, 8, 13, 21, 43)
 """Of so many examples; unequal, since a mean of equal chunks hides a wrong denominator."""
 
-_TOLERANCE = {torch.float64: 1e-7, torch.float32: 2e-4}
-"""Relative; what sums in another order may differ by, with room for badly conditioned models."""
+_TOLERANCE = {torch.float64: 5e-6, torch.float32: 2e-4}
+"""Relative; what sums in another order may differ by, with room for badly conditioned models, and in float64
+for those that compute in float32 inside. A sum over what a mask leaves is off by 1e-4 and more."""
 
 _SLOPE_STEP = {torch.float64: 1e-6, torch.float32: 1e-3}
 """Relative to the weights; as short as rounding allows, so that kinks matter little."""
@@ -63,6 +64,10 @@ def check(posed: Posed, live: Sequence[nn.Parameter], examples: Examples, origin
                 for parameter, value in zip(live, before, strict=True):
                     parameter.copy_(value)
     return notes
+
+
+class WrongLoss(SpecError):
+    """The values of a loss are not those of a mean over examples, whatever the precision."""
 
 
 def _value(posed: Posed, batch: object) -> Tensor:
@@ -211,7 +216,7 @@ def _check_mean(posed: Posed, few: Examples, dtype: torch.dtype) -> None:
     scale = max(abs(together), sum(size * abs(part) for size, part in parts) / few.n)
     if math.isfinite(apart) and abs(together - apart) <= _TOLERANCE.get(dtype, 2e-4) * scale + 1e-12:
         return
-    raise SpecError(
+    raise WrongLoss(
         f"loss: {together:.6g} on {few.n} examples together but {apart:.6g} as the mean of chunks of them; "
         "it must be a "
         f"mean over examples{_cure(posed, few)}"
