@@ -140,7 +140,7 @@ def test_best_show_and_trial_lead_to_one_trial(done):
 
     assert json.loads(shown)["metrics"]["trial_id"] == point["trial_id"]
     assert json.loads(problem)["reference"]["status"] == "ok"
-    assert json.loads(stored)["objective"] == point["objective"]
+    assert json.loads(stored)["trial_id"] == point["trial_id"]
     assert "agrees       True" in again
 
 
