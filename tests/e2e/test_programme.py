@@ -5,6 +5,7 @@ import signal
 import time
 
 import pandas as pd
+import pytest
 from parsl_optuna.study.plan.sweep.winners import Earlier, best_by_problem
 
 from tests.e2e.command import ROOT, run, start
@@ -19,6 +20,7 @@ def table(folder, name):
     return rows.drop(columns=WITHOUT).sort_values("trial_id").reset_index(drop=True)
 
 
+@pytest.mark.slow
 def test_the_tiny_programme_runs_phase_after_phase_and_survives_a_kill(tmp_path):
     (tmp_path / "config").symlink_to(ROOT / "config")
     first = FILES[0].relative_to(ROOT)
