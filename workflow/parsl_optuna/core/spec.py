@@ -90,9 +90,7 @@ class OptunaSpec:
     @property
     def sampler_params(self) -> dict[str, Any]:
         """The sampler's own parameters."""
-        params = dict(self.sampler) if isinstance(self.sampler, dict) else {}
-        params.pop("name", None)
-        return params
+        return _own_params(self.sampler)
 
     @property
     def pruner_name(self) -> str | None:
@@ -102,9 +100,7 @@ class OptunaSpec:
     @property
     def pruner_params(self) -> dict[str, Any]:
         """The pruner's own parameters."""
-        params = dict(self.pruner) if isinstance(self.pruner, dict) else {}
-        params.pop("name", None)
-        return params
+        return _own_params(self.pruner)
 
     def __post_init__(self) -> None:
         _check_objectives(self.objectives)
@@ -324,6 +320,11 @@ def _check_objectives(found: Any) -> None:
     for name, goal in found.items() if isinstance(found, dict) else ():
         if goal not in ("minimize", "maximize"):
             raise SpecError(f"objectives.{name}: must be minimize or maximize, got {goal!r}")
+
+
+def _own_params(choice: Any) -> dict[str, Any]:
+    """Return the parameters of a sampler or pruner that is given as a mapping; none of a plain name."""
+    return {key: value for key, value in choice.items() if key != "name"} if isinstance(choice, dict) else {}
 
 
 def _named(key: str, value: Any, known: tuple[str, ...], example: str) -> None:
