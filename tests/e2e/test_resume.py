@@ -54,7 +54,7 @@ def test_ctrl_c_once_finishes_what_runs_and_leaves_130(tmp_path, slow_config, na
     _, err = process.communicate(timeout=60)
 
     assert process.returncode == 130
-    assert "what runs is finished" in err
+    assert "Stopping: waiting for running trials." in err
     assert "Traceback" not in err
     lines = (tmp_path / "log").read_text().splitlines()
     started = {line for line in lines if not line.startswith("prepare")}

@@ -13,7 +13,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--lr", type=float)
 parser.add_argument("--opt", type=ast.literal_eval, default={"momentum": 0.0})
 options = parser.parse_args()
-with pathlib.Path("log").open("a") as stream:
+with pathlib.Path(LOG).open("a") as stream:
     stream.write("run\\n")
 with wandb.init(config=vars(options)):
     for epoch in range(5):
@@ -23,7 +23,7 @@ with wandb.init(config=vars(options)):
 
 @pytest.fixture
 def here(tmp_path):
-    (tmp_path / "train.py").write_text(PROGRAM)
+    (tmp_path / "train.py").write_text(PROGRAM.replace("LOG", repr(str(tmp_path / "log"))))
     return tmp_path
 
 

@@ -133,6 +133,50 @@ def test_a_gradient_that_is_not_that_of_the_loss_is_refused():
             checked(loss)
 
 
+class StoppedInside(nn.Module):
+    """Stops the gradient of a layer whose share of the whole is small."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.out, self.scale = nn.Linear(3, 4), nn.Linear(4, 1), nn.Parameter(torch.tensor(0.05))
+
+    def forward(self, x):
+        hidden = self.inner(x)
+        return self.out(self.scale * self.forward_only(hidden) + x.mean(1, keepdim=True)) + 10 * x[:, :1]
+
+
+class Rounds(StoppedInside):
+    forward_only = StraightThrough.apply
+
+
+class Detaches(StoppedInside):
+    @staticmethod
+    def forward_only(x):
+        return x.detach()
+
+
+@pytest.mark.parametrize("model", [Rounds, Detaches])
+@pytest.mark.parametrize("seed", range(10))
+def test_a_wrong_gradient_of_a_small_part_is_refused(model, seed):
+    torch.manual_seed(seed)
+
+    with pytest.raises(SpecError, match="its gradient is not its slope"):
+        checked(nn.MSELoss(), model=model().double())
+
+
+def test_a_model_that_computes_in_float32_inside_passes():
+    class Single(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.out = nn.Linear(3, 4), nn.Linear(4, 1)
+
+        def forward(self, x):
+            hidden = functional.linear(x.float(), self.inner.weight.float(), self.inner.bias.float()).tanh()
+            return self.out(hidden.double())
+
+    assert checked(nn.MSELoss(), model=Single().double()) == []
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_kinks_and_scripted_models_pass():
     model = torch.jit.script(nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1)).double())

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.autograd.graph import Node
 
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.tasks.llc.problem.examples import Examples
@@ -22,7 +23,7 @@ _TOLERANCE = {torch.float64: 5e-6, torch.float32: 2e-4}
 """Relative; what sums in another order may differ by, with room for badly conditioned models, and in float64
 for those that compute in float32 inside. A sum over what a mask leaves is off by 1e-4 and more."""
 
-_SLOPE_STEP = {torch.float64: 1e-6, torch.float32: 1e-3}
+_SLOPE_STEP = {torch.float64: 1e-6, torch.float32: 1e-4}
 """Relative to the weights; as short as rounding allows, so that kinks matter little."""
 
 _SLOPE_TOLERANCE = 0.05
@@ -67,7 +68,7 @@ def check(posed: Posed, live: Sequence[nn.Parameter], examples: Examples, origin
 
 
 class WrongLoss(SpecError):
-    """The values of a loss are not those of a mean over examples, whatever the precision."""
+    """A loss is no mean over examples, or its gradient is not its slope, whatever the precision."""
 
 
 def _value(posed: Posed, batch: object) -> Tensor:
@@ -144,53 +145,78 @@ def _check_dependence(posed: Posed, live: Sequence[Tensor], few: Examples, origi
             "argmax or .item()?"
         )
     names = {id(parameter): name for name, parameter in posed.model.named_parameters()}
-    _check_gradient(posed, live, few, list(gradients))
+    computed_in = torch.float32 if _casts(value) else live[0].dtype
+    _check_gradient(posed, live, few, list(gradients), computed_in)
     silent = [names[id(live[index])] for index in unused]
     return [f"parameters without effect on the loss: {', '.join(silent)}"] if silent else []
 
 
 def _check_gradient(
-    posed: Posed, live: Sequence[Tensor], few: Examples, gradients: Sequence[Tensor | None]
+    posed: Posed,
+    live: Sequence[Tensor],
+    few: Examples,
+    gradients: Sequence[Tensor | None],
+    precision: torch.dtype,
 ) -> None:
-    """Compare the slope of the loss along its gradient with the gradient's length."""
-    pairs = [(w, slope) for w, slope in zip(live, gradients, strict=True) if slope is not None]
-    length = math.sqrt(sum(float(slope.double().square().sum()) for _, slope in pairs))
-    size = math.sqrt(sum(float(w.detach().double().square().sum()) for w, _ in pairs))
-    dtype = live[0].dtype
-    step = _SLOPE_STEP.get(dtype, 1e-2) * (size + 1e-3)
-    before = [w.detach().clone() for w, _ in pairs]
+    """Compare the slope of the loss along its gradient with the gradient's length, tensor by tensor.
+
+    A wrong gradient of one layer is lost in the length of the whole, so each tensor is moved alone. A
+    gradient of zero has no direction: the slope is then taken along a fixed random one.
+    """
+    generator = Generator().manual_seed(1)
+    for w, gradient in zip(live, gradients, strict=True):
+        length = _norm(gradient) if gradient is not None else 0.0
+        direction = gradient
+        if direction is None or not length:
+            direction = torch.randn(w.shape, generator=generator, dtype=torch.float64).to(w)
+        step = _SLOPE_STEP.get(precision, 1e-2) * (_norm(w) + 1e-3)
+        slope, size = _slope(posed, w, direction, step, few)
+        rounding = 10.0 * torch.finfo(precision).eps * size / step
+        if abs(slope - length) > _SLOPE_TOLERANCE * length + rounding:
+            raise WrongLoss(
+                f"loss: its gradient is not its slope ({length:.3g} against {slope:.3g}): does the model use "
+                "a straight-through estimator, a stop-gradient (detach) or rounding? Sampling needs the true "
+                "gradient"
+            )
+
+
+def _slope(posed: Posed, w: Tensor, direction: Tensor, step: float, few: Examples) -> tuple[float, float]:
+    """Return the slope of the loss along a direction, over a step of that length, and its size there."""
+    before, move = w.detach().clone(), step / max(_norm(direction), 1e-300) * direction
     values = []
-    for sign in (1.0, -1.0):
-        with torch.no_grad():
-            for (w, slope), start in zip(pairs, before, strict=True):
-                w.copy_(start + sign * step / max(length, 1e-300) * slope)
-        values.append(float(_value(posed, few.batch)))
     with torch.no_grad():
-        for (w, _), start in zip(pairs, before, strict=True):
-            w.copy_(start)
-    slope = (values[0] - values[1]) / (2.0 * step)
-    rounding = 100.0 * torch.finfo(dtype).eps * max(map(abs, values)) / step
-    if abs(slope - length) > _SLOPE_TOLERANCE * length + rounding:
-        raise SpecError(
-            f"loss: its gradient is not its slope ({length:.3g} against {slope:.3g}): does the model use a "
-            "straight-through estimator, a stop-gradient (detach) or rounding? Sampling needs the true "
-            "gradient"
-        )
+        for sign in (1.0, -1.0):
+            w.copy_(before + sign * move)
+            values.append(float(posed(few.batch)))
+        w.copy_(before)
+    return (values[0] - values[1]) / (2.0 * step), max(map(abs, values))
+
+
+def _norm(tensor: Tensor) -> float:
+    return math.sqrt(float(tensor.detach().double().square().sum()))
 
 
 def _leaves(value: Tensor) -> list[Tensor]:
     """Return the variables that a value was computed from."""
-    todo, seen, found = [value.grad_fn], set(), []
+    variables = (getattr(node, "variable", None) for node in _nodes(value))
+    return [variable for variable in variables if variable is not None]
+
+
+def _casts(value: Tensor) -> bool:
+    """Tell whether a value was computed with changes of precision, as by a model that calls float()."""
+    return any(node.name() == "ToCopyBackward0" for node in _nodes(value))
+
+
+def _nodes(value: Tensor) -> list[Node]:
+    """Return what autograd recorded of a computation."""
+    todo, seen = [value.grad_fn], dict[Node, None]()
     while todo:
         node = todo.pop()
         if node is None or node in seen:
             continue
-        seen.add(node)
-        variable = getattr(node, "variable", None)
-        if variable is not None:
-            found.append(variable)
+        seen[node] = None
         todo += [following for following, _ in node.next_functions]
-    return found
+    return list(seen)
 
 
 def _check_mean(posed: Posed, few: Examples, dtype: torch.dtype) -> None:
