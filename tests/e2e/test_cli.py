@@ -141,6 +141,7 @@ def test_best_show_and_trial_lead_to_one_trial(done):
     assert json.loads(shown)["metrics"]["trial_id"] == point["trial_id"]
     assert json.loads(problem)["reference"]["status"] == "ok"
     assert json.loads(stored)["trial_id"] == point["trial_id"]
+    assert "objective" not in json.loads(stored)  # it is in the table and in best.json
     assert "agrees       True" in again
 
 

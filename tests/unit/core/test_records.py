@@ -15,7 +15,7 @@ NOW = "2026-01-01T00:00:00.000Z"
 @given(st.sampled_from(State), st.dictionaries(st.text(min_size=1), st.integers()))
 def test_outcomes_go_to_json_and_back(state, metrics):
     outcome = Outcome(
-        "r_1", "p_1", "m", state, None, 1.0, 2.0, NOW, NOW, "host", objectives={"error": 1.0}, metrics=metrics
+        "r_1", "p_1", "m", state, None, 1.0, 2.0, NOW, NOW, "host", code={"x.py": "ab"}, metrics=metrics
     )
 
     assert Outcome.from_json(outcome.to_json()) == outcome

@@ -28,6 +28,16 @@ def test_seeds_are_replicates_of_one_configuration():
     assert means(rows, "objective")[["hp_a", "y", "n"]].to_numpy().tolist() == [[1, 2.0, 2], [2, 5.0, 1]]
 
 
+def test_every_seed_of_a_trial_counts_whatever_it_is_called():
+    """As for the winners of a sweep, so that no table calls two seeds two configurations."""
+    points = [{"a": 1, "data_seed": 1, "random_state": 1}, {"a": 1, "data_seed": 2, "random_state": 1}]
+    rows = flatten(trials([*points, {"a": 1, "data_seed": 2, "random_state": 2}], [1.0, 3.0, 5.0]))
+
+    assert varied(rows) == []
+    assert rows["configuration"].nunique() == 1
+    assert rows["replicate"].nunique() == 3
+
+
 def test_the_replicate_number_of_a_trial_counts_too():
     rows = flatten(trials([{"a": 1}, {"a": 1}], [1.0, 3.0], seed=[0, 1]))
 

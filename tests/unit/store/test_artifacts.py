@@ -113,6 +113,19 @@ def test_the_first_outcome_is_the_accepted_one(store):
     assert store.outcome(manifest()) == first
 
 
+def test_a_manifest_is_on_disk_with_its_outcome_and_not_before(store, syncs):
+    """An outcome that outlived a power failure without its manifest would be nobody's."""
+    names = (manifest().pid, manifest().method, manifest().trial_id)
+    seen = syncs(store.paths.metrics(*names))
+
+    store.put_manifest(manifest(), ASKED)
+    assert seen == []
+    store.commit(manifest(), outcome(manifest()))
+
+    files = [store.paths.metrics(*names), store.paths.manifest(*names)]
+    assert [inode for inode, _ in seen] == [one.stat().st_ino for one in [*files, files[0].parent]]
+
+
 def test_a_retired_outcome_is_kept_and_the_trial_is_open_again(store):
     store.put_manifest(manifest(), ASKED)
     for value in (1.0, 2.0):
@@ -295,6 +308,6 @@ def test_the_layout_is_that_of_the_contract(tmp_path):
 
 
 def test_outcomes_survive_json():
-    before = replace(outcome(manifest()), objectives={"error": 1.0}, worker={"SLURM_JOB_ID": "3"})
+    before = replace(outcome(manifest()), code={"x.py": "ab"}, worker={"SLURM_JOB_ID": "3"})
 
     assert Outcome.from_json(json.loads(json.dumps(before.to_json()))) == before

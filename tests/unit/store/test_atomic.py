@@ -30,6 +30,38 @@ def test_a_crash_at_any_system_call_leaves_the_old_file_or_the_new_one(tmp_path,
         assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("replace", [True, False])
+def test_content_is_on_disk_before_it_has_its_name_and_the_name_is_before_the_call_returns(
+    tmp_path, syncs, replace
+):
+    """A power failure is survived by what was synced alone: another order loses the file, or its content."""
+    path = tmp_path / "x"
+    seen = syncs(path)
+
+    write_bytes(path, b"new", replace=replace)
+
+    assert seen == [(path.stat().st_ino, False), (tmp_path.stat().st_ino, True)]
+
+
+def test_a_file_beside_is_synced_before_the_folder_that_has_its_name(tmp_path, syncs):
+    path, beside = tmp_path / "x", tmp_path / "beside"
+    write_bytes(beside, b"", durable=False)
+    seen = syncs(path)
+
+    write_bytes(path, b"new", beside=beside)
+
+    inodes = [one.stat().st_ino for one in (path, beside, tmp_path)]
+    assert [inode for inode, _ in seen] == inodes
+
+
+def test_what_need_not_outlive_a_power_failure_costs_no_sync(tmp_path, syncs):
+    seen = syncs(tmp_path / "x")
+
+    write_bytes(tmp_path / "x", b"new", durable=False)
+
+    assert seen == []
+
+
 def _compete(path, name, barrier, queue):
     barrier.wait()
     queue.put((name, write_bytes(Path(path), name.encode() * 1000, replace=False)))

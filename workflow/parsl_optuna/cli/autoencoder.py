@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ from rich.console import Console
 
 from parsl_optuna import __version__
 from parsl_optuna.api import session
-from parsl_optuna.cli.run import exit_code
+from parsl_optuna.cli.run import carry_out
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.core.ids import derive_seed
 from parsl_optuna.core.objective import ERROR, Objective, Scoring
@@ -94,15 +95,8 @@ def command(inline: bool, parsl_config: str | None, **given: Any) -> int:
     results = Results(Path(given["output_dir"]), f"hyperparam_trials_latent{given['latent_dim']}")
     spec = FolderSpec(given, given["artifacts_dir"], given["output_dir"], parsl_config)
     local = not inline and parsl_config is None
-    result = session.carry_out(
-        spec,
-        plan,
-        results,
-        local=local,
-        inline=inline,
-        report=lambda result: _report(result, results, given),
-    )
-    return exit_code(result)
+    report = partial(_report, given)
+    return carry_out(spec, plan, results, report, local=local, inline=inline)
 
 
 def _plan(given: dict[str, Any]) -> RunPlan:
@@ -156,7 +150,8 @@ def _widths(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _report(result: Any, results: Results, given: dict[str, Any]) -> None:
+def _report(given: dict[str, Any], plan: RunPlan, result: Any, results: Results) -> None:
+    del plan
     from parsl_optuna.report import architectures as told  # noqa: PLC0415
     from parsl_optuna.report import tables as aggregate  # noqa: PLC0415
     from parsl_optuna.report.plots import convergence  # noqa: PLC0415

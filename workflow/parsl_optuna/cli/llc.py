@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from parsl_optuna import __version__
 from parsl_optuna.api import session
 from parsl_optuna.cli import options
+from parsl_optuna.cli.run import carry_out
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.core.records import Outcome, State
 from parsl_optuna.core.space import Scalar
@@ -18,6 +20,10 @@ from parsl_optuna.core.spec import FixedSpec
 from parsl_optuna.store import document
 from parsl_optuna.store.layout import Results
 from parsl_optuna.study.plan.fixed import load_fixed, plan_fixed
+
+if TYPE_CHECKING:
+    from parsl_optuna.study.driver import RunResult
+    from parsl_optuna.study.plan.plans import RunPlan
 
 
 @click.command("parsl-llc", context_settings={"help_option_names": ["-h", "--help"]})
@@ -49,17 +55,17 @@ def command(
     spec = options.with_folders(spec, artifacts_dir, results_dir, parsl_config)
     plan = plan_fixed(spec, str(config), _tuned(spec, str(config)))
     results = Results(Path(spec.results_dir), "llc_runs")
-    result = session.carry_out(spec, plan, results, local=local, inline=inline)
+    return carry_out(spec, plan, results, _report, local=local, inline=inline, is_strict=True)
+
+
+def _report(plan: RunPlan, result: RunResult, results: Results) -> None:
+    del plan
     for pid, reason in result.failures.items():
         session.warn(f"{pid}: {reason}")
     for trials in result.studies:
         for entry in trials.ended.values():
             click.echo(line_of(trials.study.label, entry.manifest.method, entry.outcome))
     click.echo(f"table  {results.table}")
-    if result.interrupted:
-        return 130
-    ended = [entry for trials in result.studies for entry in trials.ended.values()]
-    return 1 if result.failures or any(entry.outcome.state != "ok" for entry in ended) else 0
 
 
 def line_of(label: str, method: str, outcome: Outcome) -> str:

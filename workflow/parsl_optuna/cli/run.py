@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 
 from parsl_optuna.api import session
 from parsl_optuna.cli import options
+from parsl_optuna.core.records import State
 from parsl_optuna.execution import lifetime
 from parsl_optuna.store.layout import Results
 from parsl_optuna.study.plan.tuning import load_run, plan_run
+
+if TYPE_CHECKING:
+    from parsl_optuna.study.driver import RunResult
+    from parsl_optuna.study.plan.plans import RunPlan
 
 _MOST_REASONS = 5
 _MOST_LETTERS = 100
@@ -44,24 +50,49 @@ def command(
     """
     spec = options.with_budgets(load_run(config, assignments), **budgets)
     spec = options.with_folders(spec, artifacts_dir, results_dir, parsl_config)
-    plan = plan_run(spec, str(config))
     results = Results(Path(spec.results_dir))
+    return carry_out(spec, plan_run(spec, str(config)), results, report, local=local, inline=inline)
+
+
+def carry_out(
+    spec: Any,
+    plan: RunPlan,
+    results: Results,
+    report: Callable[[RunPlan, RunResult, Results], object],
+    *,
+    local: bool,
+    inline: bool,
+    is_strict: bool = False,
+) -> int:
+    """Run a plan as every command does that runs one.
+
+    Args:
+        spec: The configuration.
+        plan: What it comes to.
+        results: Where the results go.
+        report: Writes and prints what the command tells, while the results are held.
+        local: Whether ``--local`` is given.
+        inline: Whether ``--inline`` is given.
+        is_strict: Whether one trial that is not ok makes the exit code 1.
+
+    Returns:
+        The exit code: 130 for an interrupted run, 75 where the job around it ends, 1 where a problem failed
+        or a study has no result, else 0.
+    """
     result = session.carry_out(
-        spec,
-        plan,
-        results,
-        local=local,
-        inline=inline,
-        report=lambda result: report(plan, result, results),
+        spec, plan, results, local=local, inline=inline, report=lambda result: report(plan, result, results)
     )
-    return exit_code(result)
-
-
-def exit_code(result: Any) -> int:
-    """Return 130 for an interrupted run, 75 where the job around it ends, 1 when a study is empty, else 0."""
     if result.interrupted:
         return lifetime.AGAIN if lifetime.is_over() else 130
-    return 1 if result.failures or any(not t.successes for t in result.studies) else 0
+    enough = all(_is_enough(trials, is_strict=is_strict) for trials in result.studies)
+    return 0 if enough and not result.failures else 1
+
+
+def _is_enough(trials: Any, *, is_strict: bool) -> bool:
+    """Whether a study came to something; if strict, to everything."""
+    if is_strict:
+        return all(entry.outcome.state is State.OK for entry in trials.ended.values())
+    return bool(trials.successes)
 
 
 def report(plan: Any, result: Any, results: Results) -> None:

@@ -9,9 +9,8 @@ from typing import Any
 
 import click
 
-from parsl_optuna.api import session
 from parsl_optuna.cli import options
-from parsl_optuna.cli.run import exit_code, report
+from parsl_optuna.cli.run import carry_out, report
 from parsl_optuna.core.errors import WorkflowError
 from parsl_optuna.core.load import assign, read_yaml, structure
 from parsl_optuna.core.resources import ClusterSpec
@@ -76,16 +75,7 @@ def command(
             click.echo(line)
         return None
     results = Results(Path(spec.results_dir), _TABLE)
-    return exit_code(
-        session.carry_out(
-            spec,
-            bound.plan,
-            results,
-            local=local,
-            inline=inline,
-            report=lambda result: report(bound.plan, result, results),
-        )
-    )
+    return carry_out(spec, bound.plan, results, report, local=local, inline=inline)
 
 
 def _data(given: tuple[str, ...]) -> dict[str, Any]:

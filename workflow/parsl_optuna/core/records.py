@@ -161,6 +161,9 @@ class Request:
 class Outcome(Record):
     """What came back from a trial, as ``metrics.json`` stores it.
 
+    It has no objective: that follows from the metrics, the problem's reference and `Asked.objective`
+    (`core.ended.score`). Older versions stored it here; such keys are in ``unknown``.
+
     Attributes:
         trial_id: The trial's id.
         pid: The problem's id.
@@ -178,10 +181,6 @@ class Outcome(Record):
         git_commit: Of the folder of the user's code, with ``+dirty`` where files differ from it.
         code: The user's modules that the trial imported, each with its checksum.
         worker: Parsl's and the scheduler's ids.
-        objective: First objective, written by older versions only: objectives are computed from the metrics
-            and from how the trial was asked for.
-        objectives: All of them, by name; as above.
-        judged_by: The objective as older versions stored it here; now `Asked` has it.
         metrics: What the task returned, by names of its own.
     """
 
@@ -201,9 +200,6 @@ class Outcome(Record):
     git_commit: str | None = None
     code: Mapping[str, str] = field(default_factory=dict)
     worker: Mapping[str, str] = field(default_factory=dict)
-    objective: float | None = None
-    objectives: Mapping[str, float | None] = field(default_factory=dict)
-    judged_by: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
 

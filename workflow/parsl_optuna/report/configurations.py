@@ -14,6 +14,7 @@ import pandas as pd
 
 from parsl_optuna.core.errors import WorkflowError
 from parsl_optuna.core.objective import finite
+from parsl_optuna.core.seeds import is_seed
 from parsl_optuna.tasks.base import Task, resolve_task
 
 Frame = Any
@@ -25,9 +26,6 @@ Series = Any
 PREFIX = "hp_"
 """Begins the name of a column that holds a hyperparameter."""
 
-SEED = "seed"
-"""A hyperparameter of this name counts the replicates of a configuration."""
-
 STRATA = ["problem", "method"]
 
 
@@ -35,15 +33,15 @@ def flatten(rows: Frame) -> Frame:
     """Return a row per trial: its own columns, ``hp_NAME`` per hyperparameter, `configuration`, `replicate`.
 
     Hyperparameters without effect on a trial, given its others, are missing there; a value null is the
-    text ``null``. The hyperparameter `SEED` is part of ``replicate``, not of ``configuration``.
+    text ``null``. Seeds (`is_seed`) are part of ``replicate``, not of ``configuration``.
     """
     task = _task(rows)
     params = [_active(task, row) for row in rows[["method", "hyperparams_json"]].itertuples(index=False)]
-    seeds = [one.pop(SEED, None) for one in params]
+    seeds = [{name: one.pop(name) for name in list(one) if is_seed(name)} for one in params]
     flat = rows.join(pd.DataFrame(params, index=rows.index).add_prefix(PREFIX))
     return flat.assign(
-        configuration=[json.dumps(one, sort_keys=True) for one in params],
-        replicate=[f"{seed}/{own}" for seed, own in zip(rows["seed"], seeds, strict=True)],
+        configuration=[_key(one) for one in params],
+        replicate=[f"{number} {_key(own)}" for number, own in zip(rows["seed"], seeds, strict=True)],
     )
 
 
@@ -82,6 +80,10 @@ def label(value: object) -> str:
 def is_numeric(values: Series) -> bool:
     """Whether a column holds numbers; true and false are none."""
     return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+
+
+def _key(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, sort_keys=True)
 
 
 def _task(rows: Frame) -> Task | None:

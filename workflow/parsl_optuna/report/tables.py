@@ -139,10 +139,12 @@ def collect(store: ArtifactStore, task_name: str) -> list[Ended]:
 
 def _ended(task: Task, trial: Trial, outcome: Outcome, reference: ReferenceValue | None, label: str) -> Ended:
     """Score a trial as it was asked for; older versions stored how, or the objectives, with its outcome."""
-    recipe = trial.asked.objective or outcome.judged_by
-    if not recipe and outcome.objectives:
-        scoring = Scoring(names=tuple(outcome.objectives))
-        return Ended(trial.manifest, trial.asked, outcome, outcome.objectives, scoring, reference, label)
+    stored = (outcome.unknown.get(name) for name in ("judged_by", "objectives"))
+    judged_by, objectives = ({} if not isinstance(one, Mapping) else one for one in stored)
+    recipe = trial.asked.objective or judged_by
+    if not recipe and objectives:
+        scoring = Scoring(names=tuple(objectives))
+        return Ended(trial.manifest, trial.asked, outcome, objectives, scoring, reference, label)
     return score(trial, outcome, Scoring.from_json(recipe), task.comparison, reference, label)
 
 

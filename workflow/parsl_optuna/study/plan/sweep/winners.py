@@ -11,9 +11,7 @@ from typing import Any
 
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.core.objective import finite
-
-_SEEDS = ("seed", "random_state")
-"""A hyperparameter whose name ends so repeats a configuration, and is no part of it."""
+from parsl_optuna.core.seeds import is_seed
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ def best_by_problem(table: Earlier) -> dict[str, Winner]:
         if row["state"] != "ok" or objective is None:
             continue
         hyperparams = json.loads(row["hyperparams_json"])
-        rest = {name: value for name, value in hyperparams.items() if not _is_seed(name)}
+        rest = {name: value for name, value in hyperparams.items() if not is_seed(name)}
         key = json.dumps(rest, sort_keys=True)
         values[row["pid"]][key].append(objective)
         points.setdefault((row["pid"], key), hyperparams)
@@ -106,7 +104,3 @@ def best_by_problem(table: Earlier) -> dict[str, Winner]:
         best = min(means, key=lambda key: (sign * means[key], key))
         found[pid] = Winner(labels[pid], points[pid, best], means[best], most)
     return found
-
-
-def _is_seed(name: str) -> bool:
-    return name.rpartition(".")[2].lower().endswith(_SEEDS)
