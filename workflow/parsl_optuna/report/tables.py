@@ -102,7 +102,9 @@ def table_in(results: Path) -> Path:
         return results
     tables = sorted(results.glob("*.parquet"))
     if not tables:
-        raise SpecError(f"{results}: no table of trials there; give the --results-dir of a run")
+        below = sorted({str(path.parent) for path in results.glob("*/*.parquet")})
+        cure = f"give {' or '.join(below)}" if below else "give the --results-dir of a run"
+        raise SpecError(f"{results}: no table of trials there; {cure}")
     if len(tables) > 1:
         names = ", ".join(path.name for path in tables)
         raise SpecError(f"{results}: holds several tables ({names}); give the path of one")
