@@ -66,6 +66,12 @@ def test_what_has_no_json_form_is_refused(value):
         canonical({"a": value})
 
 
+@pytest.mark.parametrize("value", [math.inf, 2**53, -(2**60)])
+def test_a_number_without_exact_form_is_named_with_the_cure(value):
+    with pytest.raises(SpecError, match=rf"cannot hash {value}: JSON .* as a text"):
+        canonical({"a": [{"b": 2**53 - 1, "c": value}]})
+
+
 def test_the_digest_is_sha256_of_the_tagged_payload():
     expected = hashlib.sha256(b'{"id_version":1,"kind":"k","payload":{"a":1}}').hexdigest()
 

@@ -6,7 +6,8 @@ Equal meaning gives equal bytes (key order, ``1`` and ``1.0``), so equal specs s
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import rfc8785
@@ -28,7 +29,24 @@ def canonical(payload: Any) -> bytes:
     try:
         return rfc8785.dumps(payload)
     except (rfc8785.CanonicalizationError, ValueError) as error:
+        inexact = without_exact_form(payload)
+        if inexact is not None:
+            raise SpecError(f"cannot hash {inexact}") from error
         raise SpecError(f"cannot hash {payload!r}: {error}") from error
+
+
+def without_exact_form(value: Any) -> str | None:
+    """Say which number within *value* has no exact form in JSON, and the cure; None if there is none."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{value}: JSON has no such number; write it as a text, '{value}'"
+    if isinstance(value, int) and abs(value) >= 2**53:
+        return f"{value}: JSON holds whole numbers below 2**53 exactly; write a larger one in quotes"
+    parts: Iterable[Any] = ()
+    if isinstance(value, Mapping):
+        parts = value.values()
+    elif isinstance(value, (list, tuple)):
+        parts = value
+    return next((text for part in parts if (text := without_exact_form(part)) is not None), None)
 
 
 def digest(kind: str, payload: Mapping[str, Any]) -> str:

@@ -132,6 +132,11 @@ def scalar_1_2(text: str) -> Any:
     return value if value is None or isinstance(value, (bool, int, float)) else text
 
 
+def is_text_in_1_1(text: str) -> bool:
+    """Whether YAML 1.1 takes a *text* that stands there without quotes for a text."""
+    return yaml.SafeLoader("").resolve(yaml.ScalarNode, text, (True, False)) == "tag:yaml.org,2002:str"  # type: ignore[no-untyped-call]
+
+
 def _loaded(path: Path, kind: type[_L]) -> tuple[dict[Any, Any], _L]:
     try:
         text = path.read_text(encoding="utf-8")
@@ -149,8 +154,7 @@ def _loaded(path: Path, kind: type[_L]) -> tuple[dict[Any, Any], _L]:
         if isinstance(error, SpecError):
             raise SpecError(f"{path}: {error}") from error
         raise SpecError(f"{path}: not valid YAML: {error}") from error
-    if data is None:
-        data = {}
+    data = {} if data is None else data
     if not isinstance(data, dict):
         raise SpecError(f"{path}: the top level is a {type(data).__name__}; it must be a mapping")
     return data, loader
@@ -255,6 +259,8 @@ def _said(value: object) -> str:
 def _strict_float(value: object, _: type) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise SpecError(f"must be a number, got {_said(value)}")
+    if isinstance(value, int) and value.bit_length() > 1023:
+        raise SpecError("is a larger number than a computer holds")
     return float(value)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from parsl_optuna.core.errors import SpecError
+from parsl_optuna.core.ids import without_exact_form
 
 Scalar = bool | int | float | str | None
 
@@ -52,6 +53,9 @@ class Int:
     log: bool = False
 
     def __post_init__(self) -> None:
+        inexact = without_exact_form((self.low, self.high))
+        if inexact is not None:
+            raise SpecError(f"the bound {inexact}")
         _check_bounds("Int", self.low, self.high, self.log)
         if self.step < 1 or (self.log and self.step != 1):
             raise SpecError(f"step {self.step} must be at least 1 (exactly 1 on a log scale)")
@@ -73,7 +77,7 @@ class Categorical:
     """A finite set of choices without order.
 
     Raises:
-        SpecError: No choices, or the same choice twice.
+        SpecError: No choices, the same choice twice, or a number that JSON does not hold.
     """
 
     choices: tuple[Scalar, ...]
@@ -81,6 +85,9 @@ class Categorical:
     def __post_init__(self) -> None:
         if not self.choices:
             raise SpecError("choices is empty; give at least one value")
+        inexact = without_exact_form(self.choices)
+        if inexact is not None:
+            raise SpecError(f"the choice {inexact}")
         if len({(type(choice), choice) for choice in self.choices}) < len(self.choices):
             raise SpecError(f"choices {list(self.choices)} names a value twice")
 

@@ -18,6 +18,7 @@ from parsl_optuna.core.space import Space
 from parsl_optuna.tasks import source
 from parsl_optuna.tasks.base import Task
 from parsl_optuna.tasks.command.macros import check
+from parsl_optuna.tasks.command.words import inputs
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,10 @@ def resolve(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
     words = _words(written, where)
     check(words, f"{where}.command")
     files = {name: source.hashed(name, f"{where}.files")[1] for name in written.files}
-    for word in words:
-        path = source.find(word) if word and not word.startswith(("-", "/", "$")) else None
+    for name in inputs(words):
+        path = source.find(name) if name != written.metrics_file else None
         if path is not None:
-            files[word] = source.checksum(path)
+            files[name] = source.checksum(path)
     resolved: dict[str, Any] = {
         "command": words,
         "env": written.env,

@@ -29,11 +29,10 @@ def check(words: Sequence[str], where: str) -> None:
             raise SpecError(f"{where}: unknown macro '${{{name}}}'; {hint}")
 
 
-def has_macro_inside(words: Sequence[str]) -> bool:
-    """Whether a known macro is only a part of a word."""
-    return any(
-        name in _WORDS for word in words if _MACRO.fullmatch(word) is None for name in _MACRO.findall(word)
-    )
+def macros_inside(words: Sequence[str]) -> list[str]:
+    """Return the names of known macros that are only parts of words."""
+    parts = (name for word in words if _MACRO.fullmatch(word) is None for name in _MACRO.findall(word))
+    return [name for name in parts if name in _WORDS]
 
 
 def expand(

@@ -8,7 +8,6 @@ import itertools
 import json
 import os
 import re
-import shlex
 import signal
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from parsl_optuna.tasks.base import Metrics, Work
 from parsl_optuna.tasks.command.ears import Ears
 from parsl_optuna.tasks.command.macros import expand
 from parsl_optuna.tasks.command.program import Program
+from parsl_optuna.tasks.command.words import split
 
 _TEE, _STANDIN_INFO = (Path(__file__).parent / name for name in ("tee", "standin_info"))
 """Packages that ask the importing system for wandb's version, as Lightning does, find the second one's."""
@@ -80,7 +80,10 @@ def run(work: Work) -> Metrics:
 
 def assembled(problem: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters as the program is to see them: JSON texts read, nested ones put together."""
-    values = {name: json.loads(value) if name in problem["json"] else value for name, value in params.items()}
+    values = {
+        name: json.loads(value) if name in problem["json"] and isinstance(value, str) else value
+        for name, value in params.items()
+    }
     nested = problem["nested"]
     for parent in sorted(nested, key=len, reverse=True):  # a part of a part is put together before it is one
         children = nested[parent]
@@ -107,7 +110,7 @@ def _absolute(word: str, files: Mapping[str, str], launch: Path) -> str:
 
 def _inputs(work: Work) -> list[str]:
     """Return what may name files that the program reads."""
-    words = _split(work.problem)
+    words = split(work.problem["command"])
     values = [part for word in words for part in (word, word.rpartition("=")[2])]
     named = source.named(work.problem["files"], [*values, *work.params.values()])
     sources = _sources(work.problem, work.launch)
@@ -122,18 +125,7 @@ def code_files(problem: Mapping[str, Any], launch: Path) -> list[Path]:
 
 
 def _sources(problem: Mapping[str, Any], launch: Path) -> list[Path]:
-    return [*_modules(_split(problem), launch), *(launch / name for name in problem["files"])]
-
-
-def _split(problem: Mapping[str, Any]) -> list[str]:
-    """Return the words of a command; of a text for the shell, as far as its quotes are closed."""
-    words = list(problem["command"])
-    if not problem["shell"]:
-        return words
-    try:
-        return shlex.split(words[0], comments=True)
-    except ValueError:
-        return words[0].split()
+    return [*_modules(split(problem["command"]), launch), *(launch / name for name in problem["files"])]
 
 
 def _modules(words: Sequence[str], launch: Path) -> list[Path]:

@@ -88,7 +88,7 @@ def test_a_grid_lists_what_is_finite(raw, expected):
 @pytest.mark.parametrize(
     ("raw", "expected"),
     [
-        ({"values": [[1, 2], {"a": 1}, "x"]}, Categorical(("[1, 2]", '{"a": 1}', "x"))),
+        ({"values": [[1, 2], {"a": 1}, "x"]}, Categorical(("[1, 2]", '{"a": 1}', '"x"'))),
         ({"min": 1, "max": 3}, Int(1, 3)),
         ({"min": 1.0, "max": 3}, Float(1.0, 3)),
         ({"distribution": "log_uniform_values", "min": 1e-3, "max": 1}, Float(1e-3, 1, log=True)),

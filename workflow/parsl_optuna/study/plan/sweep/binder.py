@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from parsl_optuna.core.errors import SpecError
@@ -15,8 +16,9 @@ from parsl_optuna.study.plan.sweep.distributions import scalar
 from parsl_optuna.study.plan.sweep.file import Sweep
 from parsl_optuna.study.plan.sweep.parameters import Inherited
 from parsl_optuna.study.plan.sweep.winners import Winners
+from parsl_optuna.tasks import source
 from parsl_optuna.tasks.base import Task
-from parsl_optuna.tasks.command.macros import has_macro_inside
+from parsl_optuna.tasks.command.macros import macros_inside
 
 
 class Binder:
@@ -75,8 +77,9 @@ class Binder:
     def _split(self, point: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the problem and the hyperparameters of a point, as written."""
         if self.task.open_params:
+            known = self.sweep.parameters
             return self._program(), {
-                name: scalar(value) for name, value in {**point, **self.spec.params}.items()
+                name: scalar(value, known.get(name)) for name, value in {**point, **self.spec.params}.items()
             }
         problem, params = {}, {}
         for name, value in {**self.foreign, **self._flat(point), **self.spec.params}.items():
@@ -109,23 +112,29 @@ class Binder:
             raise SpecError(
                 f"{self.where}.program: is missing; name the script to run, or one that calls wandb.agent"
             )
+        if sweep.program is not None and "${program}" in sweep.command:
+            self._check_program(sweep.program)
         words = [str(sweep.program) if word == "${program}" else word for word in sweep.command]
-        structured = [
-            name
-            for name, one in sweep.parameters.items()
-            if any(isinstance(value, (dict, list)) for value in one.values)
-        ]
+        structured = [name for name, one in sweep.parameters.items() if one.is_json]
         problem: dict[str, Any] = {
             "command": words,
             "files": [sweep.program] if sweep.program is not None and words != list(sweep.command) else [],
             "nested": dict(sweep.nested),
             "json": structured,
         }
-        if has_macro_inside(words):
+        if macros_inside(words):
             problem["whole_words"] = True
         if sweep.metric is not None and sweep.metric.summary == "best":
             problem["best"] = {sweep.metric.name: sweep.metric.goal}
         return problem
+
+    def _check_program(self, program: str) -> None:
+        if source.find(program) is None:
+            script = program.split(" ", maxsplit=1)[0]
+            cure = "give its path from there"
+            if script != program and source.find(script) is not None:
+                cure = f"give {script} alone, and its arguments as words of command"
+            raise SpecError(f"{self.where}.program: no file '{program}' in {Path.cwd()}; {cure}")
 
     def _flat(self, point: Mapping[str, Any]) -> dict[str, Any]:
         """Splice mappings into the point, their ``name`` left out: profiles of several parameters."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from parsl_optuna.core.errors import SpecError, nearest
+from parsl_optuna.core.ids import without_exact_form
 from parsl_optuna.core.space import Categorical, Dimension, Float, Int
 
 _BOUNDED = ("uniform", "int_uniform", "q_uniform", "log_uniform", "log_uniform_values", "q_log_uniform",
@@ -59,6 +60,11 @@ class Distribution:
         """Whether it has one value."""
         return len(self.values) == 1
 
+    @property
+    def is_json(self) -> bool:
+        """Whether hyperparameters hold its texts, lists, mappings and uncommon numbers as JSON texts."""
+        return any(isinstance(value, (dict, list)) or without_exact_form(value) for value in self.values)
+
     def draw(self, stream: random.Random) -> Any:
         """Return a random value."""
         if self.values:
@@ -93,7 +99,7 @@ class Distribution:
             SpecError: It cannot be searched.
         """
         if self.values:
-            return Categorical(tuple(scalar(value) for value in distinct(self.values)))
+            return Categorical(tuple(scalar(value, self) for value in distinct(self.values)))
         low, high, log = _range(self)
         if "q" not in self.numbers:
             return Int(int(low), int(high)) if self.name == "int_uniform" else Float(low, high, log)
@@ -125,9 +131,12 @@ def _spread(first: int, last: int, log: bool) -> list[int]:
     return sorted({round(start * (last / start) ** share) for share in shares})
 
 
-def scalar(value: Any) -> Any:
-    """Return a value as hyperparameters hold it: mappings and lists as JSON."""
-    return json.dumps(value) if isinstance(value, (dict, list)) else value
+def scalar(value: Any, one: Distribution | None) -> Any:
+    """Return a value as hyperparameters hold it: see `Distribution.is_json`."""
+    as_text = isinstance(value, (dict, list))
+    if one is not None and one.is_json:
+        as_text |= isinstance(value, str) or without_exact_form(value) is not None
+    return json.dumps(value) if as_text else value
 
 
 def quantised(value: float, q: float) -> float | int:
@@ -212,6 +221,10 @@ def _check(name: str, numbers: Mapping[str, Any], where: str) -> None:
             raise SpecError(f"{where}.{key}: {numbers[key]} must be above 0")
     if not all(map(math.isfinite, numbers.values())):
         raise SpecError(f"{where}: its numbers must be finite")
+    inexact = without_exact_form(numbers)
+    if inexact is not None:
+        cure = "" if name != "int_uniform" else "; bounds such as 0.0 make it a real one"
+        raise SpecError(f"{where}: {inexact.partition(';')[0]}{cure}")
     highest = _largest_exponent(name, numbers)
     if highest > _MOST_EXPONENT:
         raise SpecError(f"{where}: {name} takes exponents, and exp({highest:g}) is beyond all numbers; "

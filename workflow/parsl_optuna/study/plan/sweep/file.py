@@ -14,6 +14,7 @@ from parsl_optuna.study.plan.sweep.distributions import Distribution
 from parsl_optuna.study.plan.sweep.early import read_bands
 from parsl_optuna.study.plan.sweep.parameters import Inherited, Parameters, read_parameters
 from parsl_optuna.study.search.hyperband import HyperbandSettings
+from parsl_optuna.tasks.command.macros import macros_inside
 
 DEFAULT_COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")
 _IMPUTE = ("latest", "best", "worst")
@@ -34,6 +35,8 @@ _KEYS = ("method", "parameters", "program", "metric", "metrics", "early_terminat
          "scheduler", *_SERVICE)  # fmt: skip
 _CLOSE = 0.75
 """Similarity of a key that is likely to be a slip: early_termination has 0.85 to early_terminate."""
+
+_SHELL_SCRIPTS = (".sh", ".bash", ".zsh")
 
 _METRIC_KEYS = ("name", "goal", "target", "impute", "impute_while_running", "summary")
 
@@ -118,6 +121,7 @@ def read_sweep(path: Path) -> Sweep:
         command = _command(raw.get("command"), f"{where}.command")
     with mistakes:
         program = _program(raw.get("program"), f"{where}.program")
+    _note_command(program, command, notes)
     with mistakes:
         run_cap = _run_cap(raw.get("run_cap"), f"{where}.run_cap")
     if method == "bayes" and metric is None and "metric" not in raw and "metrics" not in raw:
@@ -232,6 +236,22 @@ def _program(raw: Any, where: str) -> str | None:
     if raw is not None and not isinstance(raw, str):
         raise SpecError(f"{where}: must be the path of a script, got {raw!r}")
     return raw
+
+
+def _note_command(program: str | None, command: tuple[str, ...], notes: list[str]) -> None:
+    """Say where W&B, too, calls a program in a way that cannot have been meant."""
+    inside = sorted({f"${{{name}}}" for name in macros_inside(command)})
+    if inside:
+        notes.append(
+            f"command: {', '.join(inside)} inside of a word stays as it is, as at W&B: "
+            "a macro is a word of its own"
+        )
+    python = "${interpreter}" in command and "${program}" in command
+    if python and program is not None and Path(program).suffix in _SHELL_SCRIPTS:
+        notes.append(
+            f"command: ${{interpreter}} is python, and {program} is a script of the shell; "
+            "write command: [bash, ${program}, ${args}]"
+        )
 
 
 def _run_cap(raw: Any, where: str) -> int | None:

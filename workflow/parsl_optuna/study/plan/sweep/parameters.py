@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from parsl_optuna.core.errors import Mistakes, SpecError
-from parsl_optuna.core.load import scalar_1_2
+from parsl_optuna.core.load import is_text_in_1_1, scalar_1_2
 from parsl_optuna.study.plan.sweep.distributions import Distribution, parse
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")
@@ -64,7 +64,7 @@ def read_parameters(raw: Any, where: str, mistakes: Mistakes) -> Parameters:
         found.notes.append(
             f"W&B warns of the names {', '.join(map(str, odd))}; they are passed on as they are"
         )
-    texts = [name for name, one in found.flat.items() if any(_is_number_text(value) for value in one.values)]
+    texts = [name for name, one in found.flat.items() if any(map(_is_exponent, one.values))]
     if texts:
         found.notes.append(
             f"{', '.join(texts)}: a number such as 1e-3 without a point is text in YAML 1.1; "
@@ -137,6 +137,11 @@ def _is_number_text(value: Any) -> bool:
         return False
     number = scalar_1_2(value)
     return isinstance(number, (int, float)) and not isinstance(number, bool)
+
+
+def _is_exponent(value: Any) -> bool:
+    """Whether a text is a number that YAML 1.1 alone takes for none; another was put in quotes on purpose."""
+    return _is_number_text(value) and is_text_in_1_1(value)
 
 
 def _note_exponents(name: str, one: Distribution, found: Parameters) -> Distribution:
