@@ -80,6 +80,61 @@ def test_a_dimension(folder, written, words):
 
 
 @pytest.mark.parametrize(
+    ("when", "words"),
+    [
+        ("{kimd: a}", ["y.when.kimd", "did you mean 'kind'"]),
+        ("{kind: A}", ["y.when.kind", "'A' is none of its values", "a"]),
+        ("{kind: [a, c]}", ["y.when.kind", "'c' is none of its values"]),
+        ("{kind: []}", ["y.when.kind", "names no value"]),
+        ("{kind: {a: b}}", ["y.when.kind", "a value or a list of values"]),
+        ("kind=a", ["y.when", "must be a mapping", "{optimizer: sgd}"]),
+        ("{}", ["y.when", "must be a mapping"]),
+        ("{x: 0.5}", ["y.when.x", "choices or of whole numbers"]),
+        ("{y: 0.5}", ["y.when.y", "no other parameter"]),
+        ("{z: a}", ["y.when.z", "unknown parameter"]),
+    ],
+)
+def test_a_condition(folder, when, words):
+    space = f"    x: {X}\n    kind: {{choices: [a, b]}}\n    y: {{low: 0.0, high: 1.0, when: {when}}}\n"
+
+    text = mistake(folder, CONFIG.replace(f"    x: {X}\n", space))
+
+    assert "c.yaml $.search_space.function.y.when" in text
+    assert all(word in text for word in words), text
+
+
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [
+        (
+            "    kind: {choices: [a, b]}\n    x: {low: 0.0, high: 1.0, when: {kind: a}}\n",
+            ["function.x.when", "no default", "give it one"],
+        ),
+        (
+            f"    x: {X}\n    y: {{choices: [1, 2], when: {{kind: a}}}}\n"
+            "    kind: {choices: [a, b], when: {y: 1}}\n",
+            ["when", "in a circle"],
+        ),
+        (f"    x: {X}\n    y: {{low: 0.0, high: 1.0, when: {{kind: a}}}}\n", ["y.when.kind", "varies here"]),
+    ],
+)
+def test_a_condition_among_others(folder, space, words):
+    text = mistake(folder, CONFIG.replace(f"    x: {X}\n", space))
+
+    assert all(word in text for word in words), text
+
+
+def test_a_guess_of_an_inactive_value(folder):
+    space = f"    x: {X}\n    kind: {{choices: [a, b]}}\n    y: {{low: 0.0, high: 1.0, when: {{kind: a}}}}\n"
+
+    text = mistake(
+        folder, CONFIG.replace(f"    x: {X}\n", space) + "enqueue: {function: [{kind: b, y: 0.5}]}\n"
+    )
+
+    assert "enqueue.function[0].y: is inactive at kind = b" in text
+
+
+@pytest.mark.parametrize(
     ("old", "new", "words"),
     [
         ("    x:", "    y:", ["search_space.function.x", "is missing"]),

@@ -128,3 +128,62 @@ def test_trials_go_to_an_optuna_storage(function, tmp_path):
 def test_before_it_has_run_there_is_nothing_to_tell(function):
     with pytest.raises(SpecError, match="call run"):
         Study(function, SPACE, **OPTUNA).best()
+
+
+CONDITIONAL = {
+    "x": {"low": -1.0, "high": 1.0},
+    "optimizer": {"choices": ["sgd", "adam"]},
+    "momentum": {"low": 0.0, "high": 1.0, "when": {"optimizer": "sgd"}},
+}
+
+
+@pytest.fixture
+def trained(function, tmp_path):
+    """A file whose function takes a hyperparameter that is not always there."""
+    (tmp_path / "train.py").write_text(
+        "def train(x, optimizer, momentum=None):\n"
+        "    assert (momentum is None) == (optimizer == 'adam')\n"
+        "    return x * x + (momentum or 0.5)\n"
+    )
+    return {
+        "task": "function",
+        "problems": [{"function": "train.py:train"}],
+        **OPTUNA,
+        "others": {"enqueue": {"function": [{"momentum": 0.25}]}},
+    }
+
+
+def test_what_is_inactive_is_no_part_of_a_trial(trained):
+    study = Study(space=CONDITIONAL, **trained | {"max_trials": 8}).run("inline")
+
+    rows = study.trials()
+    assert set(rows["state"]) == {"ok"}
+    of_adam = rows[[params["optimizer"] == "adam" for params in rows["hyperparams"]]]
+    assert len(of_adam) not in (0, 8)
+    assert all("momentum" not in text for text in of_adam["hyperparams_json"])
+    assert all(params["momentum"] is None for params in of_adam["hyperparams"])
+
+
+def test_a_guess_brings_along_what_makes_it_active(trained):
+    rows = Study(space=CONDITIONAL, **trained).run("inline").trials()
+
+    guessed = rows[rows["asked_by"] == "enqueue"]["hyperparams"]
+    assert [(params["optimizer"], params["momentum"]) for params in guessed] == [("sgd", 0.25)]
+
+
+def test_a_conditional_study_goes_on_where_it_ended(trained):
+    whole = Study(space=CONDITIONAL, **trained, artifacts_dir="a", results_dir="a").run("inline")
+
+    Study(space=CONDITIONAL, **trained | {"max_trials": 4}).run("inline")
+    again = Study(space=CONDITIONAL, **trained).run("inline")
+
+    assert again.result.n_started == 2
+    assert list(again.trials()["trial_id"]) == list(whole.trials()["trial_id"])
+
+
+def test_a_condition_on_what_is_fixed_is_decided(trained):
+    fixed = CONDITIONAL | {"optimizer": "adam"}
+
+    study = Study(space=fixed, **trained | {"others": {}}).run("inline")
+
+    assert all(set(params) == {"x", "optimizer"} for params in study.trials()["hyperparams"])

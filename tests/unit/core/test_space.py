@@ -53,3 +53,76 @@ def test_sizes():
     assert Space({"a": Float(0, 1), "b": Int(1, 2)}).size() == math.inf
     assert Space({"a": Float(1, 1), "b": Int(1, 2)}).size() == 2
     assert Space().size() == 1
+
+
+NESTED = Space(
+    {
+        "momentum": Categorical((0.0, 0.9)),
+        "optimizer": Categorical(("sgd", "adam", "lbfgs")),
+        "layers": Int(1, 4),
+        "width_2": Int(8, 16, 8),
+        "nesterov": Categorical((True, False)),
+    },
+    {},
+    {
+        "momentum": {"optimizer": ("sgd",)},
+        "width_2": {"layers": (2, 3, 4)},
+        "nesterov": {"momentum": (0.9,), "layers": (1,)},
+    },
+)
+
+
+def test_a_point_has_no_value_for_an_inactive_parameter():
+    point = {"optimizer": "adam", "layers": 1}
+
+    assert NESTED.contains(point)
+    assert not NESTED.contains(point | {"momentum": 0.9})
+    assert not NESTED.contains({"optimizer": "sgd", "layers": 1})
+
+
+def test_what_depends_on_an_inactive_parameter_is_inactive():
+    assert NESTED.active({"optimizer": "adam", "layers": 1, "momentum": 0.9, "nesterov": True}) == {
+        "optimizer": "adam",
+        "layers": 1,
+    }
+
+
+def test_the_points_of_a_conditional_space_are_its_points_each_once():
+    points = list(NESTED.points())
+
+    # Layers 1 has one width, layers 2 to 4 have two: 7. Two optimizers of three have nothing more; sgd with
+    # momentum 0.0 neither, with 0.9 nesterov at layers 1 alone: 8.
+    assert len(points) == NESTED.size() == 7 * 2 + 7 + 8
+    assert all(NESTED.contains(point) for point in points)
+    assert len({tuple(sorted(point.items())) for point in points}) == len(points)
+
+
+def test_a_continuous_parameter_counts_only_where_it_is_active():
+    choice = Categorical(("a", "b"))
+
+    assert Space({"k": choice, "x": Float(0, 1)}, {}, {"x": {"k": ("a",)}}).size() == math.inf
+    assert Space({"k": choice, "x": Int(1, 10**9)}, {}, {"x": {"k": ("a",)}}).size() == 10**9 + 1
+
+
+@pytest.mark.parametrize(
+    ("conditions", "message"),
+    [
+        ({"x": {"kimd": ("a",)}}, "x.when.kimd: is no other parameter that varies here; did you mean 'kind'"),
+        ({"x": {"x": (1,)}}, "x.when.x: is no other parameter"),
+        ({"x": {"kind": ("A",)}}, "x.when.kind: 'A' is none of its values"),
+        ({"x": {"n": (7,)}}, r"x.when.n: 7 is none of its values; they are \[1, 3\]"),
+        ({"x": {"kind": ()}}, "names no value"),
+        ({"kind": {"x": (0.5,)}}, "needs a parameter with choices or of whole numbers"),
+        ({"n": {"kind": ("a",)}, "kind": {"n": (1,)}}, "in a circle: n -> kind -> n"),
+    ],
+)
+def test_impossible_conditions_are_refused(conditions, message):
+    dimensions = {"x": Float(0, 1), "n": Int(1, 3), "kind": Categorical(("a", "b"))}
+
+    with pytest.raises(SpecError, match=message):
+        Space(dimensions, {}, conditions)
+
+
+def test_a_condition_is_described():
+    assert NESTED.describe()["momentum"] == "{0.0, 0.9} when optimizer = sgd"
+    assert NESTED.describe()["nesterov"] == "{True, False} when momentum = 0.9 and layers = 1"

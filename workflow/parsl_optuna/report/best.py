@@ -74,7 +74,7 @@ def _point(trials: ActiveStudy) -> dict[str, Any]:
         "confirmed_se": _standard_error(again),
         "confirmed_on": len(again),
         "hyperparams": dict(best.manifest.hyperparams),
-        "varied": {name: best.manifest.hyperparams[name] for name in trials.study.varied},
+        "varied": trials.study.varied_of(best.manifest.hyperparams),
         "front": [_member(entry) for entry in trials.front()] if len(best.objectives) > 1 else [],
     }
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from parsl_optuna.core.errors import SpecError, nearest
 from parsl_optuna.core.load import structure
-from parsl_optuna.core.space import Categorical, Dimension, Float, Int, Scalar, Space
+from parsl_optuna.core.space import Categorical, Dimension, Float, Int, Scalar, Space, is_among
 
 
 def merge_space(
@@ -19,14 +19,15 @@ def merge_space(
     Args:
         default: The task's space.
         changes: ``parameter -> fixed value`` or a mapping with some of ``low``, ``high``, ``log``,
-            ``step``, ``choices`` (and optionally ``dist: float|int|categorical``).
+            ``step``, ``choices``, ``dist`` (``float``, ``int``, ``categorical``), and ``when``: other
+            parameters, each with its value or values at which this one is active.
         params: Default hyperparameters; their names are all there are.
         where: File and key, for messages.
 
     Raises:
         SpecError: Unknown parameter or key, or bounds that make no sense.
     """
-    dimensions, fixed = dict(default.dimensions), dict(default.fixed)
+    dimensions, fixed, conditions = dict(default.dimensions), dict(default.fixed), dict(default.conditions)
     for name, change in changes.items():
         place = f"{where}.{name}"
         if name not in params:
@@ -34,10 +35,68 @@ def merge_space(
         if isinstance(change, Mapping):
             dimensions[name] = _dimension(dimensions.get(name), change, params[name], place)
             fixed.pop(name, None)
+            if "when" in change:
+                conditions[name] = _when(change["when"], params, f"{place}.when")
         else:
             dimensions.pop(name, None)
+            conditions.pop(name, None)
             fixed[name] = _fixed(change, place)
-    return Space(dimensions, fixed)
+    return _conditional(dimensions, fixed, conditions, where)
+
+
+def _when(raw: Any, params: Mapping[str, Scalar], where: str) -> dict[str, tuple[Scalar, ...]]:
+    """Return a condition as written: other parameters, each with a value or a list of values."""
+    if not isinstance(raw, Mapping) or not raw:
+        raise SpecError(
+            f"{where}: must be a mapping, such as {{optimizer: sgd}} or {{layers: [2, 3]}}, got {raw!r}"
+        )
+    found = {}
+    for parent, values in raw.items():
+        if parent not in params:
+            raise SpecError(f"{where}.{parent}: unknown parameter; {nearest(str(parent), params)}")
+        listed = values if isinstance(values, list) else [values]
+        if not all(isinstance(value, Scalar) for value in listed):
+            raise SpecError(f"{where}.{parent}: must be a value or a list of values, got {values!r}")
+        found[parent] = tuple(dict.fromkeys(listed))
+    return found
+
+
+def _conditional(
+    dimensions: dict[str, Dimension],
+    fixed: dict[str, Scalar],
+    conditions: Mapping[str, Mapping[str, tuple[Scalar, ...]]],
+    where: str,
+) -> Space:
+    """Return a space; conditions on what is fixed are decided here, and what is never active is left out."""
+    left: dict[str, dict[str, tuple[Scalar, ...]]] = {}
+    gone: set[str] = set()
+    for name in conditions:
+        for parent, allowed in conditions[name].items():
+            dimension = dimensions.get(parent)
+            if parent in fixed:
+                if not is_among(fixed[parent], allowed):
+                    gone.add(name)
+                continue
+            left.setdefault(name, {})[parent] = (
+                tuple(map(_whole, allowed)) if isinstance(dimension, Int) else allowed
+            )
+    try:
+        Space(dimensions, {}, left)  # a mistake in what is left out is one, too
+    except SpecError as error:
+        raise SpecError(f"{where}.{error}") from error
+    size = -1
+    while size < len(gone):  # what depends on what is gone is gone
+        size = len(gone)
+        gone |= {name for name, when in left.items() if gone & when.keys()}
+    return Space(
+        {name: dimension for name, dimension in dimensions.items() if name not in gone},
+        fixed,
+        {name: when for name, when in left.items() if name not in gone},
+    )
+
+
+def _whole(value: Scalar) -> Scalar:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _fixed(value: Any, where: str) -> Scalar:
@@ -58,6 +117,7 @@ class _Change:
     log: bool | None = None
     step: int | None = None
     choices: list[Any] | None = None
+    when: Any = None
 
 
 def _dimension(default: Dimension | None, raw: Mapping[str, Any], value: Scalar, where: str) -> Dimension:

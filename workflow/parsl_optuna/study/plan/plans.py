@@ -170,6 +170,12 @@ class StudyPlan:
             name for name in first if any(point.hyperparams.get(name) != first[name] for point in self.points)
         )
 
+    def varied_of(self, hyperparams: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        """Return those of a trial's hyperparameters that vary and are active in it."""
+        if self.points is None:
+            return self.space.active(hyperparams)
+        return {name: hyperparams[name] for name in self.varied}
+
     def hyperparams(self, point: Mapping[str, Scalar]) -> dict[str, Scalar]:
         """Complete a point of the space."""
         return {**self.base, **point}
@@ -188,12 +194,11 @@ class StudyPlan:
             but: A parameter outside the space that may differ.
         """
         base = self.base if instance is None else instance.base
-        if set(hyperparams) != set(base):
+        point = self.space.active(hyperparams)
+        if set(hyperparams) != set(base) | set(point) or not self.space.contains(point):
             return None
-        point = {name: hyperparams[name] for name in self.space.dimensions}
         rest = {name: value for name, value in hyperparams.items() if name not in point and name != but}
-        same = all(base[name] == value for name, value in rest.items())
-        return point if same and Space(self.space.dimensions).contains(point) else None
+        return point if all(base[name] == value for name, value in rest.items()) else None
 
 
 @dataclass(frozen=True)

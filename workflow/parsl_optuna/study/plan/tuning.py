@@ -14,7 +14,7 @@ from parsl_optuna.core.load import assign, read_yaml, structure
 from parsl_optuna.core.objective import Objective, Scoring
 from parsl_optuna.core.records import Manifest
 from parsl_optuna.core.resources import ClusterSpec
-from parsl_optuna.core.space import Scalar, Space
+from parsl_optuna.core.space import Scalar, Space, is_among
 from parsl_optuna.core.spec import RunSpec
 from parsl_optuna.study.plan.merge import merge_space
 from parsl_optuna.study.plan.plans import (
@@ -113,7 +113,10 @@ def _across(studies: Sequence[StudyPlan], spec: RunSpec, where: str) -> list[Stu
         first, *others = (study for study in studies if study.method == method)
         for one in others:
             for name in {**first.space.dimensions, **one.space.dimensions}:
-                if first.space.dimensions.get(name) != one.space.dimensions.get(name):
+                if any(
+                    getattr(first.space, part).get(name) != getattr(one.space, part).get(name)
+                    for part in ("dimensions", "conditions")
+                ):
                     mistakes.add(
                         f"{where} $.search_space.{method}.{name}: differs between {first.label} and "
                         f"{one.label}; with across, give it for all"
@@ -163,9 +166,20 @@ def _study(task: Task, spec: RunSpec, problem: ProblemPlan, method: str, where: 
     # What varies is checked too: each dimension's first value stands for it.
     sample = {name: dimension.first for name, dimension in space.dimensions.items()}
     base = complete({**sample, **space.fixed}, place)
+    # What is inactive is left to the task: absent where it takes any names, else its default.
+    conditional = {*space.conditions, *(changes.keys() - space.dimensions.keys() - space.fixed.keys())}
     for name in task.required(problem.problem, method) if task.required is not None else ():
         if name not in base:
             raise SpecError(f"{place}.{name}: is missing; the argument has no default, so say what it may be")
+        if name in conditional:
+            raise SpecError(
+                f"{place}.{name}.when: the argument has no default for when it is inactive; give it one"
+            )
+    for name in conditional:
+        if task.open_params:
+            base.pop(name, None)
+        else:
+            base[name] = defaults[name]
     guesses = []
     for index, guess in enumerate(spec.enqueue.get(method, [])):
         spot = f"{where} $.enqueue.{method}[{index}]"
@@ -183,7 +197,7 @@ def _study(task: Task, spec: RunSpec, problem: ProblemPlan, method: str, where: 
         budget_sec=optuna.method_budget_sec,
         max_trials=optuna.max_trials,
         batch_size=optuna.batch_size,
-        space=Space(space.dimensions),
+        space=space.varying,
         search=SearchSettings(
             seed=derive_seed("study", optuna.seed, problem.pid, method),
             sampler=optuna.sampler_name,
@@ -212,4 +226,11 @@ def _guess(
             raise SpecError(f"{where}.{name}: does not vary in this study; {nearest(name, space.dimensions)}")
         if not dimension.contains(complete[name]):
             raise SpecError(f"{where}.{name}: {guess[name]} is outside the search space; widen it there")
-    return {name: complete[name] for name in guess}
+    values = {name: complete[name] for name in guess}
+    for name in reversed(space.ordered):  # what makes a value active is part of the guess
+        for parent, allowed in space.conditions.get(name, {}).items() if name in values else ():
+            if not is_among(values.setdefault(parent, allowed[0]), allowed):
+                raise SpecError(
+                    f"{where}.{name}: is inactive at {parent} = {values[parent]}; remove one of them"
+                )
+    return values

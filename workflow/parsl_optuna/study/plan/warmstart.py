@@ -27,18 +27,18 @@ def read_points(
     if entry.method not in (None, method):
         return
     rows = _read(Path(entry.table), where)
+    varying, found = space.varying, 0
     if entry.objective not in rows:
         raise SpecError(f"{where}.objective: {entry.table} has no column '{entry.objective}'; "
                         f"{nearest(entry.objective, rows.columns)}")  # fmt: skip
     if entry.method is None and "method" in rows:
         rows = rows[rows["method"] == method]
-    varying, found = Space(space.dimensions), 0
     for record in rows.itertuples(index=False):
         row = dict(zip(rows.columns, record, strict=True))
         params = json.loads(row["hyperparams_json"]) if "hyperparams_json" in row else row
-        point = _point(params, space)
+        point = _point(params, varying)
         value = row[entry.objective]
-        if point is not None and varying.contains(point) and _is_finite(value):
+        if varying.contains(point) and _is_finite(value):
             found += 1
             yield point, float(value)
     if len(rows) and not found:
@@ -56,17 +56,16 @@ def _read(path: Path, where: str) -> pd.DataFrame:
         raise SpecError(f"{where}.table: {path}: neither CSV nor parquet: {error}") from error
 
 
-def _point(params: Mapping[str, Any], space: Space) -> dict[str, Scalar] | None:
+def _point(params: Mapping[str, Any], space: Space) -> dict[str, Scalar]:
     """Return the parameters of *space* alone; tables may hold whole numbers as floats."""
     point = {}
     for name, dimension in space.dimensions.items():
-        if name not in params:
-            return None
-        value = params[name]
-        if isinstance(dimension, Int) and isinstance(value, float) and value.is_integer():
-            value = int(value)
-        point[name] = value
-    return point
+        if name in params:
+            value = params[name]
+            if isinstance(dimension, Int) and isinstance(value, float) and value.is_integer():
+                value = int(value)
+            point[name] = value
+    return space.active(point)
 
 
 def _is_finite(value: Any) -> bool:

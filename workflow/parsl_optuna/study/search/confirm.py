@@ -96,7 +96,7 @@ def slots_of(study: StudyPlan, seed: int) -> list[Slot]:
 
 def point_of(study: StudyPlan, manifest: Manifest) -> dict[str, Scalar]:
     """Return the point that a run belongs to."""
-    return {name: manifest.hyperparams[name] for name in study.space.dimensions}
+    return study.space.active(manifest.hyperparams)
 
 
 @dataclass(frozen=True)

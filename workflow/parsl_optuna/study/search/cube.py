@@ -6,13 +6,19 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from parsl_optuna.core.space import Conditions
+
 Array = NDArray[np.float64]
+
+_SAME = 1e-9
+"""Coordinates of one value differ by less, those of two values of a list by more."""
 
 _ALL_VALUES = 32
 """Of a parameter with at most so many values each is a neighbour of each; of larger ones some are."""
@@ -92,7 +98,7 @@ class Axis:
             return np.empty(0)
         if self.n_values <= _ALL_VALUES:
             every = self.grid(np.arange(self.n_values))
-            return every[np.abs(every - coordinate) > 1e-9]
+            return every[np.abs(every - coordinate) > _SAME]
         if self.n_choices:
             mine = round(coordinate)
         else:
@@ -130,6 +136,22 @@ class Rule:
         return near_present <= near_absent
 
 
+class Given(NamedTuple):
+    """When a parameter is there: where another one has one of certain values; several such rules must hold.
+
+    Attributes:
+        parent: Index of the other parameter.
+        present: Its coordinates at which the parameter is there.
+    """
+
+    parent: int
+    present: Array
+
+    def applies(self, column: Array) -> NDArray[np.bool_]:
+        """Return where the parameter is there; nowhere where the other one is absent."""
+        return np.any(np.abs(column[:, None] - self.present) < _SAME, axis=1)
+
+
 class Cube:
     """The coordinates of a search space.
 
@@ -138,21 +160,28 @@ class Cube:
     Args:
         space: Distributions by name.
         points: Parameters of the trials so far, which tell what is absent when.
+        conditions: ``parameter -> other parameter -> values`` at which the first one is there; these are
+            not learned from *points*.
     """
 
     def __init__(
-        self, space: Mapping[str, BaseDistribution], points: Sequence[Mapping[str, Any]] = ()
+        self,
+        space: Mapping[str, BaseDistribution],
+        points: Sequence[Mapping[str, Any]] = (),
+        conditions: Conditions = MappingProxyType({}),
     ) -> None:
         self.names = tuple(space)
         self.axes = tuple(Axis(one) for one in space.values())
         self.known = self.encode(points)
         missing = np.isnan(self.known)
-        self._sometimes = [
+        self._given = self._rules_given(conditions)
+        learned = [
             j
             for j in range(len(self.axes))
-            if len(points) and missing[:, j].any() and not missing[:, j].all()
+            if j not in self._given and len(points) and missing[:, j].any() and not missing[:, j].all()
         ]
-        self._rules = {j: rule for j in self._sometimes if (rule := self._rule(j, missing)) is not None}
+        self._sometimes = sorted([*self._given, *learned])
+        self._rules = {j: rule for j in learned if (rule := self._rule(j, missing)) is not None}
 
     @property
     def choices(self) -> tuple[int, ...]:
@@ -195,6 +224,11 @@ class Cube:
 
     def without_absent(self, rows: Array) -> Array:
         """Return rows with NaN where a parameter is absent, given the others."""
+        if self._given:
+            rows = rows.copy()
+        for j, rules in self._given.items():
+            is_there = np.all([rule.applies(rows[:, rule.parent]) for rule in rules], axis=0)
+            rows[~is_there, j] = math.nan
         for j, rule in self._rules.items():
             parent = rows[:, rule.parent]
             is_there = rule.applies(parent, self.axes[rule.parent].n_choices > 0) & ~np.isnan(parent)
@@ -222,12 +256,27 @@ class Cube:
 
     def _completed(self, rows: Array, row: Array) -> Array:
         """Give parameters that may have become present the middle of their values."""
-        if not self._rules:
+        if not self._rules and not self._given:
             return rows
         for j in self._sometimes:
             if math.isnan(row[j]):
                 rows[:, j] = float(self.axes[j].place(np.array([0.5]))[0])
         return self.without_absent(rows)
+
+    def _rules_given(self, conditions: Conditions) -> dict[int, list[Given]]:
+        """Return the rules of each parameter, behind those of the parameters that it depends on."""
+        index = {name: j for j, name in enumerate(self.names)}
+
+        def depth(name: str) -> int:
+            return 1 + max((depth(parent) for parent in conditions.get(name, ())), default=0)
+
+        found = {}
+        for name in sorted(conditions, key=depth):
+            found[index[name]] = [
+                Given(index[parent], np.array([self.axes[index[parent]].encode(value) for value in allowed]))
+                for parent, allowed in conditions[name].items()
+            ]
+        return found
 
     def _rule(self, j: int, missing: NDArray[np.bool_]) -> Rule | None:
         """Find the parameter whose values tell in all trials whether parameter *j* is there."""

@@ -12,6 +12,7 @@ from optuna.distributions import BaseDistribution
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from parsl_optuna.core.space import Conditions
 from parsl_optuna.study.search.cube import Cube
 from parsl_optuna.study.search.scores import at_last_step, scalarised
 
@@ -44,6 +45,7 @@ class History(NamedTuple):
         study: Study,
         trial: FrozenTrial,
         space: Mapping[str, BaseDistribution],
+        conditions: Conditions,
         weights: Array,
         number: int,
     ) -> History:
@@ -57,7 +59,7 @@ class History(NamedTuple):
         refused = [one.params for one in every if one.user_attrs.get(REFUSED) == number]
         ended = [one for one in trials if one.state in _ENDED]
         running = [one for one in trials if one.state == TrialState.RUNNING]
-        cube = Cube(space, [one.params for one in ended + running])
+        cube = Cube(space, [one.params for one in ended + running], conditions)
         seen = np.concatenate([cube.known, cube.encode(refused)])
         return cls(cube, _values(study, ended, weights), _constraints(ended), seen)
 

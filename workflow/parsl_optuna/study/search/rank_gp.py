@@ -6,6 +6,7 @@ import contextlib
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 from scipy.special import log_ndtr
 
+from parsl_optuna.core.space import Conditions
 from parsl_optuna.study.search import gp
 from parsl_optuna.study.search.climb import Climber, log_improvement
 from parsl_optuna.study.search.cube import Cube
@@ -34,14 +36,15 @@ class RankGPSampler(BaseSampler):
     The first points are those of a scrambled Sobol sequence. Failed trials count as the worst value,
     pruned ones as the rank they had at their last report. Running trials are believed to come out as
     predicted. Several objectives are combined by weights that are drawn anew for every trial (ParEGO);
-    constraints (`Trial.set_constraint`) have a model each. Parameters that depend on others are
-    recognised from the trials.
+    constraints (`Trial.set_constraint`) have a model each. Parameters that depend on others, and are not
+    in *conditions*, are recognised from the trials.
 
     Args:
         seed: Of all proposals; None takes one at random.
         n_startup_trials: The model takes over after so many ended trials, or one more than there are
             parameters if that is less.
         search_space: Distributions by name, where all are known beforehand; None learns them from trials.
+        conditions: ``parameter -> other parameter -> values`` at which the first one is active.
         most_trials: The model knows at most so many trials: the better half, and some of the others.
         number: Of the trial that is asked for next, if the caller numbers trials; None takes Optuna's.
         attempt: Another one proposes another point for the same number.
@@ -53,6 +56,7 @@ class RankGPSampler(BaseSampler):
         seed: int | None = None,
         n_startup_trials: int = 10,
         search_space: Mapping[str, BaseDistribution] | None = None,
+        conditions: Conditions = MappingProxyType({}),
         most_trials: int = 1000,
         number: int | None = None,
         attempt: int = 0,
@@ -60,6 +64,7 @@ class RankGPSampler(BaseSampler):
         self._seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
         self._n_startup_trials, self._most_trials = n_startup_trials, most_trials
         self._search_space, self._number, self._attempt = search_space, number, attempt
+        self._conditions = conditions
 
     def reseed_rng(self) -> None:
         """Do nothing: threads of one study share its numbering, and with it what is random."""
@@ -89,9 +94,8 @@ class RankGPSampler(BaseSampler):
         if not search_space:
             return {}
         with _one_thread():
-            history = History.of(
-                study, trial, search_space, self._weights(study, trial), self._number_of(trial)
-            )
+            weights, number = self._weights(study, trial), self._number_of(trial)
+            history = History.of(study, trial, search_space, self._conditions, weights, number)
             return history.cube.decode(self._propose(history, trial))
 
     def _propose(self, history: History, trial: FrozenTrial) -> Array:

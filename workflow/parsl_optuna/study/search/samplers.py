@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import optuna
@@ -22,8 +23,20 @@ from optuna.samplers import (
     RandomSampler,
     TPESampler,
 )
+from optuna.trial import FrozenTrial, TrialState
 
 from parsl_optuna.core.errors import SpecError, nearest
+from parsl_optuna.core.space import Conditions
+
+
+class _BruteForce(BruteForceSampler):
+    """All points in turn; when they are through, it would stop a loop of Optuna's, and there is none."""
+
+    def after_trial(
+        self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        """Do nothing."""
+
 
 _CLASSES: dict[str, Callable[..., BaseSampler]] = {
     "tpe": TPESampler,
@@ -33,7 +46,7 @@ _CLASSES: dict[str, Callable[..., BaseSampler]] = {
     "nsgaii": NSGAIISampler,
     "nsgaiii": NSGAIIISampler,
     "qmc": QMCSampler,
-    "brute_force": BruteForceSampler,
+    "brute_force": _BruteForce,
 }
 STATEFUL = {"cmaes", "nsgaii", "nsgaiii", "qmc"}
 """Samplers that keep a state on trials: a study of theirs is rebuilt by asking again."""
@@ -42,7 +55,7 @@ _ONE_SEED = {"qmc", "rank_gp"}
 """Samplers that count on along one sequence: they keep the seed of the study."""
 
 
-_OURS = ("seed", "search_space", "number", "attempt")
+_OURS = ("seed", "search_space", "conditions", "number", "attempt")
 """Parameters of samplers that are never a user's."""
 
 
@@ -55,6 +68,7 @@ class Ask(NamedTuple):
         number: Of the trial.
         attempt: How many points were refused for it.
         space: Distributions by name; None where the sampler is to find them out.
+        conditions: When a parameter is active, as in `Space`.
     """
 
     study_seed: int
@@ -62,6 +76,7 @@ class Ask(NamedTuple):
     number: int
     attempt: int
     space: Mapping[str, BaseDistribution] | None
+    conditions: Conditions = MappingProxyType({})
 
 
 def make_sampler(name: str, params: Mapping[str, Any], ask: Ask, n_startup_trials: int) -> BaseSampler:
@@ -84,7 +99,8 @@ def make_sampler(name: str, params: Mapping[str, Any], ask: Ask, n_startup_trial
         given["n_startup_trials"] = n_startup_trials
     given |= plain_params("$.optuna.sampler", name, params, [one for one in known if one not in _OURS])
     if name == "rank_gp":
-        given |= {"search_space": ask.space, "number": ask.number, "attempt": ask.attempt}
+        given |= {"search_space": ask.space, "conditions": ask.conditions}
+        given |= {"number": ask.number, "attempt": ask.attempt}
     seed = ask.study_seed if name in _ONE_SEED else ask.seed
     try:
         with warnings.catch_warnings():
@@ -131,4 +147,6 @@ def _partial_fixed(params: dict[str, Any], ask: Ask, n_startup_trials: int) -> B
         raise SpecError(
             "$.optuna.sampler: partial_fixed needs fixed_params: {name: value}, and base: a sampler"
         )
-    return PartialFixedSampler(fixed, make_sampler(base, params, ask._replace(space=None), n_startup_trials))
+    return PartialFixedSampler(
+        fixed, make_sampler(base, params, ask._replace(space=None, conditions={}), n_startup_trials)
+    )

@@ -165,11 +165,22 @@ class Search:
             study.sampler = self._sampler(number, attempt)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            trial = study.ask(self._distributions)
+            trial = self._asked_of(study)
         self._numbers[number] = trial.number
         self._asked.add(number)
         self._seen.add(_key(trial.params))
         return dict(trial.params)
+
+    def _asked_of(self, study: optuna.Study) -> optuna.Trial:
+        """Ask for a trial: of parameters with conditions one by one, of those that are active."""
+        space = self._plan.space
+        if not space.conditions:
+            return study.ask(self._distributions)
+        trial = study.ask()
+        for name in space.ordered:
+            if space.is_active(name, trial.params):
+                _suggest(trial, name, space.dimensions[name])
+        return trial
 
     def leftover(self, number: int) -> dict[str, Scalar] | None:
         """Propose, for trial *number*, one of the points of a small finite space that are left; or None."""
@@ -239,7 +250,7 @@ class Search:
             state=state,
             values=list(values) if values is not None else None,
             params=dict(point),
-            distributions=self._distributions,
+            distributions={name: self._distributions[name] for name in point},
             system_attrs=attributes,
         )
         self._study.add_trial(trial)
@@ -248,7 +259,14 @@ class Search:
 
     def _sampler(self, number: int, attempt: int) -> optuna.samplers.BaseSampler:
         settings = self._plan.search
-        ask = Ask(self._study_seed, self._seed(number, attempt), number, attempt, self._distributions)
+        ask = Ask(
+            self._study_seed,
+            self._seed(number, attempt),
+            number,
+            attempt,
+            self._distributions,
+            self._plan.space.conditions,
+        )
         return make_sampler(self.choice.sampler, settings.sampler_params, ask, settings.n_startup_trials)
 
     def _note(self, seconds: float | None) -> None:
@@ -274,6 +292,15 @@ def pareto_front(values: Sequence[Sequence[float]]) -> list[int]:
 
 def _key(point: Mapping[str, Scalar]) -> str:
     return json.dumps(dict(point), sort_keys=True)
+
+
+def _suggest(trial: optuna.Trial, name: str, dimension: Dimension) -> None:
+    if isinstance(dimension, Float):
+        trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log)
+    elif isinstance(dimension, Int):
+        trial.suggest_int(name, dimension.low, dimension.high, log=dimension.log, step=dimension.step)
+    else:
+        trial.suggest_categorical(name, dimension.choices)
 
 
 def _distribution(dimension: Dimension) -> BaseDistribution:
