@@ -2,14 +2,17 @@
 
     python -m benchmarks.chaos --rounds 300 --seed 1 --folder chaos
 
-Every round is one line of ``rounds.jsonl`` in the folder; the same command goes on where it was stopped. A
-round counts: lost (a point of the calm table is missing), wrong (its state or value differs), hung (a command
-did not end in time), left (processes are there 20 s after the end), raised (it printed a traceback).
+Every round is one line of ``rounds.jsonl`` in the folder, with the victim of its strike; the same command
+goes on where it was stopped, and a round whose line is deleted runs again. The code of all rounds is a copy,
+made once in ``code`` of the folder. A round counts: lost (a point of the calm table is missing), failed (one
+has another state), mixed (another value), hung (a command did not end in time), left (processes that are
+there 20 s after the end), raised (it printed a traceback). A round without a victim is no hit.
 """
 
 from __future__ import annotations
 
 import argparse
+import compileall
 import contextlib
 import json
 import os
@@ -20,7 +23,7 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,61 +31,61 @@ import pandas as pd
 import psutil
 import yaml
 
+from benchmarks.command import Command, load
+from benchmarks.strikes import KILLS, MARK, Target, processes, strike
+
 ROOT = Path(__file__).resolve().parents[1]
-MARK = "PARSL_OPTUNA_CHAOS"
-POINTS = [{"x": round(-1.9 + 0.3 * i, 3), "k": 1 + i % 8, "kind": "plain"} for i in range(8)]
-LIMIT_SEC = 180.0
+POINTS = [{"x": round(-1.9 + 0.3 * i, 3), "k": 1 + i % 8, "kind": "plain"} for i in range(12)]
+SLEEP_SEC = 0.35
+LIMIT_SEC = 150.0
 LEFT_SEC = 20.0
-COUNTS = ("lost", "wrong", "hung", "left", "raised")
+SPREAD_SEC = 2.5
+"""An undisturbed study takes so long from its first trial to its end."""
+
+COUNTS = ("lost", "failed", "mixed", "hung", "left", "raised")
+SHIMS = {
+    "EIO": "fsync=EIO:0.02,rename=EIO:0.02,link=EIO:0.02",
+    "disk full": "open=ENOSPC:0.02,fsync=ENOSPC:0.02",
+    "no hard links": "link=EPERM:1",
+}
+"""Faults of file calls in the artifacts; without hard links the same command has to do without them, too."""
+
+Table = dict[str, tuple[str, float]]
 
 
 class Study:
-    """A study of eight given points in a folder of its own."""
+    """A study of given points in a folder of its own."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, code: Path, workers: int = 2) -> None:
+        self.folder, self._code = folder, code
         folder.mkdir(parents=True)
         data = {
             "task": "tests.toy:TASK",
-            "problems": [{"truth": 1.0, "sleep_sec": 0.4}],
+            "problems": [{"truth": 1.0, "sleep_sec": SLEEP_SEC}],
             "methods": ["guess"],
             "enqueue": {"guess": POINTS},
-            "optuna": {"max_trials": 8, "batch_size": 3, "confirm": 0, "method_budget_sec": 20},
+            "optuna": {"max_trials": len(POINTS), "batch_size": 2, "confirm": 0, "method_budget_sec": 20},
             "limits": {"grace_sec": 2.0},
-            "artifacts_dir": str(folder / "artifacts"),
-            "results_dir": str(folder / "results"),
+            "cluster": {"workers": workers},
         }
         (folder / "c.yaml").write_text(yaml.safe_dump(data))
 
-    def start(self, **environment: str) -> subprocess.Popen[str]:
+    def start(self, **environment: str) -> Command:
         """Start the command; its output goes to a file."""
-        with (self.folder / "output").open("a") as output:
-            return subprocess.Popen(
-                [sys.executable, "-m", "parsl_optuna", "run", "--config", self.folder / "c.yaml", "--local"],
-                cwd=ROOT,
-                env=os.environ | {MARK: str(self.folder), "OMP_NUM_THREADS": "1"} | environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                text=True,
-            )
+        paths = os.pathsep.join([str(self._code / name) for name in ("workflow", "", "without")])
+        mine = {MARK: str(self.folder), "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+        line = ["run", "--config", "c.yaml", "--local"]
+        return Command(line, self.folder, self.folder / "output", mine | environment)
 
-    def processes(self, word: str = "") -> list[psutil.Process]:
-        """Return its living processes whose command line has *word* in it."""
-        found = []
-        for one in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                is_mine = one.environ().get(MARK) == str(self.folder) and one.status() != psutil.STATUS_ZOMBIE
-                if is_mine and word in " ".join(one.cmdline()):
-                    found.append(one)
-        return found
-
-    def table(self) -> dict[str, tuple[str, float]]:
+    def table(self) -> Table:
         """Return state and value of every trial, by its hyperparameters; values are the same in every run."""
         rows = pd.read_parquet(self.folder / "results" / "optuna_trials.parquet")
         columns = (rows[name] for name in ("hyperparams_json", "state", "value"))
         return {point: (state, float(value)) for point, state, value in zip(*columns, strict=True)}
+
+    def has_begun(self) -> bool:
+        """Whether a trial has its working folder."""
+        return any(self.folder.glob("artifacts/runs/*/guess/*/files"))
 
 
 def wait_for(condition: Callable[[], Any], seconds: float) -> bool:
@@ -91,91 +94,8 @@ def wait_for(condition: Callable[[], Any], seconds: float) -> bool:
     while time.monotonic() < limit:
         if condition():
             return True
-        time.sleep(0.1)
+        time.sleep(0.2)
     return False
-
-
-def interchange(study: Study, driver: subprocess.Popen[str]) -> list[psutil.Process]:
-    """Return the interchange; it renames itself, which wipes its environment."""
-    del study
-    with contextlib.suppress(psutil.Error):
-        children = psutil.Process(driver.pid).children()
-        return [one for one in children if "interchange" in " ".join(one.cmdline())]
-    return []
-
-
-def workers(study: Study, *, busy: bool) -> list[psutil.Process]:
-    """Return Parsl's workers that have, or have not, a child at work."""
-    found = []
-    for pool in study.processes("execution.watched_pool"):
-        with contextlib.suppress(psutil.Error):
-            found += [one for one in pool.children() if "spawn_main" in " ".join(one.cmdline())]
-    return [one for one in found if one.is_running() and bool(one.children()) == busy]
-
-
-def send(number: int, victims: list[psutil.Process], draw: random.Random) -> None:
-    """Send a signal to one of the processes, where there is any."""
-    if victims:
-        with contextlib.suppress(psutil.Error):
-            draw.choice(victims).send_signal(number)
-
-
-def stop_a_while(victims: list[psutil.Process], seconds: float) -> None:
-    """Stop processes, and let them go on."""
-    for number in (signal.SIGSTOP, signal.SIGCONT):
-        for one in victims:
-            with contextlib.suppress(psutil.Error):
-                one.send_signal(number)
-        if number == signal.SIGSTOP:
-            time.sleep(seconds)
-
-
-def strike(kind: str, study: Study, driver: subprocess.Popen[str], draw: random.Random) -> None:
-    """Do what a kind of fault is."""
-    kill = signal.SIGKILL
-    if kind == "driver":
-        driver.kill()
-    elif kind == "group":
-        os.killpg(driver.pid, kill)
-    elif kind == "everything":
-        for one in study.processes():
-            send(kill, [one], draw)
-    elif kind == "interchange":
-        send(kill, interchange(study, driver), draw)
-    elif kind == "pool":
-        send(kill, study.processes("execution.watched_pool"), draw)
-    elif kind in ("worker busy", "worker idle"):
-        send(kill, workers(study, busy=kind == "worker busy"), draw)
-    elif kind == "child starting":
-        wait_for(lambda: study.processes("parsl_optuna.worker.child"), 30)
-        send(kill, study.processes("parsl_optuna.worker.child"), draw)
-    elif kind == "child running":
-        wait_for(lambda: list(study.folder.glob("artifacts/runs/*/guess/*/metrics.json")), 60)
-        send(kill, study.processes("parsl_optuna.worker.child"), draw)
-    elif kind == "SIGTERM twice":
-        for _ in range(2):
-            driver.send_signal(signal.SIGTERM)
-            time.sleep(0.1)
-    elif kind == "Ctrl-C twice":
-        for _ in range(2):
-            os.killpg(driver.pid, signal.SIGINT)
-            time.sleep(draw.uniform(0.1, 2.0))
-    elif kind == "driver stopped":
-        stop_a_while([psutil.Process(driver.pid)], draw.uniform(2, 20))
-    elif kind == "pool stopped":
-        stop_a_while(study.processes("execution.watched_pool"), draw.uniform(2, 20))
-
-
-KILLS = (
-    "driver", "group", "everything", "interchange", "pool", "worker busy", "worker idle", "child starting",
-    "child running", "SIGTERM twice", "Ctrl-C twice", "driver stopped", "pool stopped",
-)  # fmt: skip
-SHIMS = {
-    "EIO": "fsync=EIO:0.03,rename=EIO:0.03,link=EIO:0.03",
-    "disk full": "open=ENOSPC:0.03,fsync=ENOSPC:0.03",
-    "no hard links": "link=EPERM:1",
-}
-"""Faults of file calls in the artifacts; without hard links the same command has to do without them, too."""
 
 
 @contextlib.contextmanager
@@ -184,55 +104,78 @@ def guarded(study: Study) -> Iterator[None]:
     try:
         yield
     finally:
-        for one in study.processes():
+        for one in processes(study.folder):
             with contextlib.suppress(psutil.Error):
                 one.kill()
 
 
 def one_round(
-    kind: str, folder: Path, calm: dict[str, Any], shim: Path, draw: random.Random
+    kind: str, folder: Path, code: Path, calm: Table, shim: Path, draw: random.Random
 ) -> dict[str, Any]:
     """Run a study under a fault, then the same command undisturbed; return what was counted."""
-    study = Study(folder)
+    study = Study(folder, code, workers=3 if kind == "worker, idle" else 2)  # trials in flight are two
+    victim, injected = {}, folder / "injected"
     counts: dict[str, Any] = dict.fromkeys(COUNTS, 0)
     faults = {
         "LD_PRELOAD": str(shim),
         "FAULT_BELOW": str(folder / "artifacts"),
         "FAULT_CALLS": SHIMS.get(kind, ""),
+        "FAULT_LOG": str(injected),
     }
     faults = faults if kind in SHIMS else {}
     with guarded(study):
         begun = time.monotonic()
         driver = study.start(**faults)
-        if kind in KILLS:
-            time.sleep(draw.uniform(0.3, 12.0))
-            if driver.poll() is None:
-                with contextlib.suppress(ProcessLookupError, psutil.Error):
-                    strike(kind, study, driver, draw)
+        if kind in KILLS and wait_for(lambda: study.has_begun() or driver.poll() is not None, 60):
+            time.sleep(draw.uniform(0.0, SPREAD_SEC))
+            victim = strike(kind, Target(folder, driver), draw)
         counts["hung"] += not ended(driver)
-        counts["first_sec"] = round(time.monotonic() - begun, 1)
+        counts |= {"first_sec": round(time.monotonic() - begun, 1), "first_code": driver.returncode}
         again = study.start(**(faults if kind == "no hard links" else {}))
         counts["hung"] += not ended(again)
         counts["code"] = again.returncode
         found = study.table() if again.returncode == 0 else {}
+        shared = calm.keys() & found.keys()
         counts["lost"] = len(calm.keys() - found.keys())
-        counts["wrong"] = sum(found[point] != calm[point] for point in calm.keys() & found.keys())
+        counts["failed"] = sum(found[point][0] != calm[point][0] for point in shared)
+        counts["mixed"] = sum(found[point] != calm[point] for point in shared) - counts["failed"]
         counts["raised"] = (folder / "output").read_text(errors="replace").count("Traceback")
-        counts["left"] = 0 if wait_for(lambda: not study.processes(), LEFT_SEC) else len(study.processes())
+        if not wait_for(lambda: not processes(folder), LEFT_SEC):
+            counts["left"] = len(processes(folder))
+    if kind in SHIMS and injected.exists():
+        lines = injected.read_text(errors="replace").splitlines()
+        victim = {"what": "file calls", "pid": driver.pid, "state": f"{len(lines)} failed"}
     if not any(counts[name] for name in COUNTS):
         shutil.rmtree(folder)
-    return counts
+    return {"victim": victim, **counts}
 
 
-def ended(process: subprocess.Popen[str]) -> bool:
+def ended(process: Command) -> bool:
     """Wait for a command; kill it where it does not end."""
-    try:
-        process.wait(LIMIT_SEC)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        return False
-    return True
+    if process.wait(LIMIT_SEC):
+        return True
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(LIMIT_SEC)
+    return False
+
+
+def frozen(folder: Path) -> tuple[Path, str]:
+    """Copy the code that rounds run, unless it is there; return where, and its commit."""
+    code, about = folder / "code", folder / "code" / "commit"
+    if not about.exists():
+        shutil.rmtree(code, ignore_errors=True)
+        skipped = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / "workflow", code / "workflow", ignore=skipped)
+        (code / "tests").mkdir()
+        for name in ("__init__.py", "toy.py"):
+            shutil.copy(ROOT / "tests" / name, code / "tests" / name)
+        described = ["git", "describe", "--always", "--dirty=+", "--exclude", "*"]
+        said = subprocess.run(described, cwd=ROOT, capture_output=True, text=True, check=False)
+        (code / "without").mkdir()  # Parsl's monitoring, not used here, would load it in every process
+        (code / "without" / "sqlalchemy.py").write_text('raise ImportError("left out to start faster")\n')
+        compileall.compile_dir(code, quiet=1)
+        about.write_text(said.stdout.strip() or "unknown")
+    return code, about.read_text()
 
 
 def built_shim(folder: Path) -> Path:
@@ -243,19 +186,40 @@ def built_shim(folder: Path) -> Path:
     return shim
 
 
-def table(lines: list[dict[str, Any]]) -> str:
+def calm_table(folder: Path, code: Path) -> Table:
+    """Return the table of an undisturbed study of the same code."""
+    kept = code / "calm.json"
+    if not kept.exists():
+        calm = Study(folder / f"calm-{time.time_ns()}", code)
+        with guarded(calm):
+            process = calm.start()
+            if not ended(process) or process.returncode:
+                raise SystemExit(f"the undisturbed command fails: {calm.folder}/output")
+            kept.write_text(json.dumps(calm.table()))
+        shutil.rmtree(calm.folder)
+    return {point: (state, value) for point, (state, value) in json.loads(kept.read_text()).items()}
+
+
+def report(lines: list[dict[str, Any]], seed: int) -> str:
     """Return the counts by kind of fault as a Markdown table."""
     totals: dict[str, Counter[str]] = defaultdict(Counter)
     for line in lines:
         for kind in (line["kind"], "all"):
             totals[kind]["rounds"] += 1
+            totals[kind]["hit"] += bool(line["victim"])
             totals[kind].update({name: line[name] for name in COUNTS})
-    rows = [f"| fault | rounds | {' | '.join(COUNTS)} |", "|---" * (len(COUNTS) + 2) + "|"]
+    columns = ("rounds", "hit", *COUNTS)
+    rows = [f"| fault | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for kind in (*KILLS, *SHIMS, "all"):
         if kind in totals:
-            counts = " | ".join(str(totals[kind][name]) for name in COUNTS)
-            rows.append(f"| {kind} | {totals[kind]['rounds']} | {counts} |")
-    return "\n".join(rows)
+            rows.append(f"| {kind} | {' | '.join(str(totals[kind][name]) for name in columns)} |")
+    commits = ", ".join(dict.fromkeys(line["commit"] for line in lines))
+    return "\n".join([*rows, "", f"{len(lines)} rounds, seed {seed}, of {commits}"])
+
+
+def is_bad(line: Mapping[str, Any]) -> bool:
+    """Whether a round shows a fault of the engine's."""
+    return any(line[name] for name in COUNTS)
 
 
 def main() -> int:
@@ -266,28 +230,28 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path("chaos"))
-    parser.add_argument("--only", help="One kind of fault.")
+    parser.add_argument("--only", action="append", choices=[*KILLS, *SHIMS], help="A kind of fault.")
+    parser.add_argument("--table", action="store_true", help="Only show what there is.")
     asked = parser.parse_args()
     folder = asked.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    log, shim = folder / "rounds.jsonl", built_shim(folder)
+    log = folder / "rounds.jsonl"
     lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    calm = Study(folder / f"calm-{time.time_ns()}")
-    with guarded(calm):
-        if not ended(calm.start()):
-            raise SystemExit("the undisturbed command does not end")
-        wanted = calm.table()
-    kinds = [asked.only] if asked.only else [*KILLS, *SHIMS]
-    for number in range(len(lines), asked.rounds):
-        draw = random.Random(f"{asked.seed}-{number}")
-        kind = kinds[number % len(kinds)]
-        counts = one_round(kind, folder / f"round-{number}", wanted, shim, draw)
-        lines.append({"round": number, "kind": kind, **counts})
-        with log.open("a") as stream:
-            stream.write(json.dumps(lines[-1]) + "\n")
-        print(lines[-1], flush=True)
-    print(table(lines))
-    return int(any(line[name] for line in lines for name in COUNTS))
+    if not asked.table:
+        shim, (code, commit) = built_shim(folder), frozen(folder)
+        load(code)
+        calm = calm_table(folder, code)
+        kinds = asked.only or [*KILLS, *SHIMS]
+        for number in sorted(set(range(asked.rounds)) - {line["round"] for line in lines}):
+            draw, kind = random.Random(f"{asked.seed}-{number}"), kinds[number % len(kinds)]
+            shutil.rmtree(folder / f"round-{number}", ignore_errors=True)
+            counts = one_round(kind, folder / f"round-{number}", code, calm, shim, draw)
+            lines.append({"round": number, "kind": kind, "commit": commit, **counts})
+            with log.open("a") as stream:
+                stream.write(json.dumps(lines[-1]) + "\n")
+            print(json.dumps(lines[-1]), flush=True)
+    print(report(lines, asked.seed))
+    return int(any(map(is_bad, lines)))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 /* Lets chosen file calls fail below a folder: LD_PRELOAD this, and set
  *   FAULT_BELOW  the folder; calls on paths elsewhere are left alone
  *   FAULT_CALLS  a list such as "link=EPERM:1,fsync=EIO:0.02": call, error, probability
+ *   FAULT_LOG    a file that gets a line per call that failed; optional
  * Calls: link (linkat too), rename, fsync (fdatasync too), open for writing.
  */
 #define _GNU_SOURCE
@@ -23,6 +24,18 @@ static int number_of(const char *name, size_t length) {
     return EIO;
 }
 
+#define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+
+static int noted(const char *call, const char *path, int error) {
+    const char *log = getenv("FAULT_LOG");
+    int handle = log ? REAL(open)(log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666) : -1;
+    if (handle >= 0) {
+        dprintf(handle, "%d %s %s\n", error, call, path);
+        close(handle);
+    }
+    return error;
+}
+
 /* Returns the error with which a call on a path should fail now; 0 lets it through. */
 static int fault(const char *call, const char *path) {
     const char *below = getenv("FAULT_BELOW"), *calls = getenv("FAULT_CALLS");
@@ -34,7 +47,8 @@ static int fault(const char *call, const char *path) {
         if (!colon) return 0;
         if (!seed) seed = (unsigned int)(getpid() ^ time(NULL)) | 1u;
         double draw = rand_r(&seed) / (double)RAND_MAX;
-        return draw < atof(colon + 1) ? number_of(name, (size_t)(colon - name)) : 0;
+        if (draw >= atof(colon + 1)) return 0;
+        return noted(call, path, number_of(name, (size_t)(colon - name)));
     }
     return 0;
 }
@@ -48,7 +62,6 @@ static int fault_of_handle(const char *call, int handle) {
     return fault(call, path);
 }
 
-#define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 #define FAIL_IF(found) \
     do { int error = (found); if (error) { errno = error; return -1; } } while (0)
 

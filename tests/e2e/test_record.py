@@ -1,6 +1,7 @@
 """What happened is on record, failed trials run again, faults of the engine are told: as a user sees them."""
 
 import json
+import shlex
 
 import pandas as pd
 import pytest
@@ -28,10 +29,11 @@ def where(config, *names):
 def test_failures_are_counted_by_reason_and_run_again_on_request(failing):
     config, err = failing
     assert "failed: ValueError: x is too large" in err
-    assert "parsl-optuna retry --state failed, then the same command" in err
+    hint = next(line for line in err.splitlines() if "to run them again" in line)
+    pasted = shlex.split(hint.partition(": parsl-optuna ")[2].partition(", then the same command")[0])
 
     listed, _ = run("parsl-optuna", "retry", "--dry-run", "--json", *where(config, "artifacts", "results"))
-    out, _ = run("parsl-optuna", "retry", "--state", "failed", *where(config, "artifacts", "results"))
+    out, _ = run("parsl-optuna", *pasted)
     again, _ = run("parsl-optuna", "--config", config, "--inline")
 
     count = len(json.loads(listed))
@@ -129,3 +131,54 @@ def test_a_configuration_that_parsl_refuses_ends_the_command_and_no_trial_is_sto
 
     assert "this executor knows no resources" in err
     assert not list((tmp_path / "artifacts").glob("runs/*/*/*/metrics.json"))
+
+
+FUNCTIONS = """
+def engines_name(lr):
+    return {"runtime_sec": 3.0, "loss": lr}
+
+def misspelt(lr):
+    return {"test_acc ": lr}
+"""
+
+
+def function_config(folder, function, metric, **optuna):
+    (folder / "f.py").write_text(FUNCTIONS)
+    return write_config(
+        folder,
+        task="function",
+        problems=[{"function": f"{folder / 'f.py'}:{function}"}],
+        methods=None,
+        search_space={"function": {"lr": {"low": 0.1, "high": 1.0}}},
+        optuna={"max_trials": 9, "batch_size": 1, "confirm": 0, "n_startup_trials": 9, **optuna}
+        | {"objective": {"type": "metric", "metric": metric}},
+    )
+
+
+@pytest.mark.parametrize(
+    ("function", "metric", "words"),
+    [
+        ("engines_name", "loss", "'runtime_sec' has a name of the engine, which measures it; rename it"),
+        ("misspelt", "test_acc", "did you mean 'test_acc '?; have the code report 'test_acc'"),
+    ],
+)
+def test_a_name_that_no_trial_can_mend_ends_the_study_after_one(tmp_path, function, metric, words):
+    config = function_config(tmp_path, function, metric)
+
+    for _ in range(2):  # the second command tries whether that was corrected
+        out, err = run("parsl-optuna", "--config", config, "--inline", code=1)
+
+        assert "1 trials in the table, 1 trials run by this command" in out
+        assert words in err
+        assert "parsl-optuna retry" not in err
+
+
+def test_trials_that_reported_the_metric_named_now_count_without_running_again(tmp_path):
+    config = function_config(tmp_path, "misspelt", "accuracy_of_it_all", stop_after_failures=3)
+    _, err = run("parsl-optuna", "--config", config, "--inline", code=1)
+    assert "running again changes nothing" in err
+
+    config = function_config(tmp_path, "misspelt", "test_acc ", max_trials=4)
+    out, _ = run("parsl-optuna", "--config", config, "--inline")
+
+    assert "4 trials in the table, 1 trials run by this command" in out

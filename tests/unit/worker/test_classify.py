@@ -1,10 +1,10 @@
 import errno
 
 import pytest
-from parsl_optuna.core.errors import SpecError, TaskError
-from parsl_optuna.core.records import State
+from parsl_optuna.core.errors import MetricNameError, TaskError
+from parsl_optuna.core.records import Outcome, State
 from parsl_optuna.tasks.function import TASK
-from parsl_optuna.worker.classify import checked, classify, failed
+from parsl_optuna.worker.classify import checked, classify, cure_of, failed, judged
 
 ASKED = {"type": "metric", "metric": "test_acc", "names": ["error"]}
 
@@ -47,7 +47,7 @@ def test_what_cannot_be_stored_is_named(value, words):
 
 
 def test_a_name_that_the_engine_measures_is_refused():
-    with pytest.raises(SpecError, match="runtime_sec"):
+    with pytest.raises(MetricNameError, match="runtime_sec"):
         checked({"runtime_sec": 1.0})
 
 
@@ -56,6 +56,7 @@ def test_a_name_that_the_engine_measures_is_refused():
     [
         (ValueError("\nfirst\nsecond"), State.FAILED, "ValueError: first"),
         (ValueError(), State.FAILED, "ValueError"),
+        (TaskError("the function returned a str"), State.FAILED, "the function returned a str"),
         (RuntimeError("CUDA out of memory"), State.OUT_OF_MEMORY, "CUDA out of memory"),
         (MemoryError(), State.OUT_OF_MEMORY, "out of memory"),
         (ValueError("\ud800"), State.FAILED, r"ValueError: \ud800"),
@@ -72,3 +73,26 @@ def test_a_file_that_is_where_the_command_was_started_is_hinted_at(tmp_path):
 
     assert "PARSL_OPTUNA_LAUNCH_DIR" in failed(here, tmp_path)[1]
     assert "PARSL_OPTUNA_LAUNCH_DIR" not in failed(nowhere, tmp_path)[1]
+
+
+def outcome(state, **metrics):
+    return Outcome("r_1", "p_1", "m", state, None, 1.0, 1.0, "2026", "2026", "host", metrics=metrics)
+
+
+def test_a_trial_counts_for_the_metric_that_is_named_now():
+    for state in (State.OK, State.INVALID):
+        assert judged(TASK, outcome(state, test_acc=0.5), ASKED).state is State.OK
+        assert judged(TASK, outcome(state, loss=0.5), ASKED).state is State.INVALID
+
+
+@pytest.mark.parametrize("state", [State.FAILED, State.TIMEOUT, State.PRUNED, State.LOST])
+def test_other_states_do_not_depend_on_the_objective(state):
+    stored = outcome(state, loss=0.5)
+
+    assert judged(TASK, stored, ASKED) is stored
+
+
+def test_a_name_that_is_nearly_the_one_asked_for_has_a_cure_and_another_one_has_not():
+    assert "have the code report 'test_acc'" in str(cure_of({"test_acc ": 0.5}, ASKED))
+    assert cure_of({"quality": 0.5}, ASKED) is None
+    assert cure_of({"test_acc": 0.5, "test_acc ": 0.5}, ASKED) is None

@@ -27,7 +27,7 @@ from parsl_optuna.store import document
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.atomic import write_bytes
 from parsl_optuna.store.events import EventLog, Kind
-from parsl_optuna.store.layout import Results
+from parsl_optuna.store.layout import Results, check_apart
 from parsl_optuna.store.lease import Lease
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ def carry_out(
     store = ArtifactStore(Path(spec.artifacts_dir))
     events = EventLog(results.events)
     executor = choose_executor(spec, longest_sec(plan), events, local=local, inline=inline)
+    check_apart(store.paths.root, results.root)
     store.check_writable()
     with Lease(results.lease), _recorded(events):
         write_config(asdict(spec), results)

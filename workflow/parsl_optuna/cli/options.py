@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -92,3 +93,13 @@ def with_folders(
     """Return *spec* with the given folders and Parsl file in place of the configured ones."""
     changes = {"artifacts_dir": artifacts, "results_dir": results, "parsl_config": parsl_config}
     return replace(spec, **{name: value for name, value in changes.items() if value is not None})
+
+
+def folders(artifacts: str, results: str) -> str:
+    """Return the options that have another command use the same folders; none for those of every command."""
+    given = (("--artifacts-dir", artifacts, "artifacts"), ("--results-dir", results, "results"))
+    return "".join(
+        f" {option} {shlex.quote(folder)}"
+        for option, folder, default in given
+        if Path(folder) != Path(default)
+    )

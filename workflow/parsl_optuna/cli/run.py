@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from parsl_optuna.core.records import State
 from parsl_optuna.execution import lifetime
 from parsl_optuna.store.layout import Results
 from parsl_optuna.study.plan.tuning import load_run, plan_run
+from parsl_optuna.worker.classify import asked_metric
 
 if TYPE_CHECKING:
     from parsl_optuna.study.driver import RunResult
@@ -51,7 +53,8 @@ def command(
     spec = options.with_budgets(load_run(config, assignments), **budgets)
     spec = options.with_folders(spec, artifacts_dir, results_dir, parsl_config)
     results = Results(Path(spec.results_dir))
-    return carry_out(spec, plan_run(spec, str(config)), results, report, local=local, inline=inline)
+    plan, tell = plan_run(spec, str(config)), partial(report, spec.artifacts_dir)
+    return carry_out(spec, plan, results, tell, local=local, inline=inline)
 
 
 def carry_out(
@@ -95,7 +98,7 @@ def _is_enough(trials: Any, *, is_strict: bool) -> bool:
     return bool(trials.successes)
 
 
-def report(plan: Any, result: Any, results: Results) -> None:
+def report(artifacts_dir: str, plan: Any, result: Any, results: Results) -> None:
     """Write the summary of a run, and print what people want to know."""
     from parsl_optuna.report.best import best_tables  # noqa: PLC0415
 
@@ -114,17 +117,24 @@ def report(plan: Any, result: Any, results: Results) -> None:
         if trials.stopped or not trials.successes:
             reason = trials.stopped or f"no trial succeeded, the last one: {_last_reason(trials)}"
             session.warn(f"{trials.study.label}, {trials.study.method}: {reason}")
-    for line in failures(result):
+    for line in failures(result, plan.scoring.to_json(), options.folders(artifacts_dir, str(results.root))):
         session.warn(line)
     for choice in sorted({trials.choice for trials in result.studies if trials.choice is not None}):
         console.print(f"sampler  {choice.sampler}: {choice.reason}", soft_wrap=True)
-    console.print(f"{len(rows)} trials, {result.n_started} references and trials run by this command")
+    what = "references and trials" if any(problem.reference for problem in plan.problems) else "trials"
+    console.print(f"{len(rows)} trials in the table, {result.n_started} {what} run by this command")
     console.print(f"table    {results.table}", soft_wrap=True)
     console.print(f"picture  {results.picture}", soft_wrap=True)
 
 
-def failures(result: Any) -> list[str]:
-    """Return lines that count the failed trials by state and reason, and say how they run again."""
+def failures(result: Any, objective: Mapping[str, Any], folders: str) -> list[str]:
+    """Return lines that count the failed trials by state and reason, and say how they run again.
+
+    Args:
+        result: The run.
+        objective: As `Scoring.to_json` gives it.
+        folders: Options for the folders of this run.
+    """
     states = [outcome for trials in result.studies for outcome in _failed(trials)]
     if not states:
         return []
@@ -134,8 +144,18 @@ def failures(result: Any) -> list[str]:
         lines.append(f"  {count} {state}: {reason}")
     if len(counts) > _MOST_REASONS:
         lines.append(f"  and {len(counts) - _MOST_REASONS} other reasons; see the column reason of the table")
-    words = ",".join(sorted({outcome.state.value for outcome in states}))
-    return [*lines, f"  to run them again: parsl-optuna retry --state {words}, then the same command"]
+    asked = asked_metric(objective)
+    lacking = [one for one in states if one.state.value == "invalid" and asked and asked not in one.metrics]
+    if lacking:
+        lines.append(
+            f"  where '{asked}' is missing, running again changes nothing: correct the name, here or in the "
+            "code; trials that reported the metric named here then count, without running again"
+        )
+    others = {one.state.value for one in states if one.cure is None and one not in lacking}
+    if others:
+        retry = f"parsl-optuna retry --state {','.join(sorted(others))}{folders}"
+        lines.append(f"  to run them again: {retry}, then the same command")
+    return lines
 
 
 def _failed(trials: Any) -> list[Any]:

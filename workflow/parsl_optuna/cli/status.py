@@ -28,6 +28,7 @@ def command(artifacts_dir: str | None, as_json: bool) -> None:
         click.echo(f"{store.paths.root}: no problems yet")
     for line in lines:
         states = ", ".join(f"{count} {state}" for state, count in sorted(line["states"].items()))
+        states = states or "no trials yet"
         click.echo(f"{line['pid']}  {line['problem']:32}  {line['method']:6}  {states}")
 
 
@@ -35,15 +36,16 @@ def _problem(store: ArtifactStore, pid: str) -> list[dict]:
     problem = store.problem(pid)
     if problem is None:
         return []
+    head, lines = {"pid": pid, "problem": problem["label"]}, []
     reference = document.read(store.paths.reference(pid))
-    word = "no reference" if reference is None else f"reference {reference.get('status')}"
-    lines = [{"pid": pid, "problem": problem["label"], "method": "", "states": {word: 1}}]
+    if reference is not None:
+        lines.append({**head, "method": "", "states": {f"reference {reference.get('status')}": 1}})
     for method in store.methods(pid):
         counts: Counter[str] = Counter()
         for folder in sorted(store.paths.trials(pid, method).iterdir()):
             counts[_state(folder)] += 1
-        lines.append({"pid": pid, "problem": problem["label"], "method": method, "states": dict(counts)})
-    return lines
+        lines.append({**head, "method": method, "states": dict(counts)})
+    return lines or [{**head, "method": "", "states": {}}]
 
 
 def _state(folder: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,8 @@ def command(
             click.echo(line)
         return None
     results = Results(Path(spec.results_dir), _TABLE)
-    return carry_out(spec, bound.plan, results, report, local=local, inline=inline)
+    tell = partial(report, spec.artifacts_dir)
+    return carry_out(spec, bound.plan, results, tell, local=local, inline=inline)
 
 
 def _data(given: tuple[str, ...]) -> dict[str, Any]:

@@ -17,6 +17,10 @@ class SpecError(WorkflowError, ValueError):
     """Something the user wrote is wrong: a key, a value, a range, a preset, a file name."""
 
 
+class MetricNameError(SpecError):
+    """A metric has a name that no metric can have; every trial of the same code reports it."""
+
+
 class TaskError(WorkflowError, RuntimeError):
     """A task cannot do what its manifest asks for."""
 

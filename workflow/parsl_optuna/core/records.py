@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from parsl_optuna.core.codec import Record, Timestamp
-from parsl_optuna.core.errors import SpecError
+from parsl_optuna.core.errors import MetricNameError
 from parsl_optuna.core.ids import trial_id
 from parsl_optuna.core.resources import LimitsSpec
 from parsl_optuna.core.space import Scalar
@@ -182,6 +182,7 @@ class Outcome(Record):
         code: The user's modules that the trial imported, each with its checksum.
         worker: Parsl's and the scheduler's ids.
         metrics: What the task returned, by names of its own.
+        cure: What has to be changed first, where no trial of the study can succeed as it is.
     """
 
     trial_id: str
@@ -201,6 +202,7 @@ class Outcome(Record):
     code: Mapping[str, str] = field(default_factory=dict)
     worker: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    cure: str | None = None
 
 
 def outcome_of_form_1(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -223,13 +225,15 @@ def check_metric_names(metrics: Mapping[str, Any]) -> None:
     """Refuse names that no metric can have.
 
     Raises:
-        SpecError: A name that is no string, is empty, or is one that the engine measures.
+        MetricNameError: A name that is no string, is empty, or is one that the engine measures.
     """
     for name in metrics:
         if not isinstance(name, str) or not name:
-            raise SpecError(f"a metric's name must be a string that is not empty, got {name!r}")
+            raise MetricNameError(f"a metric's name must be a string that is not empty, got {name!r}")
         if name in ENGINE_METRICS:
-            raise SpecError(f"the metric '{name}' has a name of the engine, which measures it; rename it")
+            raise MetricNameError(
+                f"the metric '{name}' has a name of the engine, which measures it; rename it"
+            )
 
 
 @dataclass(frozen=True)

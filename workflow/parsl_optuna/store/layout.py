@@ -9,6 +9,7 @@ from pathlib import Path
 
 from parsl_optuna.core.errors import SpecError
 
+_LEAVING = "leaving"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
 
 
@@ -46,7 +47,7 @@ class Artifacts:
 
     def leaving(self, driver: str) -> Path:
         """While it exists, none of that driver's queued trials is started."""
-        return _below(self.root, "leaving", driver)
+        return _below(self.root, _LEAVING, driver)
 
     def manifest(self, pid: str, method: str, trial_id: str) -> Path:
         """What a trial is."""
@@ -119,6 +120,21 @@ class Results:
         """A pickled study for notebooks; never read by this package."""
         folder = f"optuna_{_checked(task.replace(':', '.'))}"  # a task may be named module:NAME
         return self.root / "studies" / folder / f"{_checked(pid)}:{_checked(method)}.pkl"
+
+
+def check_apart(artifacts: Path, results: Path) -> None:
+    """Refuse results among the folders of problems and trials, where they would be read as one of these.
+
+    Raises:
+        SpecError: They lie there.
+    """
+    paths, inside = Artifacts(artifacts.resolve()), results.resolve()
+    for folder in (paths.problems, paths.runs, paths.root / _LEAVING):
+        if inside.is_relative_to(folder):
+            raise SpecError(
+                f"results_dir '{results}' lies in {folder}, whose folders are problems and trials; "
+                "choose another folder"
+            )
 
 
 @lru_cache(maxsize=4096)  # asked for several times with every trial

@@ -18,6 +18,7 @@ from parsl_optuna.study.search.pruners import make_pruner
 from parsl_optuna.study.search.search import Search, pareto_front
 from parsl_optuna.study.state import StudyState
 from parsl_optuna.study.stored import fixed_trials, outcome_of, scan
+from parsl_optuna.worker.classify import judged
 
 
 class ActiveStudy:
@@ -40,7 +41,7 @@ class ActiveStudy:
         trusted: Mapping[str, ReferenceValue],
         waits_for: Collection[str] = (),
     ) -> None:
-        self._plan, self.study = plan, study
+        self._plan, self.study, self._scoring = plan, study, plan.scoring.to_json()
         self.state = StudyState(study, plan.scoring, plan.task.comparison, waits_for)
         for pid, reference in trusted.items():
             self.state.reference_ready(pid, reference)
@@ -67,6 +68,7 @@ class ActiveStudy:
 
     def end(self, trial: Trial, outcome: Outcome) -> None:
         """Take a trial's outcome, also of one that was found on disk when it was to start."""
+        outcome = judged(self._plan.task, outcome, self._scoring)
         self.state.asked(trial, self._points.key(trial))
         self.state.ended(trial, outcome)
         if self.watch is not None and trial.asked.by != "confirm":
@@ -165,7 +167,7 @@ class ActiveStudy:
         found, sources = fixed_trials(self._plan, self.study, store)
         points = FixedPoints(self._plan, self.study, sources)
         for trial in found.values():
-            outcome = outcome_of(self.study, store, trial.manifest)
+            outcome = outcome_of(self._plan, self.study, store, trial.manifest)
             if outcome is not None:
                 self._restored(points, trial, outcome)
         return points
@@ -178,7 +180,7 @@ class ActiveStudy:
                 outcomes = {
                     trial.manifest.trial_id: outcome
                     for trial in stored.trials.values()
-                    if (outcome := outcome_of(study, store, trial.manifest)) is not None
+                    if (outcome := outcome_of(self._plan, study, store, trial.manifest)) is not None
                 }
                 points.restore(stored, outcomes, self.state)
                 if self.watch is not None:

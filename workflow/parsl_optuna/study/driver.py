@@ -21,7 +21,7 @@ from parsl_optuna.study.dispatch import Dispatch, Prepared, Returned
 from parsl_optuna.study.plan.plans import RunPlan
 from parsl_optuna.study.plan.resolve import ProblemPlan
 from parsl_optuna.study.progress import Snapshot, status_of
-from parsl_optuna.study.stored import is_usable, runs_again
+from parsl_optuna.study.stored import is_usable, runs_again, stored_outcome
 from parsl_optuna.worker import execute as worker
 
 _REFRESH_SEC = 0.5
@@ -331,7 +331,7 @@ class Driver:
         study = self._studies[index]
         while (proposal := study.next()) is not None:
             trial = self._announced(proposal)
-            stored = self._store.outcome(trial.manifest)
+            stored = stored_outcome(self._plan, self._store, trial.manifest)
             if stored is not None and runs_again(study.study, stored):
                 self._store.retire(trial.manifest)
                 stored = None

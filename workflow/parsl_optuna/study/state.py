@@ -224,7 +224,12 @@ class StudyState:
 
     def _failures(self) -> str | None:
         limit, count = self.study.stop.after_failures, len(self.points)
-        if not limit or count < limit or self.n_failed < count:
+        if self.n_failed < count:
+            return None
+        for point in self.points.values():
+            if point.outcome.cure is not None:
+                return f"{point.outcome.reason}; {point.outcome.cure}"
+        if not limit or count < limit:
             return None
         last = max(self.points.values(), key=lambda entry: entry.age)
         return f"its first {count} trials all failed, the last one: {last.outcome.reason}"

@@ -11,6 +11,7 @@ from parsl_optuna.core.records import Manifest, Outcome, State, Trial
 from parsl_optuna.core.space import Scalar
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.study.plan.plans import FIRST, ProblemInstance, RunPlan, Slot, StudyPlan
+from parsl_optuna.worker.classify import judged
 
 
 @dataclass
@@ -37,16 +38,26 @@ def trials_of(store: ArtifactStore, pid: str, method: str) -> Iterator[Trial]:
     return (Trial(manifest, asked) for manifest, asked in store.manifests(pid, method))
 
 
-def outcome_of(study: StudyPlan, store: ArtifactStore, manifest: Manifest) -> Outcome | None:
-    """Return what came of a trial; None where it is to run, also again."""
+def stored_outcome(plan: RunPlan, store: ArtifactStore, manifest: Manifest) -> Outcome | None:
+    """Return what came of a trial, as it counts for the objective of *plan*; None where it has not ended."""
     outcome = store.outcome(manifest)
+    return None if outcome is None else judged(plan.task, outcome, plan.scoring.to_json())
+
+
+def outcome_of(plan: RunPlan, study: StudyPlan, store: ArtifactStore, manifest: Manifest) -> Outcome | None:
+    """Return what came of a trial, as `stored_outcome` does; None where it is to run, also again."""
+    outcome = stored_outcome(plan, store, manifest)
     return None if outcome is None or runs_again(study, outcome) else outcome
 
 
 def runs_again(study: StudyPlan, outcome: Outcome) -> bool:
-    """Whether a stored trial is to run again: a lost one, or one pruned by a pruner that is gone."""
+    """Whether a stored trial is to run again.
+
+    A lost one is, one pruned by a pruner that is gone, and one that shows a fault of all trials, as nothing
+    but a try says whether that was corrected.
+    """
     is_stale = outcome.state is State.PRUNED and study.search.pruner is None
-    return is_stale or outcome.state is State.LOST
+    return is_stale or outcome.state is State.LOST or outcome.cure is not None
 
 
 def scan(plan: RunPlan, study: StudyPlan, store: ArtifactStore) -> tuple[list[Stored], list[Stored]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from parsl_optuna.core.clock import Deadline, utc_now
-from parsl_optuna.core.errors import CorruptArtifact, Pruned, SpecError, StoreError
+from parsl_optuna.core.errors import CorruptArtifact, MetricNameError, Pruned, SpecError, StoreError
 from parsl_optuna.core.ids import derive_seed
 from parsl_optuna.core.records import Asked, Manifest, Outcome, Request, State, Trial, check_metric_names
 from parsl_optuna.store.artifacts import ArtifactStore
@@ -23,7 +23,7 @@ from parsl_optuna.store.output import Output
 from parsl_optuna.store.progress import Reporter, stop_reason
 from parsl_optuna.tasks.base import Metrics, Task, Work, load_run, prepare_task, resolve_task
 from parsl_optuna.worker.apart import apart
-from parsl_optuna.worker.classify import checked, classify, failed
+from parsl_optuna.worker.classify import checked, classify, cure_of, failed
 from parsl_optuna.worker.provenance import git_commit, local_code, versions
 
 _WORKER_VARIABLES = (
@@ -91,7 +91,7 @@ class Progress:
         return cls(checkpoint, reporter, hooks.is_pruned, store.paths.stop(*names), store.paths.files(*names))
 
     def report(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Report progress; raises `Pruned` when the trial is to stop, `SpecError` at a bad name."""
+        """Report progress; raises `Pruned` when the trial is to stop, `MetricNameError` at a bad name."""
         check_metric_names(metrics)
         try:
             self.reporter.report(step, metrics)
@@ -109,6 +109,7 @@ class _Run:
     state: State = State.OK
     reason: str | None = None
     trace: str | None = None
+    cure: str | None = None
     metrics: Metrics = field(default_factory=dict)
     code: dict[str, str] = field(default_factory=dict)
 
@@ -147,6 +148,7 @@ def attempt(
         run = _run(function, work, folder, progress, hooks, known)
         if run.state is State.OK:
             run.state, run.reason = classify(task, run.metrics, asked.objective)
+            run.cure = cure_of(run.metrics, asked.objective) if run.state is State.INVALID else None
     runtime = progress.checkpoint.used_sec + time.monotonic() - begun
     return Outcome(
         manifest.trial_id,
@@ -166,6 +168,7 @@ def attempt(
         code=run.code,
         worker={name: os.environ[name] for name in _WORKER_VARIABLES if name in os.environ},
         metrics=run.metrics,
+        cure=run.cure,
     )
 
 
@@ -191,7 +194,7 @@ def _run(
             run.metrics = checked(function(work))
     except Pruned:
         reason = progress.stop and stop_reason(progress.stop)
-        run = _Run(State.PRUNED, reason, None, progress.reporter.last)
+        run = _Run(State.PRUNED, reason, metrics=progress.reporter.last)
     finally:
         hooks.end()
     if progress.fault is not None:
@@ -211,6 +214,8 @@ def _failing(run: _Run, hooks: Hooks, launch: Path | None = None) -> Iterator[No
         if isinstance(error, (StoreError, CorruptArtifact)):
             raise
         run.state, run.reason = failed(error, launch)
+        if isinstance(error, MetricNameError):
+            run.cure = "no trial of this code can succeed"
         run.trace = traceback.format_exc().encode(errors="backslashreplace").decode()
 
 

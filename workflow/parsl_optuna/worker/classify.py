@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import traceback
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from parsl_optuna.core.errors import TaskError, nearest
+from parsl_optuna.core.errors import TaskError, WorkflowError, nearest
 from parsl_optuna.core.objective import ERROR, finite
-from parsl_optuna.core.records import ENGINE_METRICS, State, check_metric_names
+from parsl_optuna.core.records import ENGINE_METRICS, Outcome, State, check_metric_names
 from parsl_optuna.tasks import source
 from parsl_optuna.tasks.base import Metrics, Task
 
@@ -27,7 +28,7 @@ def checked(metrics: Metrics) -> Metrics:
     """Return the metrics of a run, if they can be stored.
 
     Raises:
-        SpecError: A name that no metric can have.
+        MetricNameError: A name that no metric can have.
         TaskError: A value has no JSON form, or they are too large.
     """
     check_metric_names(metrics)
@@ -54,7 +55,9 @@ def _size(name: str, value: Any) -> int:
         ) from error
 
 
-def classify(task: Task, metrics: Metrics, objective: Mapping[str, Any]) -> tuple[State, str | None]:
+def classify(
+    task: Task, metrics: Mapping[str, Any], objective: Mapping[str, Any]
+) -> tuple[State, str | None]:
     """Call a run without a finite result invalid, so that it is never taken for a value.
 
     Args:
@@ -62,9 +65,8 @@ def classify(task: Task, metrics: Metrics, objective: Mapping[str, Any]) -> tupl
         metrics: What the run returned.
         objective: As `Scoring.to_json` gives it; a metric that it asks for must be there.
     """
-    names = objective.get("names", ())
-    asked = objective.get("metric") if objective.get("type") == "metric" and ERROR in names else None
-    if asked is not None and asked not in ENGINE_METRICS and asked not in metrics:
+    asked = asked_metric(objective)
+    if asked is not None and asked not in metrics:
         return State.INVALID, missing(asked, metrics)
     name = asked or task.result
     if name in metrics and finite(metrics[name]) is None:
@@ -72,7 +74,33 @@ def classify(task: Task, metrics: Metrics, objective: Mapping[str, Any]) -> tupl
     return State.OK, None
 
 
-def missing(name: str, metrics: Metrics) -> str:
+def asked_metric(objective: Mapping[str, Any]) -> str | None:
+    """Return the metric that every trial must report, of an objective as `Scoring.to_json` gives it."""
+    is_metric = objective.get("type") == "metric" and ERROR in objective.get("names", ())
+    name = objective.get("metric") if is_metric else None
+    return None if name in ENGINE_METRICS else name
+
+
+def judged(task: Task, outcome: Outcome, objective: Mapping[str, Any]) -> Outcome:
+    """Return an outcome as it counts for an objective, which need not be the one that its trial had."""
+    if outcome.state not in (State.OK, State.INVALID):
+        return outcome
+    state, reason = classify(task, outcome.metrics, objective)
+    if state is State.OK:
+        return outcome if outcome.state is state else replace(outcome, state=state, reason=None, cure=None)
+    return replace(outcome, state=state, reason=reason, cure=cure_of(outcome.metrics, objective))
+
+
+def cure_of(metrics: Mapping[str, Any], objective: Mapping[str, Any]) -> str | None:
+    """Say what to change where a metric is missing and another one has nearly its name."""
+    asked = asked_metric(objective)
+    hint = "" if asked is None or asked in metrics else nearest(asked, metrics)
+    if not hint.startswith("did you mean"):
+        return None
+    return f"have the code report '{asked}', or name another metric as the objective"
+
+
+def missing(name: str, metrics: Mapping[str, Any]) -> str:
     """Say that a metric never came, and which did, the nearest name first."""
     if not metrics:
         return f"it reported no metric '{name}', and no other"
@@ -95,6 +123,8 @@ def failed(error: BaseException, launch: Path | None = None) -> tuple[State, str
     if isinstance(error, MemoryError) or any(words in text.lower() for words in _NO_MEMORY):
         return State.OUT_OF_MEMORY, text or "out of memory"
     name = type(error).__name__
+    if text and isinstance(error, WorkflowError):  # the words are ours
+        return State.FAILED, text
     if text:
         return State.FAILED, f"{name}: {text}{_where_it_is(error, launch)}"
     frames = traceback.extract_tb(error.__traceback__)
@@ -122,7 +152,7 @@ def _first_line(text: str) -> str:
     return lines[0][:_MOST_TEXT] if lines else ""
 
 
-def _because(metrics: Metrics) -> str:
+def _because(metrics: Mapping[str, Any]) -> str:
     reason = metrics.get("status_reason")
     return f": {reason}" if reason else ""
 
