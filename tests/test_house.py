@@ -33,6 +33,7 @@ DOORS = {
     "parsl": {"execution"},
     "optuna": {"study.search"},
     "matplotlib": {"report.plots"},
+    "plotly": {"report.interactive.page"},
     "yaml": {"core.load"},
     "cattrs": {"core.load", "core.codec"},
     "rfc8785": {"core.ids"},

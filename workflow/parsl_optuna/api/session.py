@@ -31,9 +31,12 @@ from parsl_optuna.store.layout import Results, check_apart
 from parsl_optuna.store.lease import Lease
 
 if TYPE_CHECKING:
+    from parsl_optuna.core.ended import Ended
     from parsl_optuna.core.spec import FixedSpec, FolderSpec, RunSpec, SweepSpec
+    from parsl_optuna.report.interactive.live import LivePage
     from parsl_optuna.study.driver import Driver, RunResult
     from parsl_optuna.study.plan.plans import RunPlan
+    from parsl_optuna.study.progress import Snapshot
 
     AnySpec = RunSpec | FixedSpec | SweepSpec | FolderSpec
 
@@ -104,11 +107,16 @@ def carry_out(
     executor = choose_executor(spec, longest_sec(plan), events, local=local, inline=inline)
     check_apart(store.paths.root, results.root)
     store.check_writable()
+    from parsl_optuna.report.best import best_points  # noqa: PLC0415
+    from parsl_optuna.report.interactive.live import LivePage  # noqa: PLC0415
+
     with Lease(results.lease), _recorded(events):
         write_config(asdict(spec), results)
-        result = run_plan(plan, store, executor, events)
+        page = LivePage(plan, store.paths, results)
+        result = run_plan(plan, store, executor, events, page)
         save(plan, result, results)
         _warn_of_other_code(result)
+        page.close(_ended(result), best_points(result))
         report(result)
     return result
 
@@ -133,8 +141,10 @@ def _recorded(events: EventLog) -> Iterator[None]:
         events.close()
 
 
-def run_plan(plan: RunPlan, store: ArtifactStore, executor: Executor, events: EventLog) -> RunResult:
-    """Drive a plan to its end, with progress on stderr.
+def run_plan(
+    plan: RunPlan, store: ArtifactStore, executor: Executor, events: EventLog, page: LivePage
+) -> RunResult:
+    """Drive a plan to its end, with progress on stderr and on a page.
 
     The first Ctrl-C lets what runs finish, the second one leaves at once.
     """
@@ -142,7 +152,12 @@ def run_plan(plan: RunPlan, store: ArtifactStore, executor: Executor, events: Ev
 
     verbose = logging.getLogger("parsl_optuna").isEnabledFor(logging.INFO)
     with Progress(Console(stderr=True), plain=verbose) as progress:
-        driver = Driver(plan, store, executor, progress.show, events=events)
+
+        def observe(snapshot: Snapshot) -> None:
+            progress.show(snapshot)
+            page.show(snapshot, driver.ended())
+
+        driver = Driver(plan, store, executor, observe, events=events)
         restore = _on_interrupt(driver)
         try:
             return driver.run()
@@ -155,16 +170,18 @@ def save(plan: RunPlan, result: RunResult, results: Results) -> None:
     """Write the table of all ended trials."""
     from parsl_optuna.report import tables as aggregate  # noqa: PLC0415
 
-    entries = [ended for trials in result.studies for ended in trials.runs.values()]
-    aggregate.write(aggregate.table(entries, plan.task), results.table)
+    aggregate.write(aggregate.table(_ended(result), plan.task), results.table)
+
+
+def _ended(result: RunResult) -> list[Ended]:
+    return [ended for trials in result.studies for ended in trials.runs.values()]
 
 
 def _warn_of_other_code(result: RunResult) -> None:
     """Say which of the user's modules are not what they were when the trials shown ran."""
     from parsl_optuna.worker.provenance import changed_code  # noqa: PLC0415  not for --help
 
-    outcomes = [ended.outcome for trials in result.studies for ended in trials.runs.values()]
-    changed = changed_code((outcome.code for outcome in outcomes), Path.cwd())
+    changed = changed_code((ended.outcome.code for ended in _ended(result)), Path.cwd())
     if changed:
         warn(
             f"{', '.join(changed)} changed since trials ran that imported it: their results are those of "

@@ -9,6 +9,7 @@ import click
 from parsl_optuna.cli import options
 from parsl_optuna.core.load import read_yaml
 from parsl_optuna.store.artifacts import ArtifactStore
+from parsl_optuna.store.layout import Results
 
 _LEARN_NOTHING = ("random", "grid", "qmc", "brute_force")
 """Samplers whose proposals do not depend on earlier values."""
@@ -20,20 +21,22 @@ _LEARN_NOTHING = ("random", "grid", "qmc", "brute_force")
 def command(results: Path, artifacts_dir: str | None) -> None:
     """Write tables, pictures and one page about the trials in a results folder.
 
-    Effects with confidence intervals, importances, paired comparisons, failures, training curves; to
-    RESULTS/analysis.
+    Effects with confidence intervals, importances, paired comparisons, failures, training curves: all
+    on RESULTS/report.html, and as files in RESULTS/analysis.
     """
-    from parsl_optuna.report import analysis, page  # noqa: PLC0415
+    from parsl_optuna.report import analysis  # noqa: PLC0415
+    from parsl_optuna.report.interactive import analysed  # noqa: PLC0415
     from parsl_optuna.report.tables import table_in  # noqa: PLC0415
 
     table = table_in(results)
     store = ArtifactStore(Path(artifacts_dir or "artifacts"))
     found = analysis.analyse(table, store, sampler_learns=_sampler_learns(table))
-    written = page.write(found, results / "analysis")
+    place = Results(table.parent, table.stem)
+    written = analysed.write(found, place, store)
     for sentence in found.findings:
         click.echo(sentence)
-    click.echo(f"page     {written}")
-    click.echo(f"summary  {written.with_name('summary.md')}")
+    click.echo(f"report   {written}")
+    click.echo(f"tables   {place.root / 'analysis'}")
 
 
 def _sampler_learns(table: Path) -> bool:

@@ -125,6 +125,7 @@ def report(artifacts_dir: str, plan: Any, result: Any, results: Results) -> None
     console.print(f"{len(rows)} trials in the table, {result.n_started} {what} run by this command")
     console.print(f"table    {results.table}", soft_wrap=True)
     console.print(f"picture  {results.picture}", soft_wrap=True)
+    console.print(f"report   {results.report}", soft_wrap=True)
 
 
 def failures(result: Any, objective: Mapping[str, Any], folders: str) -> list[str]:

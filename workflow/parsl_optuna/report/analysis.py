@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -33,12 +34,18 @@ class Analysis:
         tables: Name -> table.
         curves: Metric -> ``problem, method`` -> trial id -> reported values over steps.
         rows: All trials, flat.
+        trials: The rows of the table as they are, as plain data.
+        objectives: Names of the objectives, the leading one first.
+        maximised: Those of which more is better.
     """
 
     findings: tuple[str, ...]
     tables: Mapping[str, Frame]
     curves: Mapping[str, Mapping[str, Mapping[str, Series]]]
     rows: Frame
+    trials: Sequence[Mapping[str, Any]]
+    objectives: Sequence[str]
+    maximised: Sequence[str]
 
 
 def analyse(table: Path, store: ArtifactStore, *, sampler_learns: bool = True) -> Analysis:
@@ -68,7 +75,8 @@ def analyse(table: Path, store: ArtifactStore, *, sampler_learns: bool = True) -
         "effects": effects.effects(rows, metrics, sampler_learns=sampler_learns),
         "pairs": effects.pairs(rows, metrics, sampler_learns=sampler_learns),
     }
-    return Analysis(tuple(_findings(rows, tables)), tables, curves, rows)
+    findings = tuple(_findings(rows, tables))
+    return Analysis(findings, tables, curves, rows, arrow.to_pylist(), names, maximised_of(arrow))
 
 
 def strongest_pair(analysis: Analysis) -> tuple[Frame, str, str] | None:

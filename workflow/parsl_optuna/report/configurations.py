@@ -35,8 +35,11 @@ def flatten(rows: Frame) -> Frame:
     Hyperparameters without effect on a trial, given its others, are missing there; a value null is the
     text ``null``. Seeds (`is_seed`) are part of ``replicate``, not of ``configuration``.
     """
-    task = _task(rows)
-    params = [_active(task, row) for row in rows[["method", "hyperparams_json"]].itertuples(index=False)]
+    task = task_of(rows)
+    params = [
+        active(task, method, params)
+        for method, params in rows[["method", "hyperparams_json"]].itertuples(index=False)
+    ]
     seeds = [{name: one.pop(name) for name in list(one) if is_seed(name)} for one in params]
     flat = rows.join(pd.DataFrame(params, index=rows.index).add_prefix(PREFIX))
     return flat.assign(
@@ -86,7 +89,7 @@ def _key(values: Mapping[str, Any]) -> str:
     return json.dumps(values, sort_keys=True)
 
 
-def _task(rows: Frame) -> Task | None:
+def task_of(rows: Frame) -> Task | None:
     """Return the task of the trials; None where it is not there to ask, as for a table from elsewhere."""
     names = rows["task"].dropna().unique() if "task" in rows.columns else []
     try:
@@ -95,7 +98,8 @@ def _task(rows: Frame) -> Task | None:
         return None
 
 
-def _active(task: Task | None, row: Any) -> dict[str, Any]:
-    params: Mapping[str, Any] = json.loads(row.hyperparams_json)
-    without = frozenset() if task is None or task.irrelevant is None else task.irrelevant(row.method, params)
+def active(task: Task | None, method: str, hyperparams_json: str) -> dict[str, Any]:
+    """Return the hyperparameters of a trial that have an effect; a value null is the text ``null``."""
+    params: Mapping[str, Any] = json.loads(hyperparams_json)
+    without = frozenset() if task is None or task.irrelevant is None else task.irrelevant(method, params)
     return {name: "null" if value is None else value for name, value in params.items() if name not in without}

@@ -43,18 +43,18 @@ def table(entries: Iterable[Ended], task: Task) -> pa.Table:
     ``hyperparams_json`` holds the trial's own keys alone, with exact types.
     """
     ordered = sorted(entries, key=_order)
-    rows = [_row(entry, task) for entry in ordered]
+    rows = [row(entry, task) for entry in ordered]
     fields = _fields(task)
     scored = next((entry for entry in ordered if entry.objectives), None)
     names = ["error"] if scored is None else list(scored.objectives)
     maximised = [] if scored is None else [name for name in names if scored.scoring.is_maximised(name)]
     extra = [name for name in names[1:] if name not in dict(fields)]
     fields += [(name, pa.float64()) for name in extra]
-    columns = {name: pa.array([row.get(name) for row in rows], kind) for name, kind in fields}
+    columns = {name: pa.array([one.get(name) for one in rows], kind) for name, kind in fields}
     for name in ("hyperparams", "diagnostics"):
-        columns[name] = _struct([row[name] for row in rows])
-    if any(row["metrics"] for row in rows):
-        columns["metrics"] = _struct([row["metrics"] for row in rows])
+        columns[name] = _struct([one[name] for one in rows])
+    if any(one["metrics"] for one in rows):
+        columns["metrics"] = _struct([one["metrics"] for one in rows])
     metadata = {
         _VERSION_KEY: SCHEMA_VERSION.encode(),
         _OBJECTIVES_KEY: json.dumps(names).encode(),
@@ -164,9 +164,10 @@ def _fields(task: Task) -> list[tuple[str, pa.DataType]]:
     return [(name, _TYPES[kind]) for name, kind in kinds.items()]
 
 
-def _row(entry: Ended, task: Task) -> dict[str, Any]:
+def row(entry: Ended, task: Task) -> dict[str, Any]:
+    """Return the values of an ended trial by column; the structs are mappings of their own."""
     metrics, comparison = entry.outcome.metrics, task.comparison
-    row: dict[str, Any] = {column.name: column.value(entry, task) for column in COLUMNS}
+    values: dict[str, Any] = {column.name: column.value(entry, task) for column in COLUMNS}
     declared = {name: _typed(metrics.get(name), kind) for name, kind in task.columns.items()}
     free = {
         name: value
@@ -174,14 +175,14 @@ def _row(entry: Ended, task: Task) -> dict[str, Any]:
         if name not in declared or (declared[name] is None and value is not None)
     }
     diagnostics = metrics.get("diagnostics")
-    row["hyperparams"] = dict(entry.manifest.hyperparams)
-    row["diagnostics"] = _scalars(diagnostics) if isinstance(diagnostics, Mapping) else {}
-    row["metrics"] = _scalars(free)
-    row |= declared
-    row |= {name: finite(value) for name, value in entry.objectives.items() if name not in row}
+    values["hyperparams"] = dict(entry.manifest.hyperparams)
+    values["diagnostics"] = _scalars(diagnostics) if isinstance(diagnostics, Mapping) else {}
+    values["metrics"] = _scalars(free)
+    values |= declared
+    values |= {name: finite(value) for name, value in entry.objectives.items() if name not in values}
     if comparison is not None and entry.reference is not None:
-        row |= {comparison.reference: entry.reference.value, comparison.reference_se: entry.reference.se}
-    return row
+        values |= {comparison.reference: entry.reference.value, comparison.reference_se: entry.reference.se}
+    return values
 
 
 def _typed(value: Any, kind: str) -> Any:

@@ -10,6 +10,9 @@ from pathlib import Path
 from parsl_optuna.core.errors import SpecError
 
 _LEAVING = "leaving"
+_ALONE = ("optuna_trials", "sweep_runs")
+"""Names of tables whose page is ``report.html``."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
 
 
@@ -100,6 +103,11 @@ class Results:
     def best(self) -> Path:
         """Best point of every study, with its confirmation."""
         return self.root / "best.json"
+
+    @property
+    def report(self) -> Path:
+        """The page for people; of a table that may lie beside others, by its name."""
+        return self.root / f"{'report' if self.name in _ALONE else self.name}.html"
 
     @property
     def config(self) -> Path:

@@ -43,7 +43,7 @@ class Output:
     def tail(self, most_bytes: int) -> bytes:
         """Return the end of what was printed."""
         if not self._rest:
-            return _end_of(self._path, most_bytes) if self._has_file else b""
+            return end_of(self._path, most_bytes) if self._has_file else b""
         return b"".join(self._rest)[-most_bytes:]
 
     def close(self) -> None:
@@ -64,7 +64,8 @@ class Output:
             stream.write(content)
 
 
-def _end_of(path: Path, most_bytes: int) -> bytes:
+def end_of(path: Path, most_bytes: int) -> bytes:
+    """Return the end of a file; nothing of one that is not there."""
     try:
         with path.open("rb") as stream:
             stream.seek(max(stream.seek(0, 2) - most_bytes, 0))

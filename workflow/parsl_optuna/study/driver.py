@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from parsl_optuna.core.clock import Clock, utc_now
+from parsl_optuna.core.ended import Ended
 from parsl_optuna.core.records import Asked, Outcome, ReferenceValue, State, Trial
 from parsl_optuna.execution import lifetime
 from parsl_optuna.execution.backend import Executor
@@ -125,6 +126,11 @@ class Driver:
         active = [self._studies[index] for index in sorted(self._studies)]
         studies = tuple(one for one in active if not one.state.is_waiting_for_reference)
         return RunResult(studies, self._references, self._failures, self._dispatch.n_started, self._stopping)
+
+    def ended(self) -> Iterator[Ended]:
+        """Yield every trial that has ended and is scored, confirmations too."""
+        for study in self._studies.values():
+            yield from study.runs.values()
 
     def snapshot(self) -> Snapshot:
         """Return the progress so far."""

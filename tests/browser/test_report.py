@@ -1,0 +1,119 @@
+"""The report in a real browser: it draws, it reacts, and its console stays clean."""
+
+import shutil
+
+import pytest
+
+from tests.e2e.command import run, write_config
+
+pytestmark = pytest.mark.system
+
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--enable-unsafe-swiftshader",  # WebGL without a graphics card
+)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """The report of an analysed study of two problems and two objectives, with failures."""
+    folder = tmp_path_factory.mktemp("we ird'd")
+    config = write_config(
+        folder,
+        problems=[{"truth": 1.0, "trouble": "some"}, {"truth": 2.0, "trouble": "curve"}],
+        optuna={
+            "max_trials": 20,
+            "batch_size": 2,
+            "confirm": 0,
+            "objectives": ["error", "cost"],
+            "stop_after_failures": 0,
+        },
+    )
+    run("parsl-optuna", "--config", config, "--inline")
+    run("parsl-optuna", "analyze", folder / "results", "--artifacts-dir", folder / "artifacts")
+    return folder / "results" / "report.html"
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    webdriver = pytest.importorskip("selenium.webdriver")
+    programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
+    if None in programs:
+        pytest.skip("needs chromium and chromedriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = programs[0]
+    for flag in FLAGS:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(programs[1]))
+    browser.implicitly_wait(20)
+    yield browser
+    browser.quit()
+
+
+def opened(chromium, page, width):
+    chromium.set_window_size(width, 4000)  # everything is in view, and drawn
+    chromium.get("about:blank")
+    chromium.get(page.as_uri())
+    chromium.find_element("css selector", "html[data-ready=yes]")
+    chromium.find_element("css selector", ".chart .main-svg")
+    return chromium
+
+
+def errors(chromium):
+    return [entry for entry in chromium.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+@pytest.mark.parametrize("width", [380, 800, 1400])
+def test_the_page_draws_everything_and_fits(chromium, page, width):
+    browser = opened(chromium, page, width)
+
+    titles = [box.text for box in browser.find_elements("css selector", ".chart h2")]
+    assert "History" in titles
+    assert "Pareto front of the first two objectives" in titles
+    assert "Importance of hyperparameters" in titles
+    assert "What trials reported" in titles
+    assert len(browser.find_elements("css selector", "#trials tbody tr")) == 40
+    assert "ValueError" in browser.find_element("id", "failures").text
+    assert browser.execute_script(
+        "return document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+    )
+    assert errors(browser) == []
+
+
+def test_filters_clicks_and_a_reload(chromium, page):
+    browser = opened(chromium, page, 1400)
+    row = browser.find_element("css selector", "#trials tbody tr")
+    trial = row.get_attribute("data-id")
+    row.click()
+    detail = browser.find_element("id", "detail")
+    assert trial in detail.text
+    assert "Hyperparameters" in detail.text
+
+    browser.find_element("css selector", "#problem option:nth-child(2)").click()
+    assert browser.find_element("id", "count").text == "20 of 40 trials"
+    browser.find_element("id", "search").send_keys("r_")
+    assert len(browser.find_elements("css selector", "#trials tbody tr")) == 20
+    browser.refresh()
+
+    assert browser.find_element("id", "count").text == "20 of 40 trials"
+    assert browser.find_element("id", "detail").is_displayed()
+    assert errors(browser) == []
+
+
+def test_a_click_on_a_point_opens_its_trial(chromium, page):
+    browser = opened(chromium, page, 1400)
+
+    browser.execute_script(
+        "document.querySelector('.chart .plot').emit('plotly_click', {points: [{customdata: arguments[0]}]})",
+        browser.find_element("css selector", "#trials tbody tr").get_attribute("data-id"),
+    )
+
+    assert browser.find_element("css selector", "#detail strong").text.startswith("r_")

@@ -1,0 +1,216 @@
+// Pictures of the trials that the filters leave. Each draws itself into an element when it comes into view.
+
+const COLOURS = ["#2a6fdb", "#d9772b", "#2f9e6e", "#b04fb8", "#c0392b", "#7a7f2a", "#16889c", "#8d6e5a"];
+const WEBGL_FROM = 2000; // points; below it SVG is sharper and needs no graphics card
+const hasWebgl = (() => {
+  try { return !!document.createElement("canvas").getContext("webgl"); } catch { return false; }
+})();
+
+const text = (value) => value === null || value === undefined ? "" : typeof value === "number" ? number(value) : String(value);
+const number = (value) => Number.isInteger(value) && Math.abs(value) < 1e7 ? String(value) : String(Number(value.toPrecision(4)));
+const known = (value) => typeof value === "number" && Number.isFinite(value);
+const unique = (values) => [...new Set(values)];
+const escaped = (value) => text(value).replace(/[&<>"]/g, (one) => ({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"})[one]);
+const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+const groupName = (trial) => `${trial.method} · ${trial.problem}`;
+const grouped = (trials) => {
+  const groups = new Map();
+  for (const trial of trials) {
+    const name = groupName(trial);
+    if (!groups.has(name)) groups.set(name, []);
+    groups.get(name).push(trial);
+  }
+  return groups;
+};
+const parameterNames = (trials) => {
+  const values = new Map();
+  for (const trial of trials)
+    for (const [name, value] of Object.entries(trial.params)) {
+      if (!values.has(name)) values.set(name, new Set());
+      if (values.get(name).size < 2) values.get(name).add(JSON.stringify(value));
+    }
+  return [...values].filter(([, seen]) => seen.size > 1).map(([name]) => name);
+};
+const hover = (trial) => {
+  const params = Object.entries(trial.params).slice(0, 12).map(([name, value]) => `${escaped(name)}=${escaped(value)}`);
+  return [`${trial.id.slice(0, 12)} (${trial.number ?? "-"}) ${trial.state}`, groupName(trial), ...params].join("<br>");
+};
+const isNumeric = (values) => values.length > 0 && values.every(known);
+// Over two orders of magnitude only a logarithm shows more than one corner.
+const wantsLog = (values) => {
+  if (!isNumeric(values)) return false;
+  let low = Infinity, high = 0;
+  for (const value of values) { if (value <= 0) return false; low = Math.min(low, value); high = Math.max(high, value); }
+  return high / low > 100;
+};
+const axis = (title, values) => ({
+  title: {text: escaped(title)}, type: isNumeric(values) ? (wantsLog(values) ? "log" : "linear") : "category",
+  gridcolor: style("--line"), zerolinecolor: style("--line"), automargin: true, exponentformat: "power",
+  ...(wantsLog(values) ? {dtick: 1} : {}),
+});
+const layout = (extra) => ({
+  margin: {l: 50, r: 10, t: 10, b: 40}, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+  font: {color: style("--ink"), size: 12}, legend: {orientation: "h", y: 1.12}, hovermode: "closest", ...extra,
+});
+const points = (trials, x, y, extra = {}) => ({
+  type: trials.length > WEBGL_FROM && hasWebgl ? "scattergl" : "scatter", mode: "markers",
+  x: trials.map(x), y: trials.map(y), customdata: trials.map((trial) => trial.id),
+  text: trials.map(hover), hovertemplate: "%{text}<br>%{x}, %{y}<extra></extra>", ...extra,
+});
+const objectiveName = (index = 0) => DATA.objectives[index].name;
+const better = (a, b, index = 0) => DATA.objectives[index].maximise ? a > b : a < b;
+const scored = (trials, index = 0) => trials.filter((trial) => trial.state === "ok" && known(trial.values[index]));
+
+function course(trials) {
+  const traces = [], all = [];
+  let colour = 0;
+  for (const [name, group] of grouped(scored(trials).filter((trial) => trial.by !== "confirm" && trial.number !== null))) {
+    const ordered = group.sort((a, b) => a.number - b.number);
+    const look = {color: COLOURS[colour++ % COLOURS.length]};
+    traces.push(points(ordered, (one) => one.number, (one) => one.values[0], {name, legendgroup: name, marker: {...look, size: 6, opacity: .6}}));
+    let best = null;
+    const line = ordered.map((one) => best = best === null || better(one.values[0], best) ? one.values[0] : best);
+    traces.push({type: "scatter", mode: "lines", x: ordered.map((one) => one.number), y: line, line: {...look, shape: "hv"},
+      name: `best: ${name}`, legendgroup: name, showlegend: false, hoverinfo: "skip"});
+    for (const one of ordered) all.push(one.values[0]);
+  }
+  return all.length ? {traces, layout: {xaxis: axis("trial", [1]), yaxis: axis(objectiveName(), all)}} : null;
+}
+
+function slice(trials, [name]) {
+  const usable = scored(trials).filter((trial) => name in trial.params);
+  if (!usable.length) return null;
+  const values = usable.map((trial) => trial.params[name]);
+  const shown = isNumeric(values) ? (trial) => trial.params[name] : (trial) => text(trial.params[name]);
+  let colour = 0;
+  const traces = [...grouped(usable)].map(([group, own]) =>
+    points(own, shown, (one) => one.values[0], {name: group, marker: {color: COLOURS[colour++ % COLOURS.length], size: 6, opacity: .7}}));
+  return {traces, layout: {xaxis: axis(name, values), yaxis: axis(objectiveName(), usable.map((one) => one.values[0]))}};
+}
+
+function pairs(trials, [first, second]) {
+  const usable = scored(trials).filter((trial) => first in trial.params && second in trial.params);
+  if (!usable.length || first === second) return null;
+  const values = usable.map((trial) => trial.values[0]), log = wantsLog(values);
+  const shown = (name) => (trial) => known(trial.params[name]) ? trial.params[name] : text(trial.params[name]);
+  const bar = {title: {text: (log ? "log10 " : "") + escaped(objectiveName())}, thickness: 12};
+  const marker = {size: 9, color: log ? values.map(Math.log10) : values, colorscale: "Viridis", showscale: true, colorbar: bar};
+  return {
+    traces: [points(usable, shown(first), shown(second), {marker})],
+    layout: {xaxis: axis(first, usable.map((one) => one.params[first])), yaxis: axis(second, usable.map((one) => one.params[second]))},
+  };
+}
+
+function parallel(trials) {
+  const usable = scored(trials), names = parameterNames(usable).slice(0, 14);
+  if (!usable.length || !names.length) return null;
+  const dimension = (label, values) => {
+    if (values.every((one) => one === null || known(one)) && values.some(known)) {
+      const log = wantsLog(values.filter(known));
+      const numbers = values.map((one) => one === null ? NaN : log ? Math.log10(one) : one);
+      return {label: (log ? "log10 " : "") + label, values: numbers};
+    }
+    const levels = unique(values.map(text));
+    return {label, values: values.map((one) => levels.indexOf(text(one))), tickvals: levels.map((_, index) => index), ticktext: levels};
+  };
+  const values = usable.map((trial) => trial.values[0]);
+  const last = dimension(objectiveName(), values);
+  // Trials of several methods have no parameter in common: each axis needs a value of every line.
+  const shared = names.filter((name) => usable.every((trial) => name in trial.params));
+  if (!shared.length) return "These trials have no hyperparameter in common: choose a method.";
+  const dimensions = [...shared.map((name) => dimension(name, usable.map((trial) => trial.params[name]))), last];
+  return {traces: [{type: "parcoords", dimensions, line: {color: last.values, colorscale: "Viridis"}, labelangle: -20}],
+    layout: {margin: {l: 60, r: 60, t: 70, b: 20}}};
+}
+
+function front(trials) {
+  const usable = scored(trials).filter((trial) => known(trial.values[1]));
+  if (!usable.length) return null;
+  const ordered = [...usable].sort((a, b) => better(a.values[0], b.values[0]) ? -1 : 1);
+  let best = null;
+  const members = ordered.filter((one) => {
+    const wins = best === null || better(one.values[1], best, 1);
+    if (wins) best = one.values[1];
+    return wins;
+  });
+  const x = (one) => one.values[0], y = (one) => one.values[1];
+  return {
+    traces: [points(usable, x, y, {name: "trials", marker: {color: style("--quiet"), size: 6, opacity: .5}}),
+      points(members, x, y, {name: "Pareto front", mode: "lines+markers", marker: {color: COLOURS[1], size: 9}})],
+    layout: {xaxis: axis(objectiveName(), usable.map(x)), yaxis: axis(objectiveName(1), usable.map(y))},
+  };
+}
+
+function curves(trials, [metric]) {
+  const studies = DATA.curves[metric] || {}, ids = new Set(trials.map((trial) => trial.id));
+  const traces = [], all = [];
+  let colour = 0;
+  for (const [study, byTrial] of Object.entries(studies)) {
+    const look = {color: COLOURS[colour++ % COLOURS.length]};
+    for (const [id, pairsOf] of Object.entries(byTrial)) if (ids.has(id)) {
+      traces.push({type: "scatter", mode: "lines", x: pairsOf.map((one) => one[0]), y: pairsOf.map((one) => one[1]), line: {...look, width: 1.2},
+        opacity: .6, name: study, legendgroup: study, showlegend: !traces.some((one) => one.name === study), customdata: pairsOf.map(() => id),
+        hovertemplate: `${id.slice(0, 12)}<br>%{x}, %{y}<extra></extra>`});
+      for (const one of pairsOf) all.push(one[1]);
+    }
+  }
+  return traces.length ? {traces, layout: {xaxis: axis("step", [1]), yaxis: axis(metric, all)}} : null;
+}
+
+function importances(trials) {
+  const shown = new Set(trials.map(groupName)), groups = new Map();
+  for (const row of DATA.importances) {
+    const name = groupName(row);
+    if (shown.has(name) && row.parameter) groups.set(name, [...(groups.get(name) || []), row]);
+  }
+  const traces = [...groups].map(([name, rows]) => ({type: "bar", orientation: "h", name,
+    y: rows.map((one) => one.parameter), x: rows.map((one) => one.importance)}));
+  return traces.length ? {traces, layout: {barmode: "group", xaxis: axis("importance", [1]), yaxis: {automargin: true, autorange: "reversed"}}} : null;
+}
+
+function timeline(trials) {
+  const usable = trials.filter((trial) => trial.began !== null && trial.ended !== null).sort((a, b) => a.began - b.began);
+  if (!usable.length) return null;
+  // A lane per worker that was busy at once: what ran, without asking who.
+  const lanes = new Map(), rows = usable.map((trial) => {
+    const free = lanes.get(trial.host) || [];
+    let lane = free.findIndex((until) => until <= trial.began);
+    if (lane < 0) lane = free.push(0) - 1;
+    free[lane] = trial.ended;
+    lanes.set(trial.host, free);
+    return `${trial.host} ${lane + 1}`;
+  });
+  const colours = {ok: "#2f9e6e", pruned: "#d9a62b", cached: "#9aa5b1"};
+  return {
+    traces: [{type: "bar", orientation: "h", y: rows, base: usable.map((one) => one.began), x: usable.map((one) => Math.max(one.ended - one.began, 1)),
+      marker: {color: usable.map((one) => colours[one.state] || "#c0392b")}, customdata: usable.map((one) => one.id), text: usable.map(hover),
+      textposition: "none", hovertemplate: "%{text}<extra></extra>"}],
+    layout: {barmode: "overlay", showlegend: false, xaxis: {type: "date", gridcolor: style("--line")}, yaxis: {automargin: true, type: "category"}},
+  };
+}
+
+function comparison(trials) {
+  const names = DATA.comparison;
+  const usable = trials.filter((trial) => known(trial.metrics[names.value]) && known(trial.metrics[names.reference]));
+  if (!usable.length) return null;
+  let colour = 0;
+  const traces = [...grouped(usable)].map(([name, own]) => points(own, (one) => one.number, (one) => one.metrics[names.value] - one.metrics[names.reference], {
+    name, marker: {color: COLOURS[colour++ % COLOURS.length], size: 6, symbol: own.map((one) => one.state === "ok" ? "circle" : "x")},
+    error_y: {type: "data", thickness: 1, width: 0,
+      array: own.map((one) => 1.96 * Math.hypot(one.metrics[names.value_se] || 0, one.metrics[names.reference_se] || 0))},
+  }));
+  return {traces, layout: {xaxis: axis("trial", [1]), yaxis: {...axis(`${names.value} − ${names.reference}`, [1]), zeroline: true, zerolinewidth: 2}}};
+}
+
+const CHARTS = [
+  {title: "History", draw: course, wanted: () => true},
+  {title: "Difference from the reference, with 95 % of both errors", draw: comparison, wanted: () => DATA.comparison},
+  {title: "One hyperparameter", draw: slice, choose: parameterNames, count: 1},
+  {title: "Two hyperparameters", draw: pairs, choose: parameterNames, count: 2},
+  {title: "Pareto front of the first two objectives", draw: front, wanted: () => DATA.objectives.length > 1},
+  {title: "Importance of hyperparameters", draw: importances, wanted: () => DATA.importances.length},
+  {title: "What trials reported", draw: curves, choose: () => Object.keys(DATA.curves), count: 1},
+  {title: "All hyperparameters", draw: parallel, broad: true, wanted: () => hasWebgl && parameterNames(DATA.trials).length},
+  {title: "Workers", draw: timeline, broad: true, wanted: () => true},
+];

@@ -1,0 +1,142 @@
+"""Writes the report while a driver is at work, seldom enough to cost next to nothing."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from parsl_optuna.core.clock import Clock
+from parsl_optuna.core.ended import Ended
+from parsl_optuna.report import tables
+from parsl_optuna.report.interactive import page
+from parsl_optuna.report.interactive.content import Content, Data, events_of, pictures_of, trial_of
+from parsl_optuna.report.live import duration, headline
+from parsl_optuna.store.events import EventReader
+from parsl_optuna.store.layout import Artifacts, Results
+
+if TYPE_CHECKING:
+    from parsl_optuna.study.plan.plans import RunPlan
+    from parsl_optuna.study.progress import Snapshot, StudyStatus
+
+_EVERY_SEC = 5.0
+"""People do not look more often, and a shared file system need not carry more."""
+
+_SHARE = 0.01
+"""Of the driver's time that pages may take."""
+
+_logger = logging.getLogger(__name__)
+
+
+class LivePage:
+    """The report of a run that is going on.
+
+    Args:
+        plan: What runs.
+        artifacts: Where its trials are.
+        results: Where the page goes.
+        now: The clock.
+    """
+
+    def __init__(
+        self, plan: RunPlan, artifacts: Artifacts, results: Results, now: Clock = time.monotonic
+    ) -> None:
+        self._plan, self._artifacts, self._results, self._now = plan, artifacts, results, now
+        self._trials: dict[str, Data] = {}
+        self._events: list[Mapping[str, Any]] = []
+        self._reader = EventReader(results.events)
+        self._due = -math.inf
+        self._snapshot: Snapshot | None = None
+
+    def show(self, snapshot: Snapshot, ended: Iterable[Ended]) -> None:
+        """Write the page if it is time for it. A disk that does not take it never ends a run."""
+        began, self._snapshot = self._now(), snapshot
+        if began < self._due:
+            return
+        try:
+            self._write(snapshot, ended)
+        except OSError as error:
+            _logger.warning("%s: not written: %s", self._results.report, error.strerror)
+        took = self._now() - began
+        self._due = began + max(_EVERY_SEC, took / _SHARE)
+
+    def close(self, ended: Iterable[Ended], points: Sequence[Mapping[str, Any]]) -> None:
+        """Write the page of a run that has ended, with its best points."""
+        assert self._snapshot is not None
+        pictures = pictures_of(self._artifacts, ((_place(point), point) for point in points))
+        findings = [_chosen(point) for point in points]
+        self._write(self._snapshot, ended, is_running=False, findings=findings, pictures=pictures)
+
+    def _write(
+        self,
+        snapshot: Snapshot,
+        ended: Iterable[Ended],
+        *,
+        is_running: bool = True,
+        findings: Sequence[str] = (),
+        pictures: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        task, names = self._plan.task, self._plan.scoring.names
+        for entry in ended:
+            if entry.manifest.trial_id not in self._trials:
+                row = tables.row(entry, task)
+                self._trials[entry.manifest.trial_id] = trial_of(
+                    row, task, names, self._artifacts, self._results.root
+                )
+        self._events = [*self._events, *self._reader.new()][-1000:]
+        content = Content(
+            title=f"{task.name}: {', '.join(dict.fromkeys(one.label for one in snapshot.studies))}",
+            status=headline(snapshot) if is_running else _total(snapshot),
+            is_running=is_running,
+            findings=findings or [_so_far(one) for one in snapshot.studies if one.best is not None],
+            objectives=[{"name": name, "maximise": self._plan.scoring.is_maximised(name)} for name in names],
+            trials=list(self._trials.values()),
+            studies=[_row(one) for one in snapshot.studies],
+            comparison=task.comparison,
+            events=events_of(self._events),
+            pictures=pictures,
+        )
+        page.write(content, self._results.report)
+
+
+def _total(snapshot: Snapshot) -> str:
+    ended, total = (sum(getattr(one, name) for one in snapshot.studies) for name in ("ended", "max_trials"))
+    return f"{ended} of {total} trials · {duration(snapshot.elapsed_sec)}"
+
+
+def _row(status: StudyStatus) -> dict[str, Any]:
+    return {
+        "problem": status.label,
+        "method": status.method,
+        "done": f"{status.ended}/{status.max_trials}",
+        "submitted": status.running,
+        "failed": status.failed,
+        "best": status.best,
+        "": status.note,
+    }
+
+
+def _so_far(status: StudyStatus) -> str:
+    return (
+        f"{status.method} on {status.label}: best so far {status.best:.4g}, the luckiest of {status.ended} "
+        "trials until it is confirmed."
+    )
+
+
+def _place(point: Mapping[str, Any]) -> str:
+    return f"{point['method']} on {point['problem']}"
+
+
+def _chosen(point: Mapping[str, Any]) -> str:
+    """Say what is best, and by how much its search flattered it."""
+    chosen = "  ".join(f"{name}={_short(value)}" for name, value in point["varied"].items())
+    value = f"{_place(point)}: best {point['leading']} {_short(point['objective'])}"
+    if point["confirmed"] is not None:
+        value += f"; {_short(point['confirmed'])} on {point['confirmed_on']} fresh seeds"
+    return f"{value}, at {chosen}." if chosen else f"{value}."
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,131 @@
+// Filters, and what follows from them. The state is in the address, so that a reload keeps it.
+
+const DATA = JSON.parse(document.getElementById("data").textContent);
+const BY_ID = new Map(DATA.trials.map((trial) => [trial.id, trial]));
+const STATE = {problem: "", method: "", state: "", search: "", sort: "number", down: false, page: 0, chosen: "", picks: {}};
+const RELOAD_MS = 15000;
+
+function load() {
+  try { Object.assign(STATE, JSON.parse(decodeURIComponent(location.hash.slice(1)) || "{}")); } catch { /* an old or foreign address */ }
+}
+function keep() {
+  window.history.replaceState(null, "", "#" + encodeURIComponent(JSON.stringify(STATE)));
+}
+
+function shownTrials() {
+  const words = STATE.search.toLowerCase();
+  return DATA.trials.filter((trial) => ["problem", "method", "state"].every((name) => !STATE[name] || trial[name] === STATE[name]) &&
+    (!words || JSON.stringify([trial.id, trial.params, trial.reason, trial.host]).toLowerCase().includes(words)));
+}
+
+let trials = [], watcher = null;
+
+function drawChart(box, chart, index) {
+  const tools = box.querySelector(".tools"), plot = box.querySelector(".plot"), names = chart.choose ? chart.choose(trials) : [];
+  const picks = Array.from({length: chart.count || 0}, (_, which) => {
+    const kept = (STATE.picks[index] || [])[which];
+    return names.includes(kept) ? kept : names[Math.min(which, names.length - 1)];
+  });
+  tools.innerHTML = picks.map((pick, which) => `<select data-which="${which}" aria-label="${escaped(chart.title)} ${which + 1}">` +
+    names.map((name) => `<option${name === pick ? " selected" : ""}>${escaped(name)}</option>`).join("") + "</select>").join("");
+  const found = chart.draw(trials, picks);
+  if (!found || typeof found === "string") {
+    Plotly.purge(plot);
+    plot.innerHTML = `<p class="quiet">${found || "Nothing to show for these trials."}</p>`;
+    return;
+  }
+  if (plot.firstChild && !plot.classList.contains("js-plotly-plot")) plot.innerHTML = "";
+  Plotly.react(plot, found.traces, layout(found.layout), {responsive: true, displaylogo: false, displayModeBar: false});
+  plot.removeAllListeners?.("plotly_click");
+  plot.on?.("plotly_click", (event) => choose(event.points[0].customdata));
+}
+
+function drawCharts() {
+  const host = document.getElementById("charts");
+  watcher?.disconnect();
+  watcher = new IntersectionObserver((entries) => {
+    for (const entry of entries) if (entry.isIntersecting) {
+      watcher.unobserve(entry.target);
+      drawChart(entry.target, CHARTS[entry.target.dataset.index], entry.target.dataset.index);
+    }
+  }, {rootMargin: "200px"});
+  CHARTS.forEach((chart, index) => {
+    let box = host.querySelector(`[data-index="${index}"]`);
+    const wanted = chart.choose ? chart.choose(DATA.trials).length >= chart.count : chart.wanted();
+    if (!wanted) return;
+    if (!box) {
+      box = document.createElement("section");
+      box.className = `chart${chart.broad ? " broad" : ""}`;
+      box.dataset.index = index;
+      box.innerHTML = `<h2>${escaped(chart.title)}</h2><div class="tools"></div><div class="plot"></div>`;
+      host.append(box);
+    }
+    watcher.observe(box);
+  });
+}
+
+function choose(id) {
+  STATE.chosen = id || "";
+  keep();
+  drawTable(trials);
+  drawDetail();
+}
+
+function update() {
+  trials = shownTrials();
+  document.getElementById("count").textContent = `${trials.length} of ${DATA.trials.length} trials`;
+  keep();
+  drawCharts();
+  drawFailures(trials);
+  drawTable(trials);
+  drawDetail();
+}
+
+function drawHead() {
+  document.getElementById("title").textContent = DATA.title;
+  document.getElementById("status").textContent = `${DATA.status} · written ${DATA.written.slice(0, 19).replace("T", " ")} UTC`;
+  document.getElementById("findings").innerHTML = DATA.findings.map((one) => `<li>${escaped(one)}</li>`).join("");
+  const rows = DATA.studies, names = rows.length ? Object.keys(rows[0]) : [];
+  document.getElementById("studies").innerHTML = !rows.length ? "" : `<div class="wide"><table><tr>${names.map((name) => `<th>${escaped(name)}</th>`).join("")}</tr>` +
+    rows.map((row) => `<tr>${names.map((name) => `<td>${escaped(row[name])}</td>`).join("")}</tr>`).join("") + "</table></div>";
+  document.getElementById("pictures").innerHTML = !DATA.pictures.length ? "" : "<h2>Pictures of the best trials</h2>" +
+    DATA.pictures.map(([title, source]) => `<figure><img src="${source}" alt="${escaped(title)}"><figcaption class="quiet">${escaped(title)}</figcaption></figure>`).join("");
+  document.getElementById("events").innerHTML = !DATA.events.length ? "" : "<h2>Last events</h2><ol>" +
+    DATA.events.map((one) => `<li>${escaped(one.at.slice(0, 19).replace("T", " "))} ${escaped(one.text)}</li>`).join("") + "</ol>";
+}
+
+function listen() {
+  for (const name of ["problem", "method", "state"]) {
+    const box = document.getElementById(name), values = unique(DATA.trials.map((trial) => trial[name])).sort();
+    if (STATE[name] && !values.includes(STATE[name])) STATE[name] = "";
+    box.innerHTML = '<option value="">all</option>' + values.map((value) => `<option${value === STATE[name] ? " selected" : ""}>${escaped(value)}</option>`).join("");
+    box.addEventListener("change", () => { STATE[name] = box.value; STATE.page = 0; update(); });
+  }
+  const search = document.getElementById("search");
+  search.value = STATE.search;
+  search.addEventListener("input", () => { STATE.search = search.value; STATE.page = 0; update(); });
+  document.getElementById("filters").addEventListener("submit", (event) => event.preventDefault());
+  document.addEventListener("click", (event) => {
+    const row = event.target.closest("tr[data-id]"), head = event.target.closest("th[data-key]"), step = event.target.closest("[data-step]");
+    if (row) choose(row.dataset.id);
+    if (event.target.closest("#detail button")) choose("");
+    if (head) { STATE.down = STATE.sort === head.dataset.key && !STATE.down; STATE.sort = head.dataset.key; update(); }
+    if (step) { STATE.page = Math.max(0, STATE.page + Number(step.dataset.step)); update(); }
+  });
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") choose(""); });
+  document.getElementById("charts").addEventListener("change", (event) => {
+    const box = event.target.closest(".chart"), index = box?.dataset.index;
+    if (!box || event.target.dataset.which === undefined) return;
+    STATE.picks[index] = [...box.querySelectorAll("select")].map((one) => one.value);
+    keep();
+    drawChart(box, CHARTS[index], index);
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", update);
+}
+
+load();
+drawHead();
+listen();
+update();
+document.documentElement.dataset.ready = "yes";
+if (DATA.is_running) setTimeout(() => location.reload(), RELOAD_MS);
