@@ -22,7 +22,7 @@ from parsl_optuna.study.dispatch import Dispatch, Prepared, Returned
 from parsl_optuna.study.plan.plans import RunPlan
 from parsl_optuna.study.plan.resolve import ProblemPlan
 from parsl_optuna.study.progress import Snapshot, status_of
-from parsl_optuna.study.stored import is_usable, runs_again, stored_outcome
+from parsl_optuna.study.stored import has_work, is_usable, runs_again, stored_outcome
 from parsl_optuna.worker import execute as worker
 
 _REFRESH_SEC = 0.5
@@ -232,7 +232,7 @@ class Driver:
                 self._store.retire(problem.reference)
         if (
             task.prepare is not None
-            and (problem.reference is not None or self._has_work(problem))
+            and (problem.reference is not None or has_work(self._plan, self._store, problem.pid))
             and self._store.prepared(problem.pid) is None
         ):
             self._preparing.add(problem.pid)
@@ -248,17 +248,6 @@ class Driver:
             return
         trial = self._announced(Trial(problem.reference, Asked(None, "", "reference")))
         self._dispatch.run(trial, math.inf)
-
-    def _has_work(self, problem: ProblemPlan) -> bool:
-        """Whether a search runs on a problem, or fixed points without an outcome."""
-        studies = [
-            s for s in self._plan.studies if any(instance.pid == problem.pid for instance in s.instances)
-        ]
-        return any(
-            study.points is None
-            or any(self._store.outcome(self._plan.fixed(study, point)) is None for point in study.points)
-            for study in studies
-        )
 
     def _adopt(self, problem: ProblemPlan, outcome: Outcome) -> None:
         """Use the outcome of a reference, publishing it again if another one is published."""

@@ -164,3 +164,12 @@ def is_usable(outcome: Outcome, budget_sec: float) -> bool:
     if outcome.state is not State.OK:
         return False
     return outcome.metrics.get("status", "ok") == "ok" or outcome.budget_sec >= budget_sec
+
+
+def has_work(plan: RunPlan, store: ArtifactStore, pid: str) -> bool:
+    """Whether a search runs on a problem, or fixed points without an outcome."""
+    studies = [one for one in plan.studies if any(instance.pid == pid for instance in one.instances)]
+    return any(
+        study.points is None or any(store.outcome(plan.fixed(study, point)) is None for point in study.points)
+        for study in studies
+    )

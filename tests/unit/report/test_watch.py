@@ -1,0 +1,71 @@
+import io
+from datetime import UTC, datetime
+
+from parsl_optuna.report.watch import Watched, screen
+from rich.console import Console
+
+NOW = datetime(2026, 1, 1, 12, 2, tzinfo=UTC)
+
+
+def event(kind, second, **details):
+    return {"at": f"2026-01-01T12:00:{second:02d}.000+00:00", "event": kind, **details}
+
+
+def watched(*events):
+    found = Watched()
+    for one in events:
+        found.add(one)
+    return found
+
+
+def drawn(found, lines=40):
+    stream = io.StringIO()
+    Console(file=stream, width=120).print(screen(found, {"p_1": "small"}, NOW, lines))
+    return stream.getvalue()
+
+
+RUN = (
+    event("command_started", 0, command="parsl-optuna --config a.yaml"),
+    event("block_requested", 1, job="7"),
+    event("queued", 1, trial_id="r_1", pid="p_1", method="sgld"),
+    event("queued", 1, trial_id="r_2", pid="p_1", method="sgld"),
+    event("queued", 1, trial_id="r_3", pid="p_1", method="sgld"),
+    event("block_granted", 2, job="7"),
+    event("started", 3, trial_id="r_1", pid="p_1", method="sgld", host="n1"),
+    event("started", 3, trial_id="r_2", pid="p_1", method="sgld", host="n2"),
+    event("ended", 9, trial_id="r_1", pid="p_1", state="ok"),
+)
+
+
+def row(text, start):
+    return next(line for line in text.splitlines() if line.startswith(start)).split()
+
+
+def test_trials_are_counted_where_they_are():
+    text = drawn(watched(*RUN))
+
+    assert "parsl-optuna --config a.yaml\nrunning, started 2 min 00 s ago" in text
+    assert row(text, "small") == ["small", "sgld", "1", "0", "0", "1", "1"]
+    assert row(text, "r_2") == ["r_2", "small", "sgld", "n2", "1", "min", "57", "s"]
+    assert "blocks: 1 running, 0 queued (7 running)" in text
+    assert "12:00:09  ended  trial_id=r_1" in text
+
+
+def test_a_failed_trial_that_ran_at_once_is_counted_although_its_start_is_not_on_record():
+    text = drawn(watched(RUN[0], RUN[2], event("ended", 5, trial_id="r_1", pid="p_1", state="timeout")))
+
+    assert row(text, "small") == ["small", "sgld", "0", "0", "1", "0", "0"]
+
+
+def test_a_new_command_begins_from_nothing_and_an_ended_one_runs_nothing():
+    ended = watched(*RUN, event("command_ended", 20, how="interrupted"))
+    again = watched(*RUN, event("command_started", 30, command="again"))
+
+    assert "ended: interrupted" in drawn(ended)
+    assert "r_2" not in drawn(ended).split("12:00")[0]
+    assert again.counts == {}
+    assert again.trials == {}
+
+
+def test_events_of_later_versions_are_shown():
+    assert "melted  what=core" in drawn(watched(RUN[0], event("melted", 5, what="core")))

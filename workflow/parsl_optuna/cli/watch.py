@@ -1,0 +1,56 @@
+"""``parsl-optuna watch``: follow a run on a full screen: studies, queue, running trials, events."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from parsl_optuna.cli import options
+from parsl_optuna.core.errors import SpecError
+from parsl_optuna.report.watch import Watched, screen
+from parsl_optuna.store.artifacts import ArtifactStore
+from parsl_optuna.store.events import EventReader, set_aside
+from parsl_optuna.store.layout import Results
+
+_POLL_SEC = 1.0
+"""A person sees no more, and a shared file system bears it."""
+
+
+@click.command("watch")
+@options.artifacts_dir
+@options.results_dir
+def command(artifacts_dir: str | None, results_dir: str | None) -> None:
+    """Show what the last command does that writes to a results folder, until Ctrl-C.
+
+    It only reads events.jsonl, so it works from any machine that sees the folder. Without a terminal it
+    prints the state once.
+    """
+    path = Results(Path(results_dir or "results")).events
+    if not path.exists() and not set_aside(path).exists():
+        raise SpecError(f"{path}: no such file; run parsl-optuna first, or give --results-dir")
+    store = ArtifactStore(Path(artifacts_dir or "artifacts"))
+    labels: dict[str, str] = {}
+    reader, watched, console = EventReader(path), Watched(), Console()
+
+    def look() -> None:
+        for event in reader.new():
+            watched.add(event)
+        for pid in {one.pid for one in watched.trials.values()} | {pid for pid, _ in watched.counts}:
+            problem = store.problem(pid) if pid and pid not in labels else None
+            if problem is not None:
+                labels[pid] = problem["label"]
+
+    look()
+    if not console.is_terminal:
+        console.print(screen(watched, labels, datetime.now(UTC), 40))
+        return
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+        while True:
+            live.update(screen(watched, labels, datetime.now(UTC), console.height), refresh=True)
+            time.sleep(_POLL_SEC)
+            look()
