@@ -45,7 +45,7 @@ SPREAD_SEC = 2.5
 COUNTS = ("lost", "failed", "mixed", "hung", "left", "raised")
 SHIMS = {
     "EIO": "fsync=EIO:0.02,rename=EIO:0.02,link=EIO:0.02",
-    "disk full": "open=ENOSPC:0.02,fsync=ENOSPC:0.02",
+    "disk full": "open=ENOSPC:0.01,write=ENOSPC:0.01,fsync=ENOSPC:0.01",
     "no hard links": "link=EPERM:1",
 }
 """Faults of file calls in the artifacts; without hard links the same command has to do without them, too."""
@@ -66,6 +66,7 @@ class Study:
             "enqueue": {"guess": POINTS},
             "optuna": {"max_trials": len(POINTS), "batch_size": 2, "confirm": 0, "method_budget_sec": 20},
             "limits": {"grace_sec": 2.0},
+            "artifacts_dir": str(folder / "artifacts"),  # as the shim compares paths
             "cluster": {"workers": workers},
         }
         (folder / "c.yaml").write_text(yaml.safe_dump(data))

@@ -2,7 +2,7 @@
  *   FAULT_BELOW  the folder; calls on paths elsewhere are left alone
  *   FAULT_CALLS  a list such as "link=EPERM:1,fsync=EIO:0.02": call, error, probability
  *   FAULT_LOG    a file that gets a line per call that failed; optional
- * Calls: link (linkat too), rename, fsync (fdatasync too), open for writing.
+ * Calls: link (linkat too), rename, fsync (fdatasync too), open for writing (open64 too), write.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -95,11 +95,20 @@ int fdatasync(int handle) {
     return REAL(fdatasync)(handle);
 }
 
-int open(const char *path, int flags, ...) {
-    va_list rest;
-    va_start(rest, flags);
-    mode_t mode = flags & (O_CREAT | O_TMPFILE) ? (mode_t)va_arg(rest, int) : 0;
-    va_end(rest);
-    if (flags & (O_WRONLY | O_RDWR)) FAIL_IF(fault("open", path));
-    return REAL(open)(path, flags, mode);
+ssize_t write(int handle, const void *content, size_t size) {
+    if (handle > 2) FAIL_IF(fault_of_handle("write", handle));
+    return REAL(write)(handle, content, size);
 }
+
+#define OPEN(name) \
+    int name(const char *path, int flags, ...) { \
+        va_list rest; \
+        va_start(rest, flags); \
+        mode_t mode = flags & (O_CREAT | O_TMPFILE) ? (mode_t)va_arg(rest, int) : 0; \
+        va_end(rest); \
+        if (flags & (O_WRONLY | O_RDWR)) FAIL_IF(fault("open", path)); \
+        return REAL(name)(path, flags, mode); \
+    }
+
+OPEN(open)
+OPEN(open64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import math
 import os
@@ -133,7 +134,12 @@ def orphan():
     os._exit(3)
 
 
+def full():
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 TROUBLES = {
+    "full": full,
     "orphan": orphan,
     "hang": hang,
     "eat": eat,

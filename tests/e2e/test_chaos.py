@@ -264,6 +264,36 @@ def test_a_full_disk_is_one_line_and_room_cures_it(tmp_path, undisturbed):
         subprocess.run(["umount", "-l", str(small)], check=True)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+def test_a_trial_that_finds_the_disk_full_runs_again_when_there_is_room(tmp_path):
+    folder, small = tmp_path / "run", tmp_path / "run" / "artifacts"
+    small.mkdir(parents=True)
+    text = (
+        "def f(x):\n    with open('model', 'wb') as stream:\n"
+        "        stream.write(bytes(3 << 20))\n    return {'loss': x}\n"
+    )
+    (folder / "f.py").write_text(text)
+    config = write_config(
+        folder,
+        task="function",
+        problems=[{"function": "f.py:f"}],
+        methods=None,
+        search_space={"function": {"x": {"low": 0.0, "high": 1.0}}},
+        optuna={"max_trials": 4, "batch_size": 1, "confirm": 0},
+    )
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(small)], check=False)
+    if mounted.returncode:
+        pytest.skip("no mount in this sandbox")
+    try:
+        _, err = run("parsl-optuna", "--config", config, "--inline", cwd=folder, code=2)
+        assert "No space left on device" in err
+        subprocess.run(["mount", "-o", "remount,size=64m", str(small)], check=True)
+        run("parsl-optuna", "--config", config, "--inline", cwd=folder)
+        assert list(pd.read_parquet(folder / "results" / "optuna_trials.parquet")["state"]) == ["ok"] * 4
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)
+
+
 def test_a_wall_clock_that_jumps_back_changes_nothing(tmp_path, undisturbed):
     folder = tmp_path / "run"
     config = config_in(folder)

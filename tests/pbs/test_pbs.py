@@ -304,3 +304,32 @@ def test_what_is_asked_for_stands_in_the_submit_script(tmp_path, server):
     for words in ("#PBS -l walltime=00:10:00", "#PBS -j oe", "#PBS -p 5"):
         assert words in script
     assert "FROM_INIT" in Path(jobs(server)[0]["script"].replace(".sh", ".pool.sh")).read_text()
+
+
+def submitted(folder, path, walltime, stop):
+    """Submit the driver of a study as a job."""
+    options = ["--on", "pbs", "--walltime", walltime, "--stop", stop, "--partition", "workq"]
+    options += ["--folder", folder / "sub mitted"]
+    return run("parsl-optuna", "submit", *options, "--", "run", "--config", path, *PBS)[0]
+
+
+def test_a_driver_in_a_job_submits_itself_again_until_the_study_is_done(tmp_path, server):
+    path = config(tmp_path, 1.5, 30)
+
+    out = submitted(tmp_path, path, "00:01:20", 40)
+    wait_for(lambda: not living(server), 300)
+
+    assert out.splitlines()[0] == "job     1.pbshost"
+    assert list(rows(tmp_path)["state"]) == ["ok"] * 30
+    starts = (tmp_path / "results" / "events.jsonl").read_text().count('"command_started"')
+    assert starts > 1
+    assert len([job for job in jobs(server) if job["name"].startswith("driver-")]) == starts
+
+
+def test_a_driver_whose_job_is_deleted_gives_back_its_blocks(tmp_path, server):
+    submitted(tmp_path, config(tmp_path, 5.0, 20), "00:10:00", 60)
+    wait_for(lambda: len(running(server)) == 2 and committed(tmp_path))
+
+    subprocess.run(["qdel", "1.pbshost"], check=True)
+
+    wait_for(lambda: not living(server), 30)

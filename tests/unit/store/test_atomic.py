@@ -1,10 +1,12 @@
+import contextlib
+import errno
 import multiprocessing
 import os
 from pathlib import Path
 
 import pytest
 from parsl_optuna.core.errors import StoreError
-from parsl_optuna.store.atomic import write_bytes
+from parsl_optuna.store.atomic import check_disk, write_bytes
 
 
 def test_a_crash_at_any_system_call_leaves_the_old_file_or_the_new_one(tmp_path, monkeypatch):
@@ -90,3 +92,19 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
 
     with pytest.raises(StoreError, match="cannot be written"):
         write_bytes(tmp_path / "file" / "x", b"")
+
+
+@pytest.mark.parametrize(
+    ("number", "is_fault"), [(errno.ENOSPC, True), (errno.EIO, True), (errno.EFBIG, False)]
+)
+def test_a_disk_is_tried_and_limits_of_the_process_do_not_count(tmp_path, monkeypatch, number, is_fault):
+    check_disk(tmp_path)
+
+    def fail(handle):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(StoreError) if is_fault else contextlib.nullcontext():
+        check_disk(tmp_path)
+
+    assert not list(tmp_path.iterdir())

@@ -4,7 +4,7 @@ import pytest
 from parsl_optuna.core.errors import MetricNameError, TaskError
 from parsl_optuna.core.records import Outcome, State
 from parsl_optuna.tasks.function import TASK
-from parsl_optuna.worker.classify import checked, classify, cure_of, failed, judged
+from parsl_optuna.worker.classify import checked, classify, cure_of, failed, is_of_disk, judged
 
 ASKED = {"type": "metric", "metric": "test_acc", "names": ["error"]}
 
@@ -96,3 +96,28 @@ def test_a_name_that_is_nearly_the_one_asked_for_has_a_cure_and_another_one_has_
     assert "have the code report 'test_acc'" in str(cure_of({"test_acc ": 0.5}, ASKED))
     assert cure_of({"quality": 0.5}, ASKED) is None
     assert cure_of({"test_acc": 0.5, "test_acc ": 0.5}, ASKED) is None
+
+
+def chained(error):
+    try:
+        raise error
+    except OSError:
+        try:
+            raise RuntimeError("cannot save the model")
+        except RuntimeError as other:
+            return other
+
+
+@pytest.mark.parametrize(
+    ("error", "is_so"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (OSError(errno.EIO, "Input/output error"), True),
+        (chained(OSError(errno.EDQUOT, "Disk quota exceeded")), True),
+        (RuntimeError("PytorchStreamWriter failed: No space left on device"), True),
+        (OSError(errno.ENOENT, "No such file"), False),
+        (ValueError("x"), False),
+    ],
+)
+def test_a_full_or_failing_disk_is_told_from_other_errors(error, is_so):
+    assert is_of_disk(error) is is_so

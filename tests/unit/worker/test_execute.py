@@ -2,7 +2,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from parsl_optuna.core.errors import CorruptArtifact, SpecError
+from parsl_optuna.core.errors import CorruptArtifact, SpecError, StoreError, WorkerLost
 from parsl_optuna.core.records import Asked, Request, State
 from parsl_optuna.store import document
 from parsl_optuna.store.artifacts import ArtifactStore
@@ -121,3 +121,26 @@ def test_an_edited_manifest_is_refused(tmp_path):
 
     with pytest.raises(CorruptArtifact, match="was changed"):
         execute(store, manifest)
+
+
+def test_a_run_whose_disk_was_full_has_no_outcome(tmp_path):
+    store, manifest = stored(tmp_path, trouble="full")
+
+    with pytest.raises(WorkerLost, match=r"a disk failed under it: OSError: .*No space left"):
+        execute(store, manifest)
+
+    assert store.outcome(manifest) is None
+
+
+@pytest.mark.parametrize("trouble", ["full", "all"])
+def test_a_failed_run_has_no_outcome_while_the_disk_of_the_artifacts_is_full(tmp_path, monkeypatch, trouble):
+    def is_full(folder):
+        raise StoreError(f"{folder}: cannot be written")
+
+    monkeypatch.setattr("parsl_optuna.worker.attempt.check_disk", is_full)
+    store, manifest = stored(tmp_path, trouble=trouble)
+
+    with pytest.raises(StoreError, match="cannot be written"):
+        execute(store, manifest)
+
+    assert store.outcome(manifest) is None

@@ -84,6 +84,30 @@ def is_disk_fault(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in DISK_FAULTS
 
 
+_SAMPLE_BYTES = 2**20
+"""More than an outcome takes: a disk that has room for this is not full."""
+
+
+def check_disk(folder: Path) -> None:
+    """Try whether the disk of a folder takes a file; limits of this process do not count.
+
+    Raises:
+        StoreError: It is full or fails.
+    """
+    path = folder / f".{secrets.token_hex(8)}.tmp"
+    try:
+        with path.open("xb") as stream:
+            stream.write(bytes(_SAMPLE_BYTES))
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:
+        if is_disk_fault(error):
+            with writing(path):
+                raise
+    finally:
+        path.unlink(missing_ok=True)
+
+
 def read_bytes(path: Path) -> bytes | None:
     """Read a file; None when there is no such file.
 

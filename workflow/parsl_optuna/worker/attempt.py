@@ -14,16 +14,24 @@ from pathlib import Path
 from typing import Any
 
 from parsl_optuna.core.clock import Deadline, utc_now
-from parsl_optuna.core.errors import CorruptArtifact, MetricNameError, Pruned, SpecError, StoreError
+from parsl_optuna.core.errors import (
+    CorruptArtifact,
+    MetricNameError,
+    Pruned,
+    SpecError,
+    StoreError,
+    WorkerLost,
+)
 from parsl_optuna.core.ids import derive_seed
 from parsl_optuna.core.records import Asked, Manifest, Outcome, Request, State, Trial, check_metric_names
 from parsl_optuna.store.artifacts import ArtifactStore
+from parsl_optuna.store.atomic import check_disk
 from parsl_optuna.store.checkpoint import Checkpoint
 from parsl_optuna.store.output import Output
 from parsl_optuna.store.progress import Reporter, stop_reason
 from parsl_optuna.tasks.base import Metrics, Task, Work, load_run, prepare_task, resolve_task
 from parsl_optuna.worker.apart import apart
-from parsl_optuna.worker.classify import checked, classify, cure_of, failed
+from parsl_optuna.worker.classify import checked, classify, cure_of, failed, is_of_disk
 from parsl_optuna.worker.provenance import git_commit, local_code, versions
 
 _WORKER_VARIABLES = (
@@ -110,6 +118,7 @@ class _Run:
     reason: str | None = None
     trace: str | None = None
     cure: str | None = None
+    is_of_disk: bool = False
     metrics: Metrics = field(default_factory=dict)
     code: dict[str, str] = field(default_factory=dict)
 
@@ -120,17 +129,18 @@ def attempt(
     """Run a trial's task once.
 
     Raises:
-        WorkflowError: The task cannot be loaded, or the store fails: no fault of the trial.
+        WorkflowError: The task cannot be loaded, or the store fails: no fault of the trial. So is
+            a disk that was full or failed under it.
         Preempted: The node has to be left; progress is saved.
     """
     manifest, asked = trial.manifest, trial.asked
-    started, launch, run = utc_now(), request.launch_folder, _Run()
+    started, run = utc_now(), _Run()
     task = task_of(manifest)
     function = load_run(task)
     stored = store.problem(manifest.pid)
     if stored is None:
         raise StoreError(f"{store.paths.problem(manifest.pid)} is missing; run the command again")
-    problem, prepared, prepare_sec = stored["problem"], None, 0.0
+    problem, prepared, prepare_sec, launch = stored["problem"], None, 0.0, request.launch_folder
     code_folder = launch / task.code_folder(problem) if task.code_folder is not None else launch
     commit = git_commit(code_folder)
     begun = time.monotonic()
@@ -149,14 +159,34 @@ def attempt(
         if run.state is State.OK:
             run.state, run.reason = classify(task, run.metrics, asked.objective)
             run.cure = cure_of(run.metrics, asked.objective) if run.state is State.INVALID else None
+    _check_disks(store, run)
     runtime = progress.checkpoint.used_sec + time.monotonic() - begun
+    return _outcome(manifest, run, started, runtime, prepare_sec, commit)
+
+
+def _check_disks(store: ArtifactStore, run: _Run) -> None:
+    """Let a run have no outcome whose disk was full or failed: that is no fault of the trial's.
+
+    Raises:
+        StoreError: It is the store's disk, now.
+        WorkerLost: It was another one, or a moment of the store's.
+    """
+    if run.state is State.FAILED:
+        check_disk(store.paths.root)
+    if run.is_of_disk:
+        raise WorkerLost(f"a disk failed under it: {run.reason}")
+
+
+def _outcome(
+    manifest: Manifest, run: _Run, started: str, runtime_sec: float, prepare_sec: float, commit: str | None
+) -> Outcome:
     return Outcome(
         manifest.trial_id,
         manifest.pid,
         manifest.method,
         run.state,
         run.reason,
-        runtime_sec=runtime,
+        runtime_sec=runtime_sec,
         budget_sec=manifest.budget_sec,
         started=started,
         ended=utc_now(),
@@ -214,6 +244,7 @@ def _failing(run: _Run, hooks: Hooks, launch: Path | None = None) -> Iterator[No
         if isinstance(error, (StoreError, CorruptArtifact)):
             raise
         run.state, run.reason = failed(error, launch)
+        run.is_of_disk = is_of_disk(error)
         if isinstance(error, MetricNameError):
             run.cure = "no trial of this code can succeed"
         run.trace = traceback.format_exc().encode(errors="backslashreplace").decode()

@@ -12,11 +12,15 @@ from typing import Any
 from parsl_optuna.core.errors import TaskError, WorkflowError, nearest
 from parsl_optuna.core.objective import ERROR, finite
 from parsl_optuna.core.records import ENGINE_METRICS, Outcome, State, check_metric_names
+from parsl_optuna.store.atomic import is_disk_fault
 from parsl_optuna.tasks import source
 from parsl_optuna.tasks.base import Metrics, Task
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
 """How torch and its CUDA allocator say it, in a RuntimeError."""
+
+_NO_ROOM = ("no space left on device", "disk quota exceeded")
+"""How libraries quote the system when they raise an error of their own."""
 
 _MOST_METRICS_MB = 16
 """Metrics are read again at every start and travel to the driver; more than this belongs into a file."""
@@ -130,6 +134,18 @@ def failed(error: BaseException, launch: Path | None = None) -> tuple[State, str
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return State.FAILED, name + where
+
+
+def is_of_disk(error: BaseException) -> bool:
+    """Whether a run failed as a disk is full or fails, of whatever kind the error is by now."""
+    seen: set[int] = set()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen:
+        if is_disk_fault(one) or any(words in as_text(one).lower() for words in _NO_ROOM):
+            return True
+        seen.add(id(one))
+        one = one.__cause__ or one.__context__
+    return False
 
 
 def _where_it_is(error: BaseException, launch: Path | None) -> str:
