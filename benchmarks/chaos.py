@@ -237,6 +237,8 @@ def main() -> int:
     folder = asked.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "rounds.jsonl"
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, signal.default_int_handler)  # ends the round; shells may have it ignore SIGINT
     lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     if not asked.table:
         shim, (code, commit) = built_shim(folder), frozen(folder)

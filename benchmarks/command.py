@@ -94,6 +94,7 @@ def _become(arguments: list[str], folder: Path, output: Path, environment: Mappi
             os.close(handle)
         os.dup2(1, 2)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if "LD_PRELOAD" in environment:  # takes a new program
             os.execv(sys.executable, [sys.executable, "-P", "-m", "parsl_optuna", *arguments])
         sys.argv = ["parsl-optuna", *arguments]
