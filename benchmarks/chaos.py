@@ -45,7 +45,7 @@ SPREAD_SEC = 2.5
 COUNTS = ("lost", "failed", "mixed", "hung", "left", "raised")
 SHIMS = {
     "EIO": "fsync=EIO:0.02,rename=EIO:0.02,link=EIO:0.02",
-    "disk full": "open=ENOSPC:0.01,write=ENOSPC:0.01,fsync=ENOSPC:0.01",
+    "disk full": "open=ENOSPC:0.03,write=ENOSPC:0.03,fsync=ENOSPC:0.03",
     "no hard links": "link=EPERM:1",
 }
 """Faults of file calls in the artifacts; without hard links the same command has to do without them, too."""

@@ -51,8 +51,10 @@ def test_the_log_tells_the_life_of_a_trial(failing):
     trial_id = next(event["trial_id"] for event in events if event.get("state") == "failed")
     out, _ = run("parsl-optuna", "log", "--trial", trial_id, *where(config, "results"))
 
-    assert [line.split("  ")[1] for line in out.splitlines()] == ["asked", "queued", "ended"]
+    assert [line.split("  ")[1] for line in out.splitlines()] == ["asked", "queued", "started", "ended"]
     assert 'reason="ValueError: x is too large"' in out
+    times = [line.split("  ")[0] for line in out.splitlines()]
+    assert times == sorted(times)
 
 
 def test_nothing_depends_on_the_record(failing):

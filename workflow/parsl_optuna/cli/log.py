@@ -28,6 +28,7 @@ def command(trial_id: str | None, follow: bool, results_dir: str | None, as_json
     """Show the events of the commands that wrote to a results folder, the oldest first.
 
     They are kept in events.jsonl, one per line, and only for people: nothing is lost when it is deleted.
+    When and where a trial started is known once it has ended, and is listed then.
     """
     path = Results(Path(results_dir or "results")).events
     if not follow and not path.exists() and not set_aside(path).exists():

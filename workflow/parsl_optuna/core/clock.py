@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 Clock = Callable[[], float]
 
@@ -79,4 +79,10 @@ class Deadline:
 
 def utc_now() -> str:
     """Return the time in UTC, ISO 8601 with milliseconds and a trailing Z."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return utc_before(0.0)
+
+
+def utc_before(seconds: float) -> str:
+    """Return the time so many seconds ago, as `utc_now` gives it."""
+    then = datetime.now(UTC) - timedelta(seconds=seconds)
+    return then.isoformat(timespec="milliseconds").replace("+00:00", "Z")

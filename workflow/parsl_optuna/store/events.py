@@ -69,6 +69,7 @@ class EventLog:
         Args:
             kind: What happened.
             details: Plain data: ``trial_id``, ``pid``, ``method``, ``block``, ``reason``, … None is left out.
+                ``at`` is the time of an event that was learnt of later than it happened; else it is now.
         """
         known = {name: strict(value) for name, value in details.items() if value is not None}
         if _logger.isEnabledFor(logging.INFO):

@@ -22,6 +22,7 @@ from parsl_optuna.study.dispatch import Dispatch, Prepared, Returned
 from parsl_optuna.study.plan.plans import RunPlan
 from parsl_optuna.study.plan.resolve import ProblemPlan
 from parsl_optuna.study.progress import Snapshot, status_of
+from parsl_optuna.study.record import note_end
 from parsl_optuna.study.stored import has_work, is_usable, runs_again, stored_outcome
 from parsl_optuna.worker import execute as worker
 
@@ -371,15 +372,7 @@ class Driver:
             return
         manifest, outcome = news.trial.manifest, news.outcome
         if outcome is not None:
-            self._events.add(
-                Kind.ENDED,
-                trial_id=manifest.trial_id,
-                pid=manifest.pid,
-                state=outcome.state.value,
-                reason=outcome.reason,
-                runtime_sec=round(outcome.runtime_sec, 3),
-                host=outcome.host,
-            )
+            note_end(self._events, manifest, outcome)
         if manifest.role == "reference":
             if outcome is not None:
                 self._adopt(self._problems[manifest.pid], outcome)

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from parsl_optuna.core.clock import utc_now
+from parsl_optuna.core.clock import utc_before, utc_now
 from parsl_optuna.core.errors import StoreError, TaskError, WorkflowError
 from parsl_optuna.core.objective import finite
 from parsl_optuna.core.records import Manifest, Outcome, Request, State, Trial
@@ -138,7 +138,6 @@ def failure(
     manifest: Manifest, state: State, reason: str, *, runtime_sec: float = 0.0, output: str | None = None
 ) -> Outcome:
     """Return the outcome of a trial that could not commit its own; *output* is the end of what it printed."""
-    now = utc_now()
     return Outcome(
         manifest.trial_id,
         manifest.pid,
@@ -147,8 +146,8 @@ def failure(
         reason,
         runtime_sec=runtime_sec,
         budget_sec=manifest.budget_sec,
-        started=now,
-        ended=now,
+        started=utc_before(runtime_sec),
+        ended=utc_now(),
         host=socket.gethostname(),
         traceback=output,
     )
