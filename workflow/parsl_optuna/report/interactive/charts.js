@@ -181,12 +181,15 @@ function timeline(trials) {
     lanes.set(trial.host, free);
     return `${trial.host} ${lane + 1}`;
   });
+  const busy = usable.reduce((sum, one) => sum + one.ended - one.began, 0);
+  const span = usable.reduce((last, one) => Math.max(last, one.ended), 0) - usable[0].began, workers = unique(rows).length;
+  const note = `${workers} workers at once at most, busy ${Math.round(100 * busy / Math.max(workers * span, 1))} % of the time shown`;
   const colours = {ok: "#2f9e6e", pruned: "#d9a62b", cached: "#9aa5b1"};
   return {
     traces: [{type: "bar", orientation: "h", y: rows, base: usable.map((one) => one.began), x: usable.map((one) => Math.max(one.ended - one.began, 1)),
       marker: {color: usable.map((one) => colours[one.state] || "#c0392b")}, customdata: usable.map((one) => one.id), text: usable.map(hover),
       textposition: "none", hovertemplate: "%{text}<extra></extra>"}],
-    layout: {barmode: "overlay", showlegend: false, xaxis: {type: "date", gridcolor: style("--line")}, yaxis: {automargin: true, type: "category"}},
+    layout: {barmode: "overlay", showlegend: false, title: {text: note, font: {size: 12}, x: 0}, margin: {l: 50, r: 10, t: 30, b: 40}, xaxis: {type: "date", gridcolor: style("--line")}, yaxis: {automargin: true, type: "category"}},
   };
 }
 

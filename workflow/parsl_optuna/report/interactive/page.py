@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -22,7 +22,8 @@ def write(content: Content, path: Path) -> None:
 
 
 def _page(content: Content) -> str:
-    data = asdict(content)
+    data = {one.name: getattr(content, one.name) for one in fields(content)}  # asdict would copy every trial
+    data["comparison"] = content.comparison and asdict(content.comparison)
     sections = "".join(
         f"<section><h2>{html.escape(title)}</h2>{body}</section>" for title, body in data.pop("sections")
     )
