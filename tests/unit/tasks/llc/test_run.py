@@ -12,7 +12,7 @@ from tests.scenarios import DLN, Bench, first_fast, mean_field_w1w2, n_beta, pow
 T = n_beta(1000)
 N_1000 = {"data": {"n_data": 1000}}
 FAST = {
-    "hmc": {"draws": 2000, "warmup": 1000},
+    "hmc": {"draws": 2000},
     "sgld": {"eta0": 2e-3, "gamma": 0.0, "steps": 10_000},
     "sgld_decaying": {"eta0": 4e-3, "gamma": 0.3, "steps": 10_000},
     "mclmc": {"steps": 4000, "warmup": 1000},
@@ -90,7 +90,7 @@ def test_preconditioned_sgld_is_right_where_scales_differ(benches, kind):
 def test_a_fourth_power_by_hmc(tmp_path):
     raw = {"model": {"kind": "monomial", "exponents": [4]}, "overrides": N_1000}
 
-    metrics = Bench(raw, tmp_path).run("hmc", draws=4000, warmup=1000)
+    metrics = Bench(raw, tmp_path).run("hmc", draws=4000)
 
     assert abs(metrics["llc_hat"] - power(4, T)) < SIGMAS * metrics["se_hat"]
 
@@ -100,7 +100,7 @@ def test_deep_linear_networks_by_hmc(tmp_path, widths, rank):
     raw = {"model": {"kind": "dln", "widths": list(widths), "rank": rank}, "overrides": N_1000}
     truth, uncertainty = DLN[(widths, rank)]
 
-    metrics = Bench(raw, tmp_path).run("hmc", draws=3000, warmup=1000)
+    metrics = Bench(raw, tmp_path).run("hmc", draws=3000)
 
     assert abs(metrics["llc_hat"] - truth) < SIGMAS * math.hypot(metrics["se_hat"], uncertainty)
     assert metrics["se_hat"] < 0.02 * truth
@@ -188,7 +188,7 @@ def test_too_few_steps_are_never_ok(benches):
 def test_a_dominating_prior_is_told(tmp_path):
     raw = {"model": "monomial", "overrides": {**N_1000, "posterior": {"gamma": 100.0}}}
 
-    metrics = Bench(raw, tmp_path).run("hmc", draws=2000, warmup=500)
+    metrics = Bench(raw, tmp_path).run("hmc", draws=2000)
 
     assert metrics["status"] == "prior_dominated"
 
@@ -208,12 +208,13 @@ def test_a_budget_is_kept_and_gives_the_estimate_so_far(tmp_path, method):
 
 
 def test_work_counts_gradients_times_examples(tmp_path):
-    """HMC with one leapfrog step: every draw costs 0.5 to 1.5 gradients of n examples per chain."""
-    bench = Bench({"model": "quadratic"}, tmp_path)
+    """HMC with two leapfrog steps: every draw costs one to three gradients of n examples per chain."""
+    bench = Bench({"model": "monomial"}, tmp_path)
+    settings = {"chains": 4, "leapfrog_steps": 2, "relative_error": 1e-9}
 
-    metrics = bench.run("hmc", draws=1000, warmup=100, leapfrog_steps=2)
+    shorter, longer = (bench.run("hmc", draws=n, max_draws=n, **settings) for n in (500, 1500))
 
-    per_draw = metrics["work"] / (4 * 100 * metrics["diagnostics"]["n_steps"])
+    per_draw = (longer["work"] - shorter["work"]) / (4 * 100 * 1000)
     assert 1.7 < per_draw < 2.3
 
 
@@ -227,7 +228,7 @@ def test_the_same_seed_gives_the_same_number(benches):
 
 
 COVERAGE = {
-    "hmc": {"draws": 300, "warmup": 300},
+    "hmc": {"draws": 300, "chains": 4},
     "sgld": {"eta0": 2e-3, "gamma": 0.0, "steps": 3000, "eval_every": 5},
     "mclmc": {"steps": 1000, "warmup": 300},
 }

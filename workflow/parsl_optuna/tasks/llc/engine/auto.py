@@ -93,7 +93,7 @@ def estimate(
         values = {**trace.values, "adjusted": adjusted(trace.values["excess"], trace.values, run.known)}
         trace = trace._replace(values=values)
         if not finite_chains(values)[1]:
-            result, gain = _estimate(estimand, run, trace)
+            result, gain = precise(estimand, run, trace)
     settings = {
         **run.settings,
         "control_gain": gain,
@@ -105,15 +105,15 @@ def estimate(
     return summarise(estimand, draws, TRIAL_GATE, result), trace
 
 
-def _estimate(estimand: Estimand, run: Run, trace: chain.Trace) -> tuple[tuple[float, float], float]:
+def precise(estimand: Estimand, run: Run, trace: chain.Trace) -> tuple[tuple[float, float], float]:
     """Return LLC and standard error, and how many times as many draws it would take without control variates.
 
     The error is at least that of rounding an energy, which is about the dimension: the adjusted draws may be
     exact.
     """
-    excess, precise = trace.values["excess"], trace.values["adjusted"]
-    value, rounding = float(precise.mean()), torch.finfo(excess.dtype).eps * estimand.dim
-    error = math.hypot(mcse(precise), rounding)
+    excess, sharp = trace.values["excess"], trace.values["adjusted"]
+    value, rounding = float(sharp.mean()), torch.finfo(excess.dtype).eps * estimand.dim
+    error = math.hypot(mcse(sharp), rounding)
     return (value, math.hypot(error, run.noise_bias * value)), (mcse(excess) / error) ** 2
 
 

@@ -44,7 +44,8 @@ class Params:
     *step_size* (first guess of the adaptation) and *L* are in units of sqrt(dim) posterior standard
     deviations; *L* null is 1. A *target_accept* asks for the Metropolis-adjusted variant; null is
     unadjusted, with the step adapted to *energy_variance* (per dimension; 5e-4 explores, 1e-6 keeps the bias
-    of the LLC below 1 %). *steps* counts integrator steps.
+    of the LLC below 1 %). *steps* counts integrator steps, *warmup* draws: of the adjusted variant
+    trajectories of L / step_size steps each.
     """
 
     chains: int = 4
@@ -53,7 +54,7 @@ class Params:
     target_accept: float | None = 0.9
     energy_variance: float = 1e-6
     steps: int = 10_000
-    warmup: int = 2_000
+    warmup: int = 300
 
     def __post_init__(self) -> None:
         check_positive(self, "chains", "step_size", "energy_variance", "steps")
