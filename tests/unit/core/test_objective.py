@@ -2,7 +2,7 @@ import math
 
 import pytest
 from parsl_optuna.core.errors import SpecError
-from parsl_optuna.core.objective import Objective, Scoring, signed_error
+from parsl_optuna.core.objective import Objective, Scoring, signed_error, violation_of
 from parsl_optuna.core.records import Comparison, ReferenceValue
 
 NAMES = Comparison("llc_hat", "se_hat", "llc_ref", "se_ref")
@@ -93,3 +93,45 @@ def test_what_older_versions_stored_is_still_read():
 def test_senseless_objectives_are_refused(make):
     with pytest.raises(SpecError):
         make()
+
+
+@pytest.mark.parametrize(
+    ("value", "se", "expected"),
+    [(5.01, 0.3, math.hypot(0.3, 0.1)), (7.0, 0.3, 2.0), (5.0, None, 0.1), (None, 0.3, None)],
+)
+def test_a_score_is_never_less_than_the_stated_error(value, se, expected):
+    values = {"llc_hat": value, "se_hat": se}
+
+    found = Scoring(names=("score",)).scores(values, NAMES, REFERENCE)["score"]
+
+    assert found == (expected if expected is None else pytest.approx(expected))
+
+
+def test_cost_is_the_time_to_five_percent():
+    values = {"llc_hat": 5.5, "se_hat": 0.01, "runtime_sec": 3.0}
+
+    found = Scoring(names=("score", "cost")).scores(values, NAMES, REFERENCE)
+
+    assert found == {"score": 0.5, "cost": pytest.approx(3.0 * 4.0)}  # 10 % now: a quarter of the variance
+
+
+def test_a_metric_of_that_name_is_the_objective():
+    found = Scoring(names=("cost",)).scores({"llc_hat": 5.0, "cost": 7}, NAMES, REFERENCE)
+
+    assert found == {"cost": 7.0}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"status": "ok", "far": 0.0}, 0.0),
+        ({"status": "uncertain", "far": 0.2}, 0.2),
+        ({"status": "uncertain"}, 1.0),
+        ({}, 0.0),
+    ],
+)
+def test_a_trial_violates_unless_its_diagnosis_is_ok(values, expected):
+    names = Comparison("llc_hat", "se_hat", "llc_ref", "se_ref", "far")
+
+    assert violation_of(values, names) == expected
+    assert violation_of(values, NAMES) == 0.0

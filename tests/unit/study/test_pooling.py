@@ -1,6 +1,9 @@
+import math
+from dataclasses import replace
 from statistics import fmean, median, stdev
 
 import pytest
+from parsl_optuna.core.objective import Scoring
 from parsl_optuna.report import tables as aggregate
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.study.pooling import pooled
@@ -69,3 +72,16 @@ def test_a_point_fails_with_one_of_its_replicates(tmp_path):
 
     assert pooled([good, bad], "mean").values is None
     assert pooled([good], "mean") is good
+
+
+def test_scores_are_pooled_to_their_root_mean_square_and_violations_to_the_largest(tmp_path):
+    runs = list(drive(toy_plan(max_trials=2), tmp_path).studies[0].runs.values())
+    scores = [
+        replace(run, objectives={"score": value}, scoring=Scoring(names=("score",)), violation=far)
+        for run, value, far in zip(runs, (3.0, 4.0), (0.0, 0.5), strict=True)
+    ]
+
+    found = pooled(scores, "mean")
+
+    assert found.objectives == {"score": pytest.approx(math.sqrt(12.5))}
+    assert found.violation == 0.5

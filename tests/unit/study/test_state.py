@@ -261,3 +261,19 @@ def test_fixed_points_without_an_objective_fail_by_their_state_alone():
         state.ended(trial, outcome_of(trial, 1.0, how))
 
     assert (len(state.points), state.n_failed) == (2, 1)
+
+
+def test_an_infeasible_point_is_best_only_where_none_is_feasible():
+    study = study_of()
+    names = replace(COMPARISON, violation="far")
+    state = StudyState(study, Scoring(), names)
+    state.reference_ready(PIDS[0], reference(PIDS[0]))
+    steps = [(0.1, 2.0, 0), (0.5, 1.0, 1), (0.9, 0.0, 2), (0.3, 0.5, 2)]
+
+    for (number, trial), (value, far, best) in zip(trials_of(study), steps, strict=True):
+        outcome = outcome_of(trial, value)
+        status = "ok" if far == 0.0 else "uncertain"
+        state.asked(trial, number)
+        state.ended(trial, replace(outcome, metrics={"value": value, "status": status, "far": far}))
+
+        assert state.best.asked.number == best

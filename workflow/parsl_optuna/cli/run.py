@@ -119,6 +119,8 @@ def report(artifacts_dir: str, plan: Any, result: Any, results: Results) -> None
             session.warn(f"{trials.study.label}, {trials.study.method}: {reason}")
     for line in failures(result, plan.scoring.to_json(), options.folders(artifacts_dir, str(results.root))):
         session.warn(line)
+    for line in diagnoses(result):
+        console.print(line, soft_wrap=True)
     for choice in sorted({trials.choice for trials in result.studies if trials.choice is not None}):
         console.print(f"sampler  {choice.sampler}: {choice.reason}", soft_wrap=True)
     what = "references and trials" if any(problem.reference for problem in plan.problems) else "trials"
@@ -126,6 +128,16 @@ def report(artifacts_dir: str, plan: Any, result: Any, results: Results) -> None
     console.print(f"table    {results.table}", soft_wrap=True)
     console.print(f"picture  {results.picture}", soft_wrap=True)
     console.print(f"report   {results.report}", soft_wrap=True)
+
+
+def diagnoses(result: Any) -> list[str]:
+    """Return a line that counts the trials that ended, but whose diagnosis is not ok; none if all are."""
+    ended = [entry for trials in result.studies for entry in trials.runs.values() if entry.values is not None]
+    counts = Counter(str(entry.outcome.metrics.get("status")) for entry in ended if entry.violation)
+    if not counts:
+        return []
+    listed = ", ".join(f"{count} {status}" for status, count in counts.most_common())
+    return [f"status   {counts.total()} of {len(ended)} trials are not ok: {listed}"]
 
 
 def failures(result: Any, objective: Mapping[str, Any], folders: str) -> list[str]:

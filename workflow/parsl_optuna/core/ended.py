@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from parsl_optuna.core.objective import Scoring
+from parsl_optuna.core.objective import Scoring, violation_of
 from parsl_optuna.core.records import Asked, Comparison, Manifest, Outcome, ReferenceValue, State, Trial
 
 
@@ -23,6 +23,7 @@ class Ended:
         reference: The reference that they were computed with; None without one.
         label: The problem's label.
         spread: Standard deviation of the first objective over replicates, or problems; None of one trial.
+        violation: How far its diagnosis is from ``ok``, the largest of several; it is infeasible above 0.
     """
 
     manifest: Manifest
@@ -33,6 +34,7 @@ class Ended:
     reference: ReferenceValue | None = None
     label: str = ""
     spread: float | None = None
+    violation: float = 0.0
 
     @cached_property
     def minimised(self) -> tuple[float, ...] | None:
@@ -54,6 +56,11 @@ class Ended:
         """The only objective of a pruned trial, as the search sees it; None of others, or with several."""
         values = self.minimised if self.is_pruned else None
         return values[0] if values is not None and len(values) == 1 else None
+
+    @property
+    def place(self) -> tuple[float, tuple[float, ...], tuple[float, str, str]]:
+        """What points are ordered by, the best first: behind all others infeasible ones, by violation."""
+        return self.violation, self.values or (), self.age
 
     @property
     def age(self) -> tuple[float, str, str]:
@@ -87,4 +94,7 @@ def score(
     """
     values = {**outcome.metrics, "runtime_sec": outcome.runtime_sec}
     objectives = scoring.scores(values, comparison, reference)
-    return Ended(trial.manifest, trial.asked, outcome, objectives, scoring, reference, label)
+    violation = violation_of(outcome.metrics, comparison)
+    return Ended(
+        trial.manifest, trial.asked, outcome, objectives, scoring, reference, label, violation=violation
+    )

@@ -41,6 +41,12 @@ class Objective:
 ERROR = "error"
 """The name of the first objective in a list of several."""
 
+SCORE, COST = "score", "cost"
+"""Objectives of a task with a reference, unless a metric has the name."""
+
+COST_ERROR = 0.05
+"""Relative error that ``cost`` is for: half of what a trial may have at most to be called ok."""
+
 
 @dataclass(frozen=True)
 class Scoring:
@@ -50,7 +56,8 @@ class Scoring:
 
     Attributes:
         first: What ``error`` means.
-        names: The objectives: ``error`` or any metric, ``runtime_sec`` included; the first one leads.
+        names: The objectives: ``error``, ``score``, ``cost`` or any metric, ``runtime_sec`` included; the
+            first one leads.
         goals: Whether a metric is minimised or maximised, by name; minimised where it is left out.
     """
 
@@ -79,12 +86,20 @@ class Scoring:
             comparison: Which metrics are compared; None for a task without reference.
             reference: The reference; None without one.
         """
-        return {
-            name: _primary(self.first, values, comparison, reference)
-            if name == ERROR
-            else finite(values.get(name))
-            for name in self.names
-        }
+        return {name: self._value(name, values, comparison, reference) for name in self.names}
+
+    def _value(
+        self,
+        name: str,
+        values: Mapping[str, Any],
+        comparison: Comparison | None,
+        reference: ReferenceValue | None,
+    ) -> float | None:
+        if name == ERROR:
+            return _primary(self.first, values, comparison, reference)
+        if name in _COMPUTED and name not in values:
+            return _COMPUTED[name](values, comparison, reference)
+        return finite(values.get(name))
 
     def minimised(self, scores: Mapping[str, float | None]) -> tuple[float, ...] | None:
         """Return scores as the search sees them, which minimises them all; None unless every one is known."""
@@ -121,6 +136,39 @@ def signed_error(
     return None if value is None else value - reference.value
 
 
+def score_of(
+    values: Mapping[str, Any], comparison: Comparison | None, reference: ReferenceValue | None
+) -> float | None:
+    """Return the error that a user can rely on: the observed one, or the combined standard error if larger.
+
+    It is sqrt(bias^2 + variance) as one trial can tell it. A difference within the standard errors is luck.
+    """
+    error = signed_error(values, comparison, reference)
+    if error is None or comparison is None or reference is None:
+        return None
+    return max(abs(error), math.hypot(finite(values.get(comparison.value_se)) or 0.0, reference.se or 0.0))
+
+
+def cost_of(
+    values: Mapping[str, Any], comparison: Comparison | None, reference: ReferenceValue | None
+) -> float | None:
+    """Return the seconds to a relative error of 5 %, if errors fall with the root of time."""
+    score, seconds = score_of(values, comparison, reference), finite(values.get("runtime_sec"))
+    if score is None or seconds is None or reference is None or not reference.value:
+        return None
+    return seconds * (score / (COST_ERROR * abs(reference.value))) ** 2
+
+
+def violation_of(values: Mapping[str, Any], comparison: Comparison | None) -> float:
+    """Return how far the diagnosis of a trial is from ``ok``; 0 where it is, or where there is none."""
+    if comparison is None or comparison.violation is None:
+        return 0.0
+    if values.get("status") in (None, "ok"):
+        return 0.0
+    found = finite(values.get(comparison.violation))
+    return 1.0 if found is None else found  # trials of older versions say that they are not ok, not how far
+
+
 def finite(value: Any) -> float | None:
     """Return *value* as a float if it is a finite number, else None."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -153,3 +201,6 @@ def _primary(
         se = math.hypot(finite(values.get(comparison.value_se)) or 0.0, se_ref)
         return size / se if se > 0 else None
     return size
+
+
+_COMPUTED = {SCORE: score_of, COST: cost_of}

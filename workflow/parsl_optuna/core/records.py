@@ -245,12 +245,15 @@ class Comparison:
         value_se: Its standard error.
         reference: Column and key of the reference value.
         reference_se: Its standard error.
+        violation: Metric that says how far the diagnosis of a trial, its metric ``status``, is from ``ok``; 0
+            where it is. None where trials have no diagnosis.
     """
 
     value: str
     value_se: str
     reference: str
     reference_se: str
+    violation: str | None = None
 
 
 @dataclass(frozen=True)

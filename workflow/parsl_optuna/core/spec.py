@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from parsl_optuna.core.errors import SpecError, nearest
-from parsl_optuna.core.objective import ERROR, Goal
+from parsl_optuna.core.objective import Goal
 from parsl_optuna.core.resources import ClusterSpec, LimitsSpec, above_zero
 
 SAMPLERS = (
@@ -36,9 +36,11 @@ class OptunaSpec:
         pruner: A name of `PRUNERS`, or a mapping of ``name`` and the pruner's own parameters; null
             lets every trial run to its end.
         n_startup_trials: Trials before the sampler starts to model.
-        objective: A name (``abs``, ``huber``, ``standardised``, ``metric``) or its mapping.
-        objectives: ``error`` and metrics: a list of names, which are minimised, or ``name: minimize`` and
-            ``name: maximize``; more than one gives a Pareto front.
+        objective: What ``error`` means: a name (``abs``, ``huber``, ``standardised``, ``metric``) or its
+            mapping. Given, the search goes by it; null is ``abs``, and the search goes by ``objectives``.
+        objectives: ``error``, ``score``, ``cost`` and metrics: a list of names, which are minimised, or
+            ``name: minimize`` and ``name: maximize``; more than one gives a Pareto front; null is ``score``
+            for task ``llc``, else ``error``.
         confirm: Fresh seeds for each of the points that may be the best at the end, up to five; 0 says that
             the objective has no noise.
         replicates: Seeds per point; its objective is their mean or median.
@@ -60,8 +62,8 @@ class OptunaSpec:
     sampler: Any = "auto"
     pruner: Any = None
     n_startup_trials: int = 10
-    objective: Any = "abs"
-    objectives: Any = (ERROR,)
+    objective: Any = None
+    objectives: Any = None
     confirm: int = 2
     replicates: int = 1
     aggregate: Literal["mean", "median"] = "mean"
@@ -74,8 +76,8 @@ class OptunaSpec:
 
     @property
     def objective_names(self) -> tuple[str, ...]:
-        """Names of the objectives, the first one leads."""
-        return tuple(self.objectives)
+        """Names of the objectives, the first one leads; empty where none are given."""
+        return tuple(self.objectives or ())
 
     @property
     def goals(self) -> dict[str, Goal]:
@@ -103,7 +105,8 @@ class OptunaSpec:
         return _own_params(self.pruner)
 
     def __post_init__(self) -> None:
-        _check_objectives(self.objectives)
+        if self.objectives is not None:
+            _check_objectives(self.objectives)
         _named("sampler", self.sampler, SAMPLERS, "{name: tpe, multivariate: true}")
         if self.pruner is not None:
             _named("pruner", self.pruner, PRUNERS, "{name: median, n_startup_trials: 5}")
@@ -112,7 +115,7 @@ class OptunaSpec:
                 above_zero(name, getattr(self, name))
         if self.across is not None and self.pruner is not None:
             raise SpecError("across does not go with a pruner: values of different problems do not compare")
-        if self.terminator and len(self.objectives) > 1:
+        if self.terminator and len(self.objective_names) > 1:
             raise SpecError("terminator goes with one objective only")
         for name in ("max_trials", "batch_size", "hmc_budget_sec", "method_budget_sec", "replicates"):
             above_zero(name, getattr(self, name))

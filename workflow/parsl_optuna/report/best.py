@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE
 from rich.table import Table
+
+from parsl_optuna.core.objective import finite
+from parsl_optuna.study.pooling import middle
 
 if TYPE_CHECKING:
     from parsl_optuna.core.ended import Ended
@@ -30,15 +34,17 @@ def best_tables(points: Sequence[Mapping[str, Any]]) -> list[Table]:
     tables: dict[str, Table] = {}
     for point in points:
         if point["pid"] not in tables:
-            title = f"Best for {point['problem']} ({point['pid']})"
+            title = f"Best for {point['problem']} ({point['pid']}){_reference(point)}"
             tables[point["pid"]] = Table(title=title, title_justify="left", box=SIMPLE, pad_edge=False)
-            for name in ("method", "selected", "fresh seeds", "trial"):
+            told = ("estimate", "status") if point.get("estimate") else ()
+            for name in ("method", "selected", "fresh seeds", *told, "trial"):
                 tables[point["pid"]].add_column(name, no_wrap=True)
             tables[point["pid"]].add_column("hyperparameters", overflow="fold", min_width=24)
         tables[point["pid"]].add_row(
             point["method"],
             _number(point["objective"]),
             _confirmed(point),
+            *_estimate(point),
             point["trial_id"],
             "  ".join(f"{name}={_short(value)}" for name, value in point["varied"].items()),
         )
@@ -70,12 +76,39 @@ def _point(trials: ActiveStudy) -> dict[str, Any]:
         "objectives": dict(best.objectives),
         "leading": trials.leading,
         "spread": best.spread,
-        "confirmed": fmean(again) if again else None,
+        "confirmed": middle(next(iter(best.objectives)), "mean")(again) if again else None,
         "confirmed_se": _standard_error(again),
         "confirmed_on": len(again),
         "hyperparams": dict(best.manifest.hyperparams),
         "varied": trials.study.varied_of(best.manifest.hyperparams),
+        "estimate": _estimated(trials, best),
         "front": [_member(entry) for entry in trials.front()] if len(best.objectives) > 1 else [],
+    }
+
+
+def _estimated(trials: ActiveStudy, best: Ended) -> dict[str, Any] | None:
+    """Return what the point estimates, from its fresh replicates if it has any, beside the reference.
+
+    The standard error is the stated one, or that of the spread if it is larger. None where there is no
+    reference, and of points of several problems.
+    """
+    comparison, reference = trials.state.comparison, best.reference
+    if comparison is None or reference is None or len(trials.study.instances) > 1:
+        return None
+    runs = [one.outcome.metrics for one in trials.fresh or (best,)]
+    values = [value for run in runs if (value := finite(run.get(comparison.value))) is not None]
+    stated = [finite(run.get(comparison.value_se)) or 0.0 for run in runs]
+    if not values:
+        return None
+    within = math.sqrt(sum(se**2 for se in stated)) / len(stated)
+    every = [one.outcome.metrics.get("status") for one in (best, *trials.fresh)]
+    return {
+        "value": fmean(values),
+        "se": max(within, _standard_error(values) or 0.0),
+        "statuses": dict(Counter(str(status) for status in every if status is not None)),
+        "reference": reference.value,
+        "reference_se": reference.se,
+        "reference_status": reference.status,
     }
 
 
@@ -89,6 +122,29 @@ def _standard_error(values: list[float]) -> float | None:
     mean = fmean(values)
     spread = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
     return math.sqrt(spread / len(values))
+
+
+def _reference(point: Mapping[str, Any]) -> str:
+    found = point.get("estimate")
+    if not found:
+        return ""
+    status = "" if found["reference_status"] == "ok" else f" ({found['reference_status']})"
+    return f", reference {_with_error(found['reference'], found['reference_se'])}{status}"
+
+
+def _estimate(point: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the cells of what the point estimates and of the statuses of its trials, worst case told."""
+    found = point.get("estimate")
+    if not found:
+        return ()
+    counts, n_trials = found["statuses"], sum(found["statuses"].values())
+    is_mixed = len(counts) > 1
+    status = f"{counts.get('ok', 0)} of {n_trials} ok" if is_mixed else next(iter(counts), "-")
+    return _with_error(found["value"], found["se"]), status
+
+
+def _with_error(value: float | None, error: float | None) -> str:
+    return _number(value) if value is None or not error else f"{value:.4g} ± {error:.1g}"
 
 
 def _confirmed(point: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from parsl_optuna.core.ended import Ended
 from parsl_optuna.core.errors import SpecError
-from parsl_optuna.core.objective import signed_error
+from parsl_optuna.core.objective import COST, ERROR, SCORE, cost_of, score_of, signed_error
 from parsl_optuna.tasks.base import Task
 
 Kind = Literal["float", "int", "str", "bool", "time", "struct"]
@@ -38,6 +38,12 @@ def _error(entry: Ended, task: Task) -> float | None:
     return None if error is None else abs(error)
 
 
+def _objective(entry: Ended, task: Task) -> float | None:
+    name, value = next(iter(entry.objectives.items()), (ERROR, None))
+    is_computed = name in (SCORE, COST) and name not in entry.outcome.metrics and task.comparison is not None
+    return _error(entry, task) if is_computed else value
+
+
 BEFORE_TASK = (
     Column("pid", "str", "Id of the problem.", lambda e, _: e.manifest.pid),
     Column("method", "str", "Name of the method.", lambda e, _: e.manifest.method),
@@ -45,9 +51,16 @@ BEFORE_TASK = (
     Column("trial_number", "int", "Number in its study; empty outside one.", lambda e, _: e.asked.number),
     Column("state", "str", "How it ended.", lambda e, _: e.outcome.state.value),
     Column("reason", "str", "Why its state is not ``ok``.", lambda e, _: e.outcome.reason),
-    Column("objective", "float", "First objective.", lambda e, _: next(iter(e.objectives.values()), None)),
+    Column(
+        "objective",
+        "float",
+        "First objective; where the search goes by ``score`` or ``cost``, the same as ``error``.",
+        _objective,
+    ),
     Column("error", "float", "Absolute difference from the reference value.", _error),
 )
+COMPUTED = {SCORE: score_of, COST: cost_of}
+"""Columns of tasks whose search goes by ``score``."""
 AFTER_TASK = (
     Column(
         "reference_status",
@@ -95,7 +108,8 @@ def task_columns(task: Task) -> dict[str, str]:
     """
     comparison = task.comparison
     reference = [comparison.reference, comparison.reference_se] if comparison else []
-    found = dict(task.columns) | dict.fromkeys(reference, "float")
+    computed = COMPUTED if task.objective == SCORE else {}
+    found = dict(task.columns) | dict.fromkeys([*reference, *computed], "float")
     taken = sorted(found.keys() & ({column.name for column in COLUMNS} | STRUCTS.keys()))
     if taken:
         raise SpecError(f"task '{task.name}': the column '{taken[0]}' is one of every table; rename it")

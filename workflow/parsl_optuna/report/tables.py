@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 
 from parsl_optuna.core.ended import Ended, score
 from parsl_optuna.core.errors import CorruptArtifact, SpecError
-from parsl_optuna.core.objective import Scoring, finite
+from parsl_optuna.core.objective import SCORE, Scoring, finite
 from parsl_optuna.core.records import Outcome, ReferenceValue, Trial
-from parsl_optuna.report.columns import AFTER_TASK, BEFORE_TASK, COLUMNS, task_columns
+from parsl_optuna.report.columns import AFTER_TASK, BEFORE_TASK, COLUMNS, COMPUTED, task_columns
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.atomic import write_bytes
 from parsl_optuna.tasks.base import Task, resolve_task
@@ -179,6 +179,9 @@ def row(entry: Ended, task: Task) -> dict[str, Any]:
     values["diagnostics"] = _scalars(diagnostics) if isinstance(diagnostics, Mapping) else {}
     values["metrics"] = _scalars(free)
     values |= declared
+    if task.objective == SCORE:
+        known = {**metrics, "runtime_sec": entry.outcome.runtime_sec}
+        values |= {name: of(known, comparison, entry.reference) for name, of in COMPUTED.items()}
     values |= {name: finite(value) for name, value in entry.objectives.items() if name not in values}
     if comparison is not None and entry.reference is not None:
         values |= {comparison.reference: entry.reference.value, comparison.reference_se: entry.reference.se}

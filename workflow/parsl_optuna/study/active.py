@@ -144,15 +144,21 @@ class ActiveStudy:
         return self.state.successes
 
     def front(self) -> list[Ended]:
-        """Return the Pareto front: the points that none beats in all objectives."""
+        """Return the Pareto front: the points that none beats in all objectives, feasible if any are."""
         candidates = self.successes
+        candidates = [one for one in candidates if not one.violation] or candidates
         return [candidates[i] for i in pareto_front([e.values or () for e in candidates])]
 
     def confirmations(self) -> list[float]:
         """Return the first objective of the point of choice on its further replicates that ran everywhere."""
-        chosen = self._recommended()
-        values = () if chosen is None else (next(iter(run.objectives.values())) for run in chosen.fresh)
+        values = (next(iter(run.objectives.values())) for run in self.fresh)
         return [value for value in values if value is not None]
+
+    @property
+    def fresh(self) -> tuple[Ended, ...]:
+        """The further replicates of the point of choice that ran everywhere, each pooled over problems."""
+        chosen = self._recommended()
+        return () if chosen is None else chosen.fresh
 
     # Building it.
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean, median, stdev
 
 from parsl_optuna.core.ended import Ended
+from parsl_optuna.core.objective import SCORE
 from parsl_optuna.study.plan.plans import Slot, StudyPlan
 
 
@@ -23,9 +25,11 @@ def pooled(runs: Sequence[Ended], aggregate: str) -> Ended:
     if len(runs) == 1:
         return first
     columns = zip(*(run.values or () for run in runs), strict=True)
-    middle = _AGGREGATES[aggregate]
-    objectives = first.scoring.shown([middle(column) for column in columns])
-    return replace(first, objectives=objectives, spread=stdev((run.values or (0.0,))[0] for run in runs))
+    objectives = first.scoring.shown(
+        [middle(name, aggregate)(column) for name, column in zip(first.objectives, columns, strict=True)]
+    )
+    spread = stdev((run.values or (0.0,))[0] for run in runs)
+    return replace(first, objectives=objectives, spread=spread, violation=max(run.violation for run in runs))
 
 
 def by_instance(study: StudyPlan, runs: Mapping[Slot, Ended]) -> list[Ended]:
@@ -62,6 +66,15 @@ def ranked(points: Sequence[Sequence[Ended]]) -> list[tuple[float, ...] | None]:
     for row, index in enumerate(good):
         found[index] = tuple(float(value) for value in means[row])
     return found
+
+
+def middle(name: str, aggregate: str) -> Callable[[Iterable[float]], float]:
+    """Return how an objective is pooled; the mean square of scores is bias^2 + variance."""
+    return _root_mean_square if name == SCORE and aggregate == "mean" else _AGGREGATES[aggregate]
+
+
+def _root_mean_square(values: Iterable[float]) -> float:
+    return math.sqrt(fmean(value**2 for value in values))
 
 
 _AGGREGATES: Mapping[str, Callable[[Iterable[float]], float]] = {

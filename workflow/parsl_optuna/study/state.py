@@ -53,7 +53,7 @@ class StudyState:
         comparison: Comparison | None,
         waits_for: Collection[str] = (),
     ) -> None:
-        self.study, self.scoring, self._comparison = study, scoring, comparison
+        self.study, self.scoring, self.comparison = study, scoring, comparison
         self._waits_for = set(waits_for) & {instance.pid for instance in study.instances}
         self._keys: dict[str, Key] = {}
         self._parts: dict[Key, dict[Slot, Ended]] = {}
@@ -182,12 +182,12 @@ class StudyState:
                 entry = replace(entry, objectives=plain.shown(ranks), scoring=plain)
             self.points[entry.manifest.trial_id] = entry
         good = [one for one in self.points.values() if one.values is not None]
-        self._lead(min(good, key=_order, default=None))
+        self._lead(min(good, key=lambda one: one.place, default=None))
 
     def _score(self, trial: Trial, outcome: Outcome) -> None:
         manifest = trial.manifest
         label, trusted = self.study.label_at(manifest.pid), self.trusted.get(manifest.pid)
-        ended = score(trial, outcome, self.scoring, self._comparison, trusted, label)
+        ended = score(trial, outcome, self.scoring, self.comparison, trusted, label)
         if trial.asked.by == "confirm":
             self.confirmed[manifest.trial_id] = ended
             return
@@ -206,7 +206,7 @@ class StudyState:
         best = self.best
         if self.study.replication.across == "rank":
             self._is_stale = True
-        elif point.values is not None and (best is None or _order(point) < _order(best)):
+        elif point.values is not None and (best is None or point.place < best.place):
             self._lead(point)
         elif best is not None and point.age > best.age:
             self._since_best += 1
@@ -241,7 +241,7 @@ class StudyState:
         if self.best is None or self.best.values is None:
             return None
         name, best = next(iter(self.best.objectives.items()))
-        if rules.target is not None and best is not None:
+        if rules.target is not None and best is not None and not self.best.violation:
             is_maximised = self.best.scoring.is_maximised(name)
             if best >= rules.target if is_maximised else best <= rules.target:
                 words = "at least" if is_maximised else "at most"
@@ -249,7 +249,3 @@ class StudyState:
         if rules.patience is not None and self._since_best >= rules.patience:
             return f"no improvement in its last {self._since_best} trials"
         return None
-
-
-def _order(ended: Ended) -> tuple[tuple[float, ...], tuple[float, str, str]]:
-    return ended.values or (), ended.age

@@ -96,6 +96,7 @@ class Task:
         prepare: Optional ``(resolved problem, folder)`` that fills the folder, or its name.
         reference: How its reference value is computed, if it has one.
         metric: The metric that an objective of kind ``metric`` minimises.
+        objective: What a search goes by where the configuration names nothing: ``error`` or ``score``.
         open_params: Whether a search space may name parameters that *complete* has no default for.
         required: ``(resolved problem, method) -> names`` of parameters that have no default: the search
             space or the first values must give them.
@@ -125,6 +126,7 @@ class Task:
     prepare: Callable[[Mapping[str, Any], Path], None] | str | None = None
     reference: Reference | None = None
     metric: str = "loss"
+    objective: str = "error"
     open_params: bool = False
     required: Callable[[Mapping[str, Any], str], tuple[str, ...]] | None = None
     objectives: tuple[str, ...] = ()

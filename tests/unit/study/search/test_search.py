@@ -197,3 +197,31 @@ def test_a_model_finds_what_only_a_conditional_parameter_gives():
         search.tell(number, value(point))
 
     assert best < 0.25
+
+
+def proposed(sampler, *, is_constrained, is_restored=False):
+    """Return later values of x where the least objectives, x, are infeasible: the more so, the less x is."""
+    plan = toy_plan(max_trials=60, sampler=sampler, n_startup_trials=10).studies[0]
+    search, told = Search(plan, 1, is_constrained=is_constrained), []
+    for number in range(30):
+        point = search.ask(number)
+        told.append((number, point, (point["x"],), max(0.0, -point["x"])))
+        search.tell(number, told[-1][2], violation=told[-1][3])
+    if is_restored:
+        search = Search(plan, 1, is_constrained=is_constrained)
+        for number, point, values, violation in told:
+            asked = Asked(number, "", "search")
+            search.restore(number, point, values, asked, ended=True, violation=violation)
+    return [search.ask(30 + attempt, attempt)["x"] for attempt in range(8)]
+
+
+def test_infeasible_trials_keep_a_search_away():
+    free, kept_away = (proposed("rank_gp", is_constrained=given) for given in (False, True))
+
+    assert sum(kept_away) / 8 > sum(free) / 8 + 0.5
+
+
+def test_violations_are_restored():
+    told, restored = (proposed("rank_gp", is_constrained=True, is_restored=given) for given in (False, True))
+
+    assert restored == told

@@ -11,7 +11,7 @@ from typing import Any
 from parsl_optuna.core.errors import Mistakes, SpecError, nearest
 from parsl_optuna.core.ids import derive_seed, group_id
 from parsl_optuna.core.load import assign, read_yaml, structure
-from parsl_optuna.core.objective import Objective, Scoring
+from parsl_optuna.core.objective import ERROR, Objective, Scoring
 from parsl_optuna.core.records import Manifest
 from parsl_optuna.core.resources import ClusterSpec
 from parsl_optuna.core.space import Scalar, Space, is_among
@@ -98,7 +98,7 @@ def plan_run(spec: RunSpec, where: str) -> RunPlan:
         task,
         tuple(problems),
         tuple(studies),
-        Scoring(objective, spec.optuna.objective_names, spec.optuna.goals),
+        Scoring(objective, _names(task, spec), spec.optuna.goals),
         spec.limits,
         spec.optuna.max_hours,
     )
@@ -143,7 +143,14 @@ def _reference(task: Task, problem: ProblemPlan, spec: RunSpec, where: str) -> M
     return Manifest(task.name, task.version, "reference", problem.pid, method, params, 0, budget_sec)
 
 
+def _names(task: Task, spec: RunSpec) -> tuple[str, ...]:
+    """Return the names of the objectives; a kind of error that is asked for is what the search goes by."""
+    given = spec.optuna.objective_names
+    return given or (task.objective if spec.optuna.objective is None else ERROR,)
+
+
 def _objective(task: Task, raw: Any, where: str) -> Objective:
+    raw = "abs" if raw is None else raw
     if isinstance(raw, dict) and "metric" in raw:
         raw = {"type": "metric", **raw}
     objective = structure(Objective, {"type": raw} if isinstance(raw, str) else raw, where)

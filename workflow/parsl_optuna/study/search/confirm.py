@@ -16,7 +16,7 @@ from parsl_optuna.core.ended import Ended
 from parsl_optuna.core.records import Manifest
 from parsl_optuna.core.space import Scalar
 from parsl_optuna.study.plan.plans import Slot, StudyPlan
-from parsl_optuna.study.pooling import pooled
+from parsl_optuna.study.pooling import middle, pooled
 
 _MOST_LEADING = 5
 _SHARE = 10
@@ -31,7 +31,8 @@ class Recommendation:
     """The state of the choice among the leading points.
 
     Attributes:
-        chosen: The point with the least mean of all its observations.
+        chosen: The point with the least mean of all its observations, among those most of whose trials are ok
+            if there are any.
         fresh: Its further replicates, each pooled over problems.
         missing: Points and replicate numbers that are to be run before the choice is final.
     """
@@ -78,14 +79,14 @@ def recommend(
             break
         counts |= want
         observed = [_Observed.of(study, leading[i], fresh, counts[i]) for i in counts]
-        top = sorted(counts, key=lambda i: (observed[i].mean, i))[:_FINALISTS]
+        top = sorted(counts, key=lambda i: (*observed[i].rank, i))[:_FINALISTS]
         want = {i: confirm for i in top if counts[i] < confirm}
         if not want and _may_race(study, [observed[i] for i in top], sum(counts.values())):
             want = {i: counts[i] + 1 for i in top}
         if not want:
             break
     observed = [_Observed.of(study, leading[i], fresh, counts[i]) for i in counts]
-    chosen = min(observed, key=lambda one: one.mean) if confirm else observed[0]
+    chosen = min(observed, key=lambda one: one.rank) if confirm else observed[0]
     return Recommendation(chosen.point, chosen.fresh, tuple(missing))
 
 
@@ -108,6 +109,12 @@ class _Observed:
     mean: float
     values: tuple[float, ...]
 
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """What it is compared by: whether most of its trials are infeasible, then the mean."""
+        trials = (self.point, *self.fresh)
+        return 2 * sum(one.violation > 0 for one in trials) > len(trials), self.mean
+
     @classmethod
     def of(
         cls, study: StudyPlan, point: Ended, fresh: Mapping[str, Mapping[int, Ended]], count: int
@@ -117,7 +124,8 @@ class _Observed:
         runs = tuple(mine[seed] for seed in range(first, first + count))
         values = tuple(math.inf if run.values is None else run.values[0] for run in runs)
         own = point.values[0] if point.values else math.inf
-        return cls(point, runs, (first * own + sum(values)) / (first + count), values)
+        mean = middle(next(iter(point.objectives)), "mean")([own] * first + list(values))
+        return cls(point, runs, mean, values)
 
 
 def _leading(study: StudyPlan, successes: Sequence[Ended], best: Ended) -> list[Ended]:
@@ -128,7 +136,7 @@ def _leading(study: StudyPlan, successes: Sequence[Ended], best: Ended) -> list[
     if study.replication.across == "rank" or len(best.objectives) > 1:
         return [best]
     others = (one for one in successes if one.manifest.trial_id != best.manifest.trial_id)
-    return [best, *sorted(others, key=lambda one: (one.values or (), one.age))][: _n_leading(study)]
+    return [best, *sorted(others, key=lambda one: one.place)][: _n_leading(study)]
 
 
 def _n_leading(study: StudyPlan) -> int:

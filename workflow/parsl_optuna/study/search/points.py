@@ -63,7 +63,7 @@ class SearchPoints:
 
     def __init__(self, plan: RunPlan, study: StudyPlan) -> None:
         self._plan, self._study = plan, study
-        self.search = Search(study, len(plan.scoring.names))
+        self.search = self._new_search()
         self._pending: deque[Trial] = deque()
         self._ahead: Trial | None = None
         self._next_number, self._n_told = 0, 0
@@ -122,6 +122,7 @@ class SearchPoints:
                 ended=True,
                 pruned_at=point.pruned_at,
                 seconds=point.outcome.runtime_sec,
+                violation=point.violation,
             )
             self._n_told = len(state.completed)
         elif not is_whole:
@@ -179,7 +180,8 @@ class SearchPoints:
             else:
                 for key in state.completed[self._n_told :]:
                     point = state.point(key)
-                    self.search.tell(int(key), point.values, point.pruned_at, point.outcome.runtime_sec)
+                    seconds = point.outcome.runtime_sec
+                    self.search.tell(int(key), point.values, point.pruned_at, seconds, point.violation)
             self._n_told = len(state.completed)
         return self.search
 
@@ -233,14 +235,24 @@ class SearchPoints:
     def _tell_anew(self, state: StudyState) -> None:
         """Make the search anew: where points are ranked, each one moves the values of all others."""
         state.rank()
-        self.search = Search(self._study, len(self._plan.scoring.names))
+        self.search = self._new_search()
         completed = set(state.completed)
         firsts = {self._numbers[trial_id]: ended for trial_id, ended in state.points.items()}
         for number, point in self._by_number.items():
             ended = firsts[number] if number in completed else None
-            values, seconds = (None, None) if ended is None else (ended.values, ended.outcome.runtime_sec)
             asked = Asked(number, "", "search")
-            self.search.restore(number, point, values, asked, ended=ended is not None, seconds=seconds)
+            if ended is None:
+                self.search.restore(number, point, None, asked, ended=False)
+                continue
+            seconds = ended.outcome.runtime_sec
+            self.search.restore(
+                number, point, ended.values, asked, ended=True, seconds=seconds, violation=ended.violation
+            )
+
+    def _new_search(self) -> Search:
+        comparison = self._plan.task.comparison
+        is_constrained = comparison is not None and comparison.violation is not None
+        return Search(self._study, len(self._plan.scoring.names), is_constrained=is_constrained)
 
     def _unused_guess(self) -> Mapping[str, Scalar] | None:
         for guess in self._study.search.enqueue:

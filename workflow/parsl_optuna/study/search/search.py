@@ -38,6 +38,9 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 _MOST_POINTS = 200_000
 
+_CONSTRAINTS = "constraints"
+"""Where all versions of Optuna look for constraints among the attributes of a trial."""
+
 Values = Sequence[float] | None
 """Objective values of an ended trial; None for a failed one."""
 
@@ -48,10 +51,11 @@ class Search:
     Args:
         plan: Space, seed and sampler.
         n_objectives: Number of values per trial.
+        is_constrained: Whether trials that ended may be infeasible.
     """
 
-    def __init__(self, plan: StudyPlan, n_objectives: int) -> None:
-        self._plan = plan
+    def __init__(self, plan: StudyPlan, n_objectives: int, *, is_constrained: bool = False) -> None:
+        self._plan, self._is_constrained = plan, is_constrained
         self._distributions = {
             name: _distribution(dimension) for name, dimension in plan.space.dimensions.items()
         }
@@ -106,6 +110,7 @@ class Search:
         ended: bool,
         pruned_at: float | None = None,
         seconds: float | None = None,
+        violation: float = 0.0,
     ) -> None:
         """Add a trial of an earlier life: ended as `tell` takes it, or still running.
 
@@ -114,7 +119,9 @@ class Search:
         self._note(seconds)
         self._asked.add(number)
         self._late.append(
-            lambda: self._restore(number, point, values, asked, ended=ended, pruned_at=pruned_at)
+            lambda: self._restore(
+                number, point, values, asked, ended=ended, pruned_at=pruned_at, violation=violation
+            )
         )
 
     def _restore(
@@ -126,13 +133,14 @@ class Search:
         *,
         ended: bool,
         pruned_at: float | None,
+        violation: float,
     ) -> None:
         attributes = {}
         if self._plan.search.sampler in STATEFUL and asked.by == "search":
             again = self._ask_again(number, asked.attempt)
             if again == point:
                 if ended:
-                    self.tell(number, values, pruned_at)
+                    self.tell(number, values, pruned_at, violation=violation)
                 return
             # With several trials in flight the order of events was another one: keep what was run.
             attributes = self._study.get_trials(deepcopy=False)[self._numbers[number]].system_attrs
@@ -142,6 +150,8 @@ class Search:
             state = TrialState.COMPLETE if values is not None else TrialState.FAIL
         if pruned_at is not None:
             state, values = TrialState.PRUNED, [pruned_at]
+        if self._is_constrained and state == TrialState.COMPLETE:
+            attributes = {**attributes, _CONSTRAINTS: [violation]}
         self._numbers[number] = self._add(point, values, state, attributes)
 
     def _ask_again(self, number: int, attempts: int) -> dict[str, Scalar]:
@@ -203,12 +213,17 @@ class Search:
         self._study.tell(trial.number, state=TrialState.FAIL)
 
     def tell(
-        self, number: int, values: Values, pruned_at: float | None = None, seconds: float | None = None
+        self,
+        number: int,
+        values: Values,
+        pruned_at: float | None = None,
+        seconds: float | None = None,
+        violation: float = 0.0,
     ) -> None:
         """End trial *number* with its objective values; None tells a failure.
 
         A trial that was given up at a value is told as pruned there, which samplers learn from. How many
-        *seconds* it took is part of what ``auto`` chooses by.
+        *seconds* it took is part of what ``auto`` chooses by. One with a *violation* above 0 is infeasible.
         """
         self._note(seconds)
         study = self._study  # what is still to be restored has its number only then
@@ -221,6 +236,9 @@ class Search:
         elif values is None:
             study.tell(trial, state=TrialState.FAIL)
         else:
+            if self._is_constrained:
+                trial_id = study.get_trials(deepcopy=False)[trial]._trial_id
+                study._storage.set_trial_system_attr(trial_id, _CONSTRAINTS, [violation])
             study.tell(trial, list(values))
 
     def pickled(self) -> bytes:

@@ -18,7 +18,8 @@ TASK = Task(
     space=samplers.space,
     run="parsl_optuna.tasks.llc.run:run",
     prepare="parsl_optuna.tasks.llc.problem.target:prepare",
-    reference=Reference("hmc", Comparison("llc_hat", "se_hat", "llc_ref", "se_ref")),
+    reference=Reference("hmc", Comparison("llc_hat", "se_hat", "llc_ref", "se_ref", "violation")),
+    objective="score",
     metric="llc_hat",
     extends={name: method.extends for name, method in METHODS.items() if method.extends},
     columns={
@@ -26,6 +27,7 @@ TASK = Task(
         "se_hat": "float",
         "status": "str",
         "status_reason": "str",
+        "violation": "float",
         "truncated": "bool",
         "work": "float",
         "L0": "float",

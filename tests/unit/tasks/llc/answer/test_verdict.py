@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from parsl_optuna.tasks.llc.answer.verdict import REFERENCE_GATE, TRIAL_GATE, Nature, verdict
+from parsl_optuna.tasks.llc.answer.verdict import REFERENCE_GATE, TRIAL_GATE, Nature, verdict, violation
 
 GOOD = {
     "rhat": 1.001,
@@ -87,3 +87,25 @@ def test_the_gate_of_a_trial_is_wider_than_a_reference_s():
 
     assert judged(**seen, gate=TRIAL_GATE) == ("ok", None)
     assert judged(**seen)[0] == "not_converged"
+
+
+def test_worse_statuses_violate_more_and_so_do_larger_excesses():
+    cases = [
+        {},
+        {"error": 0.3, "gate": TRIAL_GATE},
+        {"error": 0.6, "gate": TRIAL_GATE},
+        {"prior_sensitivity": 0.7},
+        {"rhat": 1.2},
+        {"rhat": 3.0},
+        {"rhat": math.nan},
+        {"lowest_excess": -0.5},
+        {"lost_chains": 2},
+    ]
+
+    found = [
+        violation(2.0, case.get("error", 0.02), GOOD | case, case.get("gate", REFERENCE_GATE), Nature())
+        for case in cases
+    ]
+
+    assert found[0] == 0.0
+    assert found == sorted(set(found))

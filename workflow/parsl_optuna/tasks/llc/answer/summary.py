@@ -19,7 +19,7 @@ from torch import Tensor
 
 from parsl_optuna.kernels import chain
 from parsl_optuna.kernels.diagnostics import drift, equal_time, ess, mcse, rhat
-from parsl_optuna.tasks.llc.answer.verdict import Gate, Nature, verdict
+from parsl_optuna.tasks.llc.answer.verdict import Gate, Nature, verdict, violation
 from parsl_optuna.tasks.llc.problem.estimand import Estimand
 
 
@@ -144,6 +144,7 @@ def summarise(
         "se_hat": error,
         "status": status,
         "status_reason": reason,
+        "violation": violation(value, error, diagnostics, gate, draws.nature),
         "truncated": draws.truncated,
         "work": estimand.work,
         "L0": estimand.L0,

@@ -53,6 +53,11 @@ _SHORTFALL = 0.05
 _CORRECTION = 0.03
 """Relative difference from importance sampling that is tolerated beyond chance."""
 
+_SMALLEST_SIZE = 1e-3
+"""Least distance from `ok` of what is not: an exceeded limit that chance allows for may be met by the number
+itself.
+"""
+
 _NOTHING = 1e-6
 """Values of t L below this are rounding."""
 
@@ -82,11 +87,35 @@ def verdict(
     ``prior_dominated``: the localization prior rather than the loss decides. ``uncertain``: nothing is known
     to be wrong, but the checks could not see it, or a sign has two causes.
     """
+    found = _first(_Case(value, error, seen, gate, nature))
+    return ("ok", None) if found is None else found[1][:2]
+
+
+def violation(value: float, error: float, seen: Mapping[str, Any], gate: Gate, nature: Nature) -> float:
+    """Return how far an estimate is from `ok`, for a search that has to get there: 0 where it is.
+
+    The whole part says how bad the status is, 0 for ``uncertain`` to 4 for ``diverged``; the rest grows
+    from 0 to 1 with the distance from the limit.
+    """
+    found = _first(_Case(value, error, seen, gate, nature))
+    if found is None:
+        return 0.0
+    rank, (_, _, size) = found
+    size = max(size, _SMALLEST_SIZE) if math.isfinite(size) else math.inf
+    return rank + (1.0 if size == math.inf else size / (1.0 + size))
+
+
+def _first(case: _Case) -> tuple[int, tuple[str, str, float]] | None:
     checks = (_unusable, _no_minimum, _no_equilibrium, _known_bias, _too_little_known)
-    for check in checks:
-        for found in check(_Case(value, error, seen, gate, nature)):
-            return found
-    return "ok", None
+    for rank, check in zip(reversed(range(len(checks))), checks, strict=True):
+        for found in check(case):
+            return rank, found
+    return None
+
+
+def _over(value: float, limit: float) -> float:
+    """Return by what factor, less 1, a limit is exceeded."""
+    return value / limit - 1.0
 
 
 class _Case(NamedTuple):
@@ -99,17 +128,23 @@ class _Case(NamedTuple):
     nature: Nature
 
 
-_Found = Iterator[tuple[str, str]]
+_Found = Iterator[tuple[str, str, float]]
+"""Status, the number that shows it, and by how much a limit is exceeded, relative to it."""
 
 
 def _unusable(case: _Case) -> _Found:
     value, seen, gate = case.value, case.seen, case.gate
     if not seen["n_draws"] and not seen["lost_chains"]:
-        yield "not_converged", "the budget ended before the first draw"
+        yield "not_converged", "the budget ended before the first draw", math.inf
     elif not math.isfinite(value) or seen["lost_chains"]:
-        yield "diverged", f"{seen['lost_chains']} chains left the finite numbers; lower the step size"
+        yield (
+            "diverged",
+            f"{seen['lost_chains']} chains left the finite numbers; lower the step size",
+            math.inf,
+        )
     if seen["divergences"] > gate.divergences:
-        yield "diverged", f"{seen['divergences']:.2%} of draws diverged (limit {gate.divergences:.2%})"
+        told = f"{seen['divergences']:.2%} of draws diverged (limit {gate.divergences:.2%})"
+        yield "diverged", told, _over(seen["divergences"], gate.divergences)
 
 
 def _no_minimum(case: _Case) -> _Found:
@@ -117,40 +152,55 @@ def _no_minimum(case: _Case) -> _Found:
     allowed = max(_SHORTFALL * abs(value), 2 * error, _NOTHING)
     shortfall, drop, norm = -seen["lowest_excess"], seen["centre_bias"] or 0.0, seen["gradient_norm"]
     if shortfall > allowed:
-        yield "not_minimum", f"a draw lies {shortfall:.3g} (in units of the LLC) below the centre"
+        yield (
+            "not_minimum",
+            f"a draw lies {shortfall:.3g} (in units of the LLC) below the centre",
+            _over(shortfall, allowed),
+        )
     if drop > allowed:
         lower = f"a minimum {drop:.3g} (in units of the LLC) below it"
-        yield "not_minimum", f"gradient {norm:.2g} at the centre: {lower}"
+        yield "not_minimum", f"gradient {norm:.2g} at the centre: {lower}", _over(drop, allowed)
 
 
 def _no_equilibrium(case: _Case) -> _Found:
     seen, gate = case.seen, case.gate
     if not seen["rhat"] <= gate.rhat:
-        yield "not_converged", f"R-hat {seen['rhat']:.3f} above {gate.rhat}"
+        yield "not_converged", f"R-hat {seen['rhat']:.3f} above {gate.rhat}", _over(seen["rhat"], gate.rhat)
     if not seen["ess"] >= gate.ess:
-        yield "not_converged", f"ESS {seen['ess']:.0f} below {gate.ess:.0f}"
+        yield (
+            "not_converged",
+            f"ESS {seen['ess']:.0f} below {gate.ess:.0f}",
+            _over(gate.ess, max(seen["ess"], 1.0)),
+        )
     if not abs(seen["drift"]) <= gate.drift:
-        yield "not_converged", f"halves differ by {seen['drift']:.1f} standard errors"
+        told = f"halves differ by {seen['drift']:.1f} standard errors"
+        yield "not_converged", told, _over(abs(seen["drift"]), gate.drift)
     off = abs(seen["virial_ratio"] - 1.0)
     if off > _VIRIAL_TOLERANCE + _SIGMAS * seen["virial_se"]:
         cause = "it is 1 at an optimum: more steps, or another rate" if case.nature.is_fit else "should be 1"
-        yield "not_converged", f"virial/dim {seen['virial_ratio']:.3f}, {cause}"
+        yield (
+            "not_converged",
+            f"virial/dim {seen['virial_ratio']:.3f}, {cause}",
+            _over(off, _VIRIAL_TOLERANCE),
+        )
 
 
 def _known_bias(case: _Case) -> _Found:
     value, error, seen, nature = case.value, case.error, case.seen, case.nature
     limit, energy = nature.energy_limit, seen["energy_variance"]
     if limit is not None and not energy <= limit:
-        yield "biased", f"energy variance {energy:.2g} above {limit:.2g} per dimension: steps too long"
+        told = f"energy variance {energy:.2g} above {limit:.2g} per dimension: steps too long"
+        yield "biased", told, _over(energy, limit)
     if nature.is_fit and _is_corrected(seen):
         corrected, khat = seen["llc_corrected"], seen["khat"]
         allowed = _SIGMAS * math.hypot(error, seen["se_corrected"]) + _CORRECTION * abs(value)
         if abs(corrected - value) > allowed:
             found = f"importance sampling gives {corrected:.4g} (k-hat {khat:.2f})"
-            yield "biased", f"{found}: the family is too poor"
+            yield "biased", f"{found}: the family is too poor", _over(abs(corrected - value), allowed)
     slope = seen["prior_sensitivity"]
     if slope > _SENSITIVITY:
-        yield "prior_dominated", f"-d log LLC / d log gamma = {slope:.2f} above {_SENSITIVITY}"
+        told = f"-d log LLC / d log gamma = {slope:.2f} above {_SENSITIVITY}"
+        yield "prior_dominated", told, _over(slope, _SENSITIVITY)
 
 
 def _too_little_known(case: _Case) -> _Found:
@@ -159,13 +209,20 @@ def _too_little_known(case: _Case) -> _Found:
     is_wide = ratio - chance > _VARIANCE_OVER_MEAN or ratio > 2 * _VARIANCE_OVER_MEAN
     if value > 0 and is_wide and not (nature.is_exact or nature.is_fit):
         causes = "steps too long, or a loss that saturates"
-        yield "uncertain", f"variance/mean {ratio:.2f} above {_VARIANCE_OVER_MEAN}: {causes}"
+        yield (
+            "uncertain",
+            f"variance/mean {ratio:.2f} above {_VARIANCE_OVER_MEAN}: {causes}",
+            _over(ratio, _VARIANCE_OVER_MEAN),
+        )
     if error > max(gate.relative_error * abs(value), _NOTHING):
-        yield "uncertain", f"standard error {error:.2g} above {gate.relative_error:.0%} of the LLC"
+        told = f"standard error {error:.2g} above {gate.relative_error:.0%} of the LLC"
+        yield "uncertain", told, _over(error, max(gate.relative_error * abs(value), _NOTHING))
     if _SIGMAS * seen["virial_se"] > 2 * _VIRIAL_TOLERANCE:
-        yield "uncertain", f"virial/dim is known to {seen['virial_se']:.2f} only: equilibrium is unchecked"
+        told = f"virial/dim is known to {seen['virial_se']:.2f} only: equilibrium is unchecked"
+        yield "uncertain", told, _over(_SIGMAS * seen["virial_se"], 2 * _VIRIAL_TOLERANCE)
     if nature.is_fit and not _is_corrected(seen):
-        yield "uncertain", f"k-hat {seen['khat']:.2f} above {TRUSTED}: the family may be too poor"
+        told = f"k-hat {seen['khat']:.2f} above {TRUSTED}: the family may be too poor"
+        yield "uncertain", told, _over(seen["khat"], TRUSTED)
 
 
 def _is_corrected(seen: Mapping[str, Any]) -> bool:
