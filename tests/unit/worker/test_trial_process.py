@@ -52,6 +52,10 @@ def f(x, trouble):
     if trouble == "file": open("left.txt", "w").write("here")
     if trouble == "unclosed": f.stream = open("left.txt", "w"); f.stream.write("here")
     if trouble == "out": print("to stdout"); print("to stderr", file=sys.stderr)
+    if trouble == "random":
+        import random
+        import torch
+        return {"loss": x, "numbers": [random.random(), float(np.random.rand()), float(torch.rand(1))]}
     if trouble == "state":
         number, handler = resource.RLIMIT_NOFILE, signal.getsignal(signal.SIGTERM)
         return {"loss": x, "cwd": os.getcwd(), "umask": os.umask(0o22), "random": float(np.random.rand()),
@@ -126,7 +130,7 @@ def test_a_trial_is_ok_and_leaves_the_next_one_as_it_would_be_alone(runs, troubl
     after = state_of(runs, 100 + TROUBLES.index(trouble))
 
     assert (outcome["state"], outcome["metrics"]) == ("ok", {"loss": 0.5}), outcome["reason"]
-    assert first.pop("random") != after.pop("random")  # forks must not share numpy's generator
+    assert first.pop("random") != after.pop("random")  # they are other trials
     assert first == after
 
 
@@ -185,3 +189,20 @@ def test_a_trial_that_changes_the_environment_has_nothing_loaded_for_others(runs
     runs("environment", x=0.25, seed=6)
 
     assert client._loaded == before
+
+
+def test_random_numbers_are_those_of_the_trial_on_whichever_worker(runs):
+    def numbers(seed):
+        outcome, folder = runs("random", seed=seed)
+        (folder / "metrics.json").rename(folder / "metrics.old")
+        return outcome["metrics"]["numbers"]
+
+    first = numbers(0)  # numpy and torch are imported in the trial
+    again, other = numbers(0), numbers(1)  # in the process that it is forked from
+    for client in supervise._clients.values():
+        client.close()
+    supervise._clients.clear()
+    elsewhere = numbers(0)
+
+    assert first == again == elsewhere
+    assert not set(first) & set(other)

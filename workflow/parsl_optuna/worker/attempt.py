@@ -32,6 +32,7 @@ from parsl_optuna.store.progress import Reporter, stop_reason
 from parsl_optuna.tasks.base import Metrics, Task, Work, load_run, prepare_task, resolve_task
 from parsl_optuna.worker.apart import apart
 from parsl_optuna.worker.classify import checked, classify, cure_of, failed, is_of_disk
+from parsl_optuna.worker.generators import seed_all
 from parsl_optuna.worker.provenance import git_commit, local_code, versions
 
 _WORKER_VARIABLES = (
@@ -145,6 +146,7 @@ def attempt(
     commit = git_commit(code_folder)
     begun = time.monotonic()
     if task.prepare is not None:
+        seed_all(derive_seed("prepare", manifest.pid))
         with _failing(run, hooks), apart(launch, launch, is_own_process=hooks.is_own_process):
             prepared = store.prepare(manifest.pid, partial(prepare_task, task, problem))
             prepare_sec = time.monotonic() - begun
@@ -213,6 +215,7 @@ def _run(
     """Call a task in its working folder."""
     run, code = _Run(), {}
     own = hooks.is_own_process
+    seed_all(work.seed)
     try:
         hooks.begin()  # from here on the request to stop may come; what else it raises is the engine's
         with (

@@ -13,6 +13,7 @@ from typing import Any
 
 from parsl_optuna.core.clock import utc_before, utc_now
 from parsl_optuna.core.errors import StoreError, TaskError, WorkflowError
+from parsl_optuna.core.ids import derive_seed
 from parsl_optuna.core.objective import finite
 from parsl_optuna.core.records import Manifest, Outcome, Request, State, Trial
 from parsl_optuna.store.artifacts import ArtifactStore
@@ -21,6 +22,7 @@ from parsl_optuna.tasks.base import prepare_task, resolve_task
 from parsl_optuna.worker.apart import apart
 from parsl_optuna.worker.attempt import ALONE, Hooks, Progress, attempt
 from parsl_optuna.worker.classify import failed
+from parsl_optuna.worker.generators import seed_all
 
 __all__ = ["ALONE", "Hooks"]
 
@@ -125,6 +127,7 @@ def prepare(request: Request) -> None:
     if stored is None:
         raise StoreError(f"{store.paths.problem(request.pid)} is missing; run the command again")
     task = resolve_task(stored["task"])
+    seed_all(derive_seed("prepare", request.pid))
     try:
         with apart(folder, folder, is_own_process=False):
             store.prepare(request.pid, partial(prepare_task, task, stored["problem"]))

@@ -141,9 +141,6 @@ def _surround(request: Mapping[str, Any]) -> None:
     if memory_gb:
         size = int(memory_gb * 2**30)
         resource.setrlimit(resource.RLIMIT_DATA, (size, size))
-    if "numpy" in sys.modules:
-        # Its global generator was seeded before the fork; trials must not share their random numbers.
-        sys.modules["numpy"].random.seed()
 
 
 def _loaded_since(before: _Before) -> list[str]:
