@@ -20,7 +20,7 @@ from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.study.driver import Driver
 from parsl_optuna.study.plan.plans import RunPlan
 from parsl_optuna.study.plan.tuning import plan_run
-from parsl_optuna.study.simulation import Known, Simulation
+from parsl_optuna.study.simulation import Simulation, Times
 
 from benchmarks.bench_engine import quiet
 
@@ -42,26 +42,27 @@ def plan() -> RunPlan:
     return plan_run(structure(RunSpec, raw, "bench"), "bench")
 
 
-def mix(seed: int) -> tuple[RunPlan, dict[tuple[str, str], list[float]]]:
+def mix(seed: int) -> tuple[RunPlan, Times]:
     """Return the studies and, for each, the times its trials may take: together a factor of 20 and more."""
     studies, draw = plan(), random.Random(seed)
     shares = [index / (len(studies.studies) - 1) for index in range(len(studies.studies))]
     draw.shuffle(shares)
     means = [SHORTEST_SEC * SPREAD**share for share in shares]
-    return studies, {
-        (study.pid, study.method): [mean * draw.uniform(0.7, 1.3) for _ in range(200)]
+    times: Times = {
+        ("trial", study.method, study.pid): [mean * draw.uniform(0.7, 1.3) for _ in range(200)]
         for study, mean in zip(studies.studies, means, strict=True)
     }
+    for problem in studies.problems:
+        assert problem.reference is not None
+        times["reference", problem.reference.method] = [REFERENCE_SEC]
+    return studies, times
 
 
 class Timed(Simulation):
-    """Trials that take a time of their own study, references theirs."""
+    """Trials that take a time of their own study, references theirs, proposals none."""
 
-    def __init__(self, studies: RunPlan, times: dict[tuple[str, str], list[float]], folder: Path) -> None:
-        known = Known(studies, ArtifactStore(folder))
-        known.times |= times
-        known.reference_times = [REFERENCE_SEC]
-        super().__init__(known)
+    def __init__(self, studies: RunPlan, times: Times, folder: Path) -> None:
+        super().__init__(studies, ArtifactStore(folder), {}, times)
 
     def simulate(self, ticket) -> SimulatedTrial:
         """Return the same time for the same trial in any order."""

@@ -27,7 +27,7 @@ def test_an_analysis_is_tables_pictures_and_one_page(tmp_path):
     ranked = pd.read_csv(folder / "importances.csv")
     cost = ranked[ranked.metric == "cost"].groupby("parameter").importance.mean()
     assert cost.idxmax() == "k"
-    assert "## How trials went" in (folder / "summary.md").read_text()
+    assert "## Outcomes" in (folder / "summary.md").read_text()
 
 
 def test_a_folder_without_trials_is_told(tmp_path):

@@ -24,7 +24,10 @@ def test_budgets_count_where_nothing_is_known(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-def test_times_that_were_measured_count(tmp_path):
+def test_times_that_were_measured_count(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        simulate, "_time_of_proposal", lambda study, size: 0.001
+    )  # else, that of a busy machine
     plan = toy_plan({"truth": 1.0, "sleep_sec": 0.05}, batch_size=4, max_trials=4)
     longer = toy_plan({"truth": 1.0, "sleep_sec": 0.05}, batch_size=4, max_trials=12)
     (study,) = drive(plan, tmp_path).studies

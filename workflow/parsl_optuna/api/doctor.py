@@ -1,4 +1,4 @@
-"""Checks of an installation, its folders and its workers, each with what to do where it fails."""
+"""Checks of an installation, its folders and its workers, each with its remedy."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def estimate_llc(
         kernel: ``langevin`` takes most from a gradient; ``hmc`` has no error of discretisation; ``sgld``
             uses minibatches.
         relative_error: Stop once the standard error is this share of the LLC.
-        budget_sec: Or when so many seconds have passed, with reading, *polish* and all else.
+        budget_sec: Or after this number of seconds, reading and *polish* included.
         polish: Move the weights to a stationary point first; a negative LLC shows that they are not at one.
         precision: Of the sampler; the centre is always examined in float64.
         seed: Of all randomness.

@@ -67,7 +67,7 @@ def choose_executor(
     name = "local" if local else str(spec.parsl_config)
     cluster = configs.for_trials(name, spec.cluster, longest_sec)
     run_dir = Path(spec.results_dir).absolute() / "runinfo"
-    # A mistake in a file is told before anything is written.
+    # A mistake in a file is reported before anything is written.
     source = configs.ConfigSource(name, cluster, run_dir, spec.executor, longest_sec)
     return apps.ParslExecutor(source, events, spec.executor, run_dir)
 
@@ -96,7 +96,7 @@ def carry_out(
 
     Args:
         spec: The configuration, written beside the results.
-        plan: What it comes to.
+        plan: The plan made from it.
         results: Where the results go.
         local: Whether ``--local`` is given.
         inline: Whether ``--inline`` is given.
@@ -178,7 +178,7 @@ def _ended(result: RunResult) -> list[Ended]:
 
 
 def _warn_of_other_code(result: RunResult) -> None:
-    """Say which of the user's modules are not what they were when the trials shown ran."""
+    """Warn of modules of the user's that changed since the trials shown ran."""
     from parsl_optuna.worker.provenance import changed_code  # noqa: PLC0415  not for --help
 
     changed = changed_code((ended.outcome.code for ended in _ended(result)), Path.cwd())

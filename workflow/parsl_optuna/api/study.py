@@ -26,8 +26,7 @@ _WHERE = "Study"
 class Study:
     """Hyperparameters of a function, a program or a task, tuned as ``parsl-optuna --config`` does.
 
-    What has ended is kept in *artifacts_dir*: run a notebook's cell again, or the script, and the study goes
-    on.
+    What has ended is kept in *artifacts_dir*: run the cell or script again, and the study continues.
 
     Args:
         objective: A function whose arguments are the hyperparameters and whose result is minimised. It is
@@ -114,8 +113,7 @@ class Study:
 
         Args:
             workers: ``local``, one process per core; ``inline``, this process; ``slurm`` or ``pbs``; or a
-                file
-                with a Parsl configuration.
+                file with a Parsl configuration.
 
         Raises:
             WorkflowError: The workers or the store fail. A failing trial does not raise.

@@ -35,35 +35,35 @@ _PARAMS = ("latent_dim", "epochs", "batch_size", "initial_lr", "eta_min", "weigh
            "input_norm", "patience", "seed", "start_from", "device")  # fmt: skip
 _SEED_OPTIONS: dict[str, dict[str, Any]] = {
     "latent_dim": {"type": int, "default": 3, "help": "Width of the code."},
-    "hidden_dims_search": {"default": "16,32,64,128", "help": "Widths to try, with commas."},
-    "max_layers": {"type": int, "default": 3, "help": "Hidden layers at most."},
+    "hidden_dims_search": {"default": "16,32,64,128", "help": "Widths to try, separated by commas."},
+    "max_layers": {"type": int, "default": 3, "help": "Largest number of hidden layers."},
     "epochs": {"type": int, "default": 20, "help": "Epochs per configuration."},
-    "batch_size": {"type": int, "default": 32, "help": "Rows per step."},
+    "batch_size": {"type": int, "default": 32, "help": "Rows per training step."},
     "initial_lr": {"type": float, "default": 1e-3, "help": "Learning rate at the start."},
     "eta_min": {"type": float, "default": 1e-6, "help": "Learning rate at the end."},
     "data_path": {"default": "data/stains.csv",
-                  "help": "CSV with the 24 COPUS columns in percent; 'demo' makes class periods up."},
-    "device": {"default": "auto", "type": click.Choice(["auto", "cuda", "cpu"]), "help": "Where to train."},
-    "output_dir": {"default": "output", "help": "Where results are written."},
-    "save_models": {"is_flag": True, "help": "Keep the best model's weights there."},
-    "search": {"type": click.Choice(["grid", "tpe"]), "default": "grid", "help": "All, or by Optuna."},
-    "max_trials": {"type": int, "default": 50, "help": "Of the search by Optuna."},
+                  "help": "CSV with the 24 COPUS columns in percent; 'demo': artificial data."},
+    "device": {"default": "auto", "type": click.Choice(["auto", "cuda", "cpu"]), "help": "Device."},
+    "output_dir": {"default": "output", "help": "Folder of the results."},
+    "save_models": {"is_flag": True, "help": "Save the weights of the best model there."},
+    "search": {"type": click.Choice(["grid", "tpe"]), "default": "grid", "help": "All, or Optuna."},
+    "max_trials": {"type": int, "default": 50, "help": "Number of trials of --search tpe."},
     "batch_trials": {"type": int, "default": 32, "help": "Configurations in flight."},
     "split": {"type": click.Choice(["holdout", "validation", "folds"]), "default": "holdout",
-              "help": "What selects: the test rows, as ever; validation rows; or folds."},
-    "folds": {"type": int, "default": 5, "help": "Of --split folds."},
-    "loss": {"type": click.Choice(["sparse", "masked"]), "default": "sparse", "help": "Of training."},
+              "help": "Rows that select the best model: test rows, validation rows, or folds."},
+    "folds": {"type": int, "default": 5, "help": "Number of folds for --split folds."},
+    "loss": {"type": click.Choice(["sparse", "masked"]), "default": "sparse", "help": "Training loss."},
     "input_norm": {"type": click.Choice(["layer", "none", "standardize"]), "default": "layer",
-                   "help": "Of the input."},
-    "dropout": {"type": float, "default": 0.1, "help": "Share."},
-    "weight_decay": {"type": float, "default": 1e-4, "help": "Of AdamW."},
-    "patience": {"type": int, "default": None, "help": "Stop early after so many epochs without progress."},
-    "prune": {"is_flag": True, "help": "Give configurations up that are below the median."},
-    "start_from": {"default": None, "help": "Trial whose weights larger configurations start from."},
-    "ensemble": {"type": int, "default": 1, "help": "Also average the best so many."},
-    "seed": {"type": int, "default": 0, "help": "Of weights and order."},
+                   "help": "Normalisation of the input."},
+    "dropout": {"type": float, "default": 0.1, "help": "Share of units that dropout sets to zero."},
+    "weight_decay": {"type": float, "default": 1e-4, "help": "Weight decay of AdamW."},
+    "patience": {"type": int, "default": None, "help": "Stop after this many epochs without improvement."},
+    "prune": {"is_flag": True, "help": "Stop configurations early whose loss is worse than the median."},
+    "start_from": {"default": None, "help": "Id of a trial from whose weights larger configurations start."},
+    "ensemble": {"type": int, "default": 1, "help": "Also average this number of best models."},
+    "seed": {"type": int, "default": 0, "help": "Seed of initial weights and of the order of rows."},
     "budget": {"type": float, "default": 3600.0, "help": "Seconds per configuration."},
-    "artifacts_dir": {"default": "artifacts", "help": "Where trials are kept."},
+    "artifacts_dir": {"default": "artifacts", "help": "Folder of the trials."},
 }  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def _options(function: F) -> F:
 @click.option("--inline", is_flag=True, help="Run in this process, one by one.")
 @click.option("--parsl-config", type=str, help="Python file that defines 'config'.  [default: local workers]")
 def command(inline: bool, parsl_config: str | None, **given: Any) -> int:
-    """Try hidden-layer architectures at a fixed width of the code, in parallel, and tell the best.
+    """Try hidden-layer architectures at a fixed width of the code, in parallel, and report the best.
 
     Running the same command again repeats nothing.
     """
@@ -145,30 +145,30 @@ def _widths(text: str) -> list[int]:
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdigit() and int(part) > 0 for part in parts):
         raise SpecError(
-            f"--hidden_dims_search: '{text}' must be widths above 0 with commas, such as 16,32,64"
+            f"--hidden_dims_search: '{text}' must be widths above 0, separated by commas, such as 16,32,64"
         )
     return [int(part) for part in parts]
 
 
 def _report(given: dict[str, Any], plan: RunPlan, result: Any, results: Results) -> None:
     del plan
-    from parsl_optuna.report import architectures as told  # noqa: PLC0415
+    from parsl_optuna.report import architectures as summary  # noqa: PLC0415
     from parsl_optuna.report import tables as aggregate  # noqa: PLC0415
     from parsl_optuna.report.plots import convergence  # noqa: PLC0415
 
     study = result.studies[0]
     store = ArtifactStore(Path(given["artifacts_dir"]))
-    tested = told.tested(study, store)
-    for trial_id, reason in told.failures(study):
+    tested = summary.tested(study, store)
+    for trial_id, reason in summary.failures(study):
         session.warn(f"{trial_id}: {reason}")
     if not tested:
         return
     made_up = given["data_path"] == _DEMO
-    paths = told.write(tested, Path(given["output_dir"]), given, made_up=made_up)
+    paths = summary.write(tested, Path(given["output_dir"]), given, made_up=made_up)
     convergence(aggregate.read(results.table).to_pandas(), results.picture)
     paths.append(("Convergence", results.picture))
     console = Console()
     if made_up:
         console.print(_MADE_UP, soft_wrap=True, highlight=False, markup=False)
-    for line in told.summary(tested, given, paths):
+    for line in summary.summary(tested, given, paths):
         console.print(line, soft_wrap=True, highlight=False, markup=False)

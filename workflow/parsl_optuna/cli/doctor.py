@@ -35,7 +35,7 @@ def command(
 ) -> int:
     """Check Python, packages, scheduler, folders, and what a worker sees; say what to do.
 
-    Leaves with 1 if something is wrong. --set takes keys of the block cluster, e.g. --set partition=cpu.
+    Exits with 1 if something is wrong. --set takes keys of the block cluster, e.g. --set partition=cpu.
     """
     findings: list[Finding] = []
     for finding in _findings(parsl_config, assignments, timeout, artifacts_dir, results_dir):

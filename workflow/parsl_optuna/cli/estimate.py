@@ -63,10 +63,10 @@ def command(
     results_dir: str | None,
     as_json: bool,
 ) -> int:
-    """Estimate the local learning coefficient; step size, burn-in and length are found.
+    """Estimate the local learning coefficient; step size, burn-in and length are chosen automatically.
 
     Runs in this process until the standard error is small enough or the budget is used up. The same
-    command again reads what is there. Leaves with 1 unless every status is ok.
+    command again reads stored results. Exits with 1 unless every status is ok.
     """
     from parsl_optuna.worker import execute as worker  # noqa: PLC0415
 
@@ -139,9 +139,9 @@ def _progress(path: Path, label: str) -> Iterator[None]:
 
         def follow() -> None:
             while not ended.wait(0.5):
-                told = reports(path) if path.exists() else []
-                if told:
-                    now = told[-1].metrics
+                reported = reports(path) if path.exists() else []
+                if reported:
+                    now = reported[-1].metrics
                     status.update(f"{label}: LLC {now['llc_hat']:.4g} after {now['draws']} draws per chain")
 
         thread = threading.Thread(target=follow, daemon=True)

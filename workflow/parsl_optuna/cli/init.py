@@ -12,7 +12,7 @@ from parsl_optuna.store.atomic import write_bytes
 _STARTERS = Path(__file__).with_name("starters")
 
 _COMMANDS = {"sweep": "parsl-optuna sweep sweep.yaml --local"}
-"""How a project is run where it is not ``parsl-optuna --config study.yaml --local``."""
+"""Command that runs a project, by kind; all others: ``parsl-optuna --config study.yaml --local``."""
 
 
 @click.command("init", context_settings={"help_option_names": ["-h", "--help"]})

@@ -106,7 +106,7 @@ def guarded(command: click.Command, name: str) -> None:
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; what had ended is kept, the same command goes on", err=True)
+        click.echo("interrupted; finished trials are kept, the same command continues", err=True)
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()

@@ -1,4 +1,4 @@
-"""``parsl-optuna plan``: say what would run and what is there already; start nothing."""
+"""``parsl-optuna plan``: show what would run and what is stored already, without starting it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _DRIVER_SHARE = 0.5
     "--workers",
     type=click.IntRange(min=1),
     multiple=True,
-    help="Also predict makespan, utilisation and hours for so many workers; may be given several times.",
+    help="Also predict makespan, utilisation and hours for this number of workers; may be repeated.",
 )
 @options.as_json
 def command(
@@ -43,10 +43,10 @@ def command(
     as_json: bool,
     **budgets: Any,
 ) -> None:
-    """Say what would run and what is there already; starts nothing and writes nothing.
+    """Show what would run and what is stored already; start and write nothing.
 
-    With --workers, the run's own scheduler is simulated, with the trial times measured so far; a trial of
-    which nothing is known takes its whole budget.
+    With --workers, the run's own scheduler is simulated, with the trial times measured so far; a trial
+    without a measured time takes its whole budget.
     """
     from parsl_optuna.study.forecast import forecast  # noqa: PLC0415
 

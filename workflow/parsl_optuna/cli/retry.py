@@ -40,7 +40,7 @@ def command(
     """Set the outcomes of failed trials aside, so that the next run of the same command starts them again.
 
     Give ids (r_…), or states, or neither for all that failed. Nothing is deleted: an outcome is kept as
-    metrics.retired-N.json. A study that was stopped by its failures goes on.
+    metrics.retired-N.json. A study that was stopped by its failures continues.
     """
     from parsl_optuna.study import retry  # noqa: PLC0415
 

@@ -47,8 +47,8 @@ def command(
 ) -> int:
     """Tune every (problem, method) of a configuration.
 
-    Values on the command line win over the file's. Running the same command again goes on where the
-    last one stopped, and repeats nothing.
+    Values on the command line win over the file's. Running the same command again continues where
+    the last one stopped, and repeats nothing.
     """
     spec = options.with_budgets(load_run(config, assignments), **budgets)
     spec = options.with_folders(spec, artifacts_dir, results_dir, parsl_config)
@@ -71,9 +71,9 @@ def carry_out(
 
     Args:
         spec: The configuration.
-        plan: What it comes to.
+        plan: The plan made from it.
         results: Where the results go.
-        report: Writes and prints what the command tells, while the results are held.
+        report: Writes and prints the command's summary, while no other driver may write there.
         local: Whether ``--local`` is given.
         inline: Whether ``--inline`` is given.
         is_strict: Whether one trial that is not ok makes the exit code 1.
@@ -92,14 +92,14 @@ def carry_out(
 
 
 def _is_enough(trials: Any, *, is_strict: bool) -> bool:
-    """Whether a study came to something; if strict, to everything."""
+    """Whether a study has a successful trial; if strict, whether all its trials are successful."""
     if is_strict:
         return all(entry.outcome.state is State.OK for entry in trials.ended.values())
     return bool(trials.successes)
 
 
 def report(artifacts_dir: str, plan: Any, result: Any, results: Results) -> None:
-    """Write the summary of a run, and print what people want to know."""
+    """Write the summary files of a run, and print best points, failures and paths."""
     from parsl_optuna.report.best import best_tables  # noqa: PLC0415
 
     points, rows = session.write_summary(plan, result, results)

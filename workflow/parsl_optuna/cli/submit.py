@@ -1,4 +1,4 @@
-"""``parsl-optuna submit``: Run a command as a small job that submits itself again until it is done."""
+"""``parsl-optuna submit``: run a command as a small job that submits itself again until it is done."""
 
 from __future__ import annotations
 

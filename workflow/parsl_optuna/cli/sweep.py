@@ -29,7 +29,7 @@ _TABLE = "sweep_runs"
 @click.command("sweep")
 @click.argument("file", type=click.Path(path_type=Path))
 @options.backend
-@click.option("--task", help="Task that the program stands for.  [default: run the program itself]")
+@click.option("--task", help="Task to run in place of the program.  [default: run the program]")
 @click.option("--count", type=int, help="Runs at most.  [default: run_cap of the file]")
 @click.option("--batch-size", type=int, help="Runs in flight per problem.  [default: 32]")
 @click.option("--budget", type=float, help="Seconds per run.  [default: 36000]")
@@ -39,7 +39,7 @@ _TABLE = "sweep_runs"
 @click.option("--data", multiple=True, metavar="NAME=FILE",
               help="File of a data set that the sweep names; or a YAML file of such pairs.")  # fmt: skip
 @click.option("--no-fold", is_flag=True, help="Run points that differ in parameters without effect only.")
-@click.option("--dry-run", is_flag=True, help="Say what would run; start nothing, write nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would run; start and write nothing.")
 @options.assignments
 @options.artifacts_dir
 @options.results_dir
@@ -59,8 +59,8 @@ def command(
 ) -> int | None:
     """Run a W&B sweep file: grid, random or bayes, of any program or of a task of this package.
 
-    The program needs no account: what it gives to wandb.log is read on the spot. Running the same
-    command again goes on where the last one stopped.
+    The program needs no account: what it passes to wandb.log is recorded locally. Running the same
+    command again continues where the last one stopped.
     """
     spec = _spec(
         file, assignments, {**given, "objectives": objectives, "data": _data(data), "fold": not no_fold}
@@ -104,7 +104,7 @@ def _spec(file: Path, assignments: tuple[str, ...], given: Mapping[str, Any]) ->
 
 
 def _earlier(folder: Path) -> Earlier:
-    """Return what a sweep's table holds; nothing where there is no table."""
+    """Return the rows of a sweep's table; none without a table."""
     from parsl_optuna.report import tables  # noqa: PLC0415
 
     try:
@@ -116,7 +116,7 @@ def _earlier(folder: Path) -> Earlier:
 
 
 def _forecast(bound: SweepPlan, store: ArtifactStore) -> list[str]:
-    """Say what would run and what it would cost, by the runs that there are."""
+    """Return what would run and what it would cost, from the times of stored runs."""
     from parsl_optuna.study.forecast import forecast  # noqa: PLC0415
 
     entries = forecast(bound.plan, store)

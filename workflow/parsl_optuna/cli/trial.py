@@ -17,9 +17,9 @@ from parsl_optuna.core.records import Request
 @click.option("--again", is_flag=True, help="Run it although it has an outcome; stores nothing, compares.")
 @options.as_json
 def command(manifest: Path, again: bool, as_json: bool) -> int:
-    """Run the trial of a manifest.json in this process and print what comes of it.
+    """Run the trial of a manifest.json in this process and print its outcome.
 
-    A trial that has an outcome is not run again; --again replays it and says whether the numbers
+    A trial that has an outcome is not run again; --again runs it again and reports whether the numbers
     agree with the stored ones.
     """
     from parsl_optuna.worker import execute as worker  # noqa: PLC0415

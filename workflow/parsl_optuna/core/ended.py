@@ -1,4 +1,4 @@
-"""A trial that has ended: what it was, what came of it, and its objectives. Pure."""
+"""A trial that has ended: its manifest, its outcome and its objectives. Pure."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Ended:
     """A trial with its outcome, or several trials of one point as one.
 
     Attributes:
-        manifest: What it was; of several, the first one.
-        asked: How it came about.
-        outcome: What came of it; of several, the first one, or the first that failed.
+        manifest: Its manifest; of several, the first one.
+        asked: Who proposed it, when, and why.
+        outcome: Its outcome; of several, the first one, or the first that failed.
         objectives: By name, as people see them; of several, their mean, median or worst.
         scoring: How they were computed.
         reference: The reference that they were computed with; None without one.
@@ -43,7 +43,7 @@ class Ended:
 
     @property
     def values(self) -> tuple[float, ...] | None:
-        """What the search is told; None unless the trial is ok and every objective is a number."""
+        """What is reported to the search; None unless the trial is ok and every objective is a number."""
         return self.minimised if self.outcome.state is State.OK else None
 
     @property
@@ -64,12 +64,12 @@ class Ended:
 
     @property
     def age(self) -> tuple[float, str, str]:
-        """What trials are ordered by."""
+        """Sort key of trials: see `age_of`."""
         return age_of(self.manifest, self.asked)
 
 
 def age_of(manifest: Manifest, asked: Asked) -> tuple[float, str, str]:
-    """Return what trials are ordered by: number, time of asking, id."""
+    """Return the sort key of trials: number, time of asking, id."""
     number = float("inf") if asked.number is None else asked.number
     return number, asked.at, manifest.trial_id
 
@@ -86,7 +86,7 @@ def score(
 
     Args:
         trial: The trial.
-        outcome: What came of it.
+        outcome: Its outcome.
         scoring: What is optimised.
         comparison: Which metrics are compared; None for a task without reference.
         reference: The reference; None without one.

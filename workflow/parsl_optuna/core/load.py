@@ -1,6 +1,6 @@
 """YAML and plain mappings into typed records; the only place that imports yaml.
 
-Unknown keys are errors with the nearest valid name, and all errors are told at once, each with its path.
+Unknown keys are errors with the nearest valid name, and all errors are reported at once, each with its path.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ def assign(data: dict[str, Any], text: str) -> None:
 def dump_yaml(data: Mapping[str, Any]) -> str:
     """Write a plain mapping as YAML that `read_yaml` gives back unchanged."""
     text = yaml.dump(dict(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-    if any(mark in text for mark in _UNICODE_BREAKS):  # written as they are, these would be folded
+    if any(mark in text for mark in _UNICODE_BREAKS):  # unescaped, YAML would fold these into spaces
         text = yaml.dump(dict(data), Dumper=_Dumper, sort_keys=False, allow_unicode=False)
     return text
 

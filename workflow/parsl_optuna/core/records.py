@@ -40,7 +40,7 @@ class Manifest(Record):
     """Everything that fixes one trial; its hash is the trial's id.
 
     A field added later has a default, and counts towards the id only with another value: ids do not move.
-    What says how a trial came about, or where it runs, belongs into `Asked`.
+    Who proposed a trial, or where it runs, belongs in `Asked`.
 
     Attributes:
         task: Name of the task.

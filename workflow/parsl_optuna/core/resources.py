@@ -61,7 +61,7 @@ class ClusterSpec:
         qos: Quality of service (SLURM).
         constraint: Features that nodes must have: a SLURM constraint, or ``name=value`` in a PBS chunk.
         reservation: Name of an advance reservation.
-        exclusive: Whether nodes are shared with nobody; null means yes where *cores* is null.
+        exclusive: Whether nodes are reserved for this study; null means yes where *cores* is null.
         walltime: Of a block, ``HH:MM:SS``.
         nodes: Per block.
         cores: Per node; null takes whole nodes.
@@ -69,7 +69,7 @@ class ClusterSpec:
         memory_gb_per_core: Per core, in GiB, instead of *memory_gb* (SLURM).
         gpus: Per node, ``4``, or with their type ``a100:4`` (SLURM); every worker sees one of its own.
         workers: Per node; null is one per GPU, or else one per core.
-        max_blocks: At most so many at a time.
+        max_blocks: Largest number at a time.
         idle_sec: A block without work is given back after this time.
         trial_sec: A block starts no trial later than this before its walltime ends; null is the
             longest budget with its grace.

@@ -45,11 +45,11 @@ class OptunaSpec:
             the objective has no noise.
         replicates: Seeds per point; its objective is their mean or median.
         aggregate: ``mean`` or ``median``.
-        across: A point is run on every problem and judged by the ``mean``, the ``worst`` or the mean ``rank``
+        across: A point is run on every problem and scored by the ``mean``, the ``worst`` or the mean ``rank``
             there; null tunes every problem by itself.
-        stop_after_failures: A study whose first so many trials all fail is stopped.
+        stop_after_failures: A study is stopped if its first trials, this number of them, all fail.
         target: A study stops when its first objective is at least as good as this.
-        patience: A study stops after so many trials without an improvement.
+        patience: A study stops after this number of trials without an improvement.
         terminator: Whether Optuna's terminator may stop a study.
         max_hours: The run asks for nothing more after this time.
     """
@@ -245,8 +245,8 @@ class SweepSpec:
 
     Attributes:
         file: The sweep file.
-        task: Task that the program stands for; null runs the program itself.
-        count: At most so many runs; null takes the file's ``run_cap``.
+        task: Task of this package to run in place of the program; null runs the program itself.
+        count: Largest number of runs; null takes the file's ``run_cap``.
         batch_size: Runs in flight per problem.
         budget_sec: Time per run.
         seed: Of random points and searches.
@@ -254,8 +254,8 @@ class SweepSpec:
         objectives: Metrics to minimise, the leading one is the sweep's own; null takes the task's.
         data: Files of data sets by the name that a sweep has for them.
         params: Parameters beside those of the file, or in their place: one value each.
-        fold: Whether parameters without effect are folded away.
-        stop_after_failures: A sweep whose first so many runs all fail is stopped; 0 never is.
+        fold: Whether parameters without effect are dropped.
+        stop_after_failures: A sweep is stopped if its first runs, this number of them, all fail; 0: never.
         max_hours: Nothing more is started after this time.
         limits: Grace, memory, checkpoints.
         cluster: What to ask a scheduler for.

@@ -1,4 +1,4 @@
-"""The numbers of an analysis: what a table of trials says, as tables and in a few sentences."""
+"""The numbers of an analysis: tables and a few sentences about a table of trials."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.progress import reports
 
 _MOST_CURVES = 40
-"""Curves of a study; more cannot be told apart in a picture."""
+"""Largest number of curves per study; more cannot be distinguished in a picture."""
 
 _SHOWN = 5
 _SIGNIFICANT = 0.05
@@ -110,7 +110,7 @@ def _value(value: object) -> str:
 def _findings(rows: Frame, tables: Mapping[str, Frame]) -> list[str]:
     counts = Counter(rows["state"])
     others = [f"{count} {state}" for state, count in counts.most_common() if state != "ok"]
-    told = [f"{len(rows)} trials: {counts['ok']} ok" + "".join(f", {one}" for one in others) + "."]
+    sentences = [f"{len(rows)} trials: {counts['ok']} ok" + "".join(f", {one}" for one in others) + "."]
     best = tables["best"]
     for head, _ in strata(rows):
         mine = best[(best["problem"] == head["problem"]) & (best["method"] == head["method"])]
@@ -119,9 +119,9 @@ def _findings(rows: Frame, tables: Mapping[str, Frame]) -> list[str]:
             first = mine.iloc[0]
             seeds = f", the mean of {first['n']} seeds" if first["n"] > 1 else ", from a single seed"
             point = f" at {first['hyperparameters']}" if first["hyperparameters"] else ""
-            told.append(f"{place}: best objective {cell(first['objective'])}{seeds}{point}.")
-        told.append(f"{place}: {_what_matters(tables['importances'], tables['effects'], head)}")
-    return told
+            sentences.append(f"{place}: best objective {cell(first['objective'])}{seeds}{point}.")
+        sentences.append(f"{place}: {_what_matters(tables['importances'], tables['effects'], head)}")
+    return sentences
 
 
 def _what_matters(ranked: Frame, found: Frame, head: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""What ``parsl-autoencoder`` leaves: a JSON file, pictures, weights, a summary."""
+"""The results of ``parsl-autoencoder``: a JSON file, pictures, weights, a summary."""
 
 from __future__ import annotations
 
@@ -165,14 +165,14 @@ def _json(found: Sequence[Tested], best: Tested, args: Mapping[str, Any]) -> dic
         "total_params": best.metrics["model_params"],
         **_halves(best.config, args["latent_dim"], count),
     }
-    told = ("final_test_loss", "best_test_loss", "final_train_loss")
+    names = ("final_test_loss", "best_test_loss", "final_train_loss")
     return {
         "timestamp": utc_now(),
         "args": json.loads(json.dumps(dict(args), default=str)),
         "total_configurations": len(found),
         "best_configuration": {
             "config": list(best.config),
-            **{name: best.metrics[name] for name in told},
+            **{name: best.metrics[name] for name in names},
             "selection_loss": best.score,
             "trial_id": best.trial_id,
             "model_info": info,
@@ -181,7 +181,7 @@ def _json(found: Sequence[Tested], best: Tested, args: Mapping[str, Any]) -> dic
         "all_results": [
             {
                 "config": list(one.config),
-                **{name: one.metrics[name] for name in told},
+                **{name: one.metrics[name] for name in names},
                 "selection_loss": one.score,
                 "selection_se": one.metrics.get("selection_se"),
                 "test_mse": one.metrics["test_mse"],

@@ -90,7 +90,7 @@ def _key(values: Mapping[str, Any]) -> str:
 
 
 def task_of(rows: Frame) -> Task | None:
-    """Return the task of the trials; None where it is not there to ask, as for a table from elsewhere."""
+    """Return the task of the trials; None where it cannot be imported, as for a table of another project."""
     names = rows["task"].dropna().unique() if "task" in rows.columns else []
     try:
         return resolve_task(str(names[0])) if len(names) == 1 else None

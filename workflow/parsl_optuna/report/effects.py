@@ -27,7 +27,7 @@ from parsl_optuna.report.configurations import (
 stats: Any = _stats  # scipy's tests return named tuples that its annotations do not have
 
 _FEW = 8
-"""A parameter with at most so many values is compared value by value; more would be read as a scale."""
+"""Largest number of values of a parameter that are compared one by one; more are treated as a scale."""
 
 _CONFIDENCE = 0.95
 
@@ -40,7 +40,7 @@ ADAPTIVE = "proposed by a sampler that learns: no test"
 
 
 def outcomes(rows: Frame) -> Frame:
-    """Count how trials went, by problem and method; by the task's own words where it has some."""
+    """Count trials by problem, method and state; by the task's own outcome where it reports one."""
     how = rows["state"].where(rows["state"] != "ok", rows.get("outcome", rows["state"]).fillna("ok"))
     counts = rows.assign(how=how).groupby(["problem", "method", "how"]).size()
     return counts.rename("trials").reset_index()
@@ -52,7 +52,7 @@ def is_adaptive(rows: Frame, sampler_learns: bool) -> bool:
 
 
 def effects(rows: Frame, metrics: Sequence[str], *, sampler_learns: bool = True) -> Frame:
-    """Return, per problem, method, metric and hyperparameter, how they go together.
+    """Return the effect of every hyperparameter on every metric, by problem and method.
 
     The unit is the configuration: the mean over its seeds. Only configurations in which the
     hyperparameter has an effect count. A hyperparameter with few values has a row per value: mean, 95 %

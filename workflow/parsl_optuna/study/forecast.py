@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
-from parsl_optuna.core.records import Manifest, Outcome
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.study.active import ActiveStudy
 from parsl_optuna.study.plan.plans import RunPlan, StudyPlan
@@ -55,41 +53,29 @@ class Line:
 def forecast(plan: RunPlan, store: ArtifactStore) -> list[Line]:
     """Return a line per reference and study, in the order of the plan."""
     lines = [_reference(problem, store) for problem in plan.problems if problem.reference]
-    for study in plan.studies:
-        wanted = study.max_trials * study.n_runs
-        took = [outcome.runtime_sec for _, outcome in _ended(plan, study, store)]
-        ended = len(took)
-        missing = max(wanted - ended, 0)
-        fresh = confirm.most(study) * len(study.instances) if missing else 0
-        lines.append(
-            Line(
-                "study",
-                study.pid,
-                study.label,
-                study.method,
-                ended,
-                missing + fresh,
-                study.budget_sec,
-                study.space.describe(),
-                fmean(took) if took else None,
-            )
-        )
-    return lines
+    return lines + [_study(plan, study, store) for study in plan.studies]
 
 
-def runtimes(plan: RunPlan, store: ArtifactStore) -> dict[tuple[str, str], list[float]]:
-    """Return the runtimes of the trials that are there, by problem and method."""
-    found: dict[tuple[str, str], list[float]] = {}
-    for study in plan.studies:
-        for manifest, outcome in _ended(plan, study, store):
-            found.setdefault((manifest.pid, manifest.method), []).append(outcome.runtime_sec)
-    return found
+def runtimes(plan: RunPlan, study: StudyPlan, store: ArtifactStore) -> list[float]:
+    """Return the runtimes of a study's trials that are there."""
+    return [ended.outcome.runtime_sec for ended in ActiveStudy(plan, study, store, {}).runs.values()]
 
 
-def _ended(plan: RunPlan, study: StudyPlan, store: ArtifactStore) -> Iterator[tuple[Manifest, Outcome]]:
-    """Yield those trials of a study that have an outcome."""
-    for ended in ActiveStudy(plan, study, store, {}).runs.values():
-        yield ended.manifest, ended.outcome
+def _study(plan: RunPlan, study: StudyPlan, store: ArtifactStore) -> Line:
+    took = runtimes(plan, study, store)
+    missing = max(study.max_trials * study.n_runs - len(took), 0)
+    fresh = confirm.most(study) * len(study.instances) if missing else 0
+    return Line(
+        "study",
+        study.pid,
+        study.label,
+        study.method,
+        len(took),
+        missing + fresh,
+        study.budget_sec,
+        study.space.describe(),
+        fmean(took) if took else None,
+    )
 
 
 def _reference(problem: ProblemPlan, store: ArtifactStore) -> Line:

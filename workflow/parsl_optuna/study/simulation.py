@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
-from parsl_optuna.core.records import ReferenceValue
+import numpy as np
+
+from parsl_optuna.core.records import ReferenceValue, Request
 from parsl_optuna.execution.simulated import SimulatedExecutor, SimulatedTrial
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.simulated import SimulatedStore
@@ -28,7 +30,10 @@ _SIZES = (10, 100, 1000, 3000)
 """Numbers of trials at which the cost of a proposal is measured; beyond, it grows on by the same power."""
 
 _LONG_SEC = 0.2
+"""A proposal that takes longer is the last one that is timed: all of them should take seconds."""
+
 _MOST_POWER = 3.0
+"""Of that growth: an exact Gaussian process. A steeper one is noise of the two last times."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +72,14 @@ def predict(plan: RunPlan, store: ArtifactStore, workers: Sequence[int]) -> list
 
     Every search takes all its trials: stop rules and pruners depend on values that no one knows yet.
     """
-    known = Known(plan, store)
-    return [_predicted(known, count) for count in workers]
+    costs, times = _proposal_costs(plan), measured(plan, store)
+    return [_predicted(Simulation(plan, store, costs, times), count) for count in workers]
 
 
-def _predicted(known: Known, workers: int) -> Prediction:
-    plan = known.plan
-    simulation = Simulation(known)
+def _predicted(simulation: Simulation, workers: int) -> Prediction:
+    plan = simulation.plan
     executor = SimulatedExecutor(workers, simulation.simulate, simulation.dispatch_sec)
-    result = Driver(simulation.plan, simulation.store, executor, _unseen, executor.now).run()
+    result = Driver(plan, simulation.store, executor, _unseen, executor.now).run()
     usage = executor.usage()
     before = workers * usage.last_start_sec
     return Prediction(
@@ -91,74 +95,66 @@ def _predicted(known: Known, workers: int) -> Prediction:
     )
 
 
-class Known:
-    """What tells how long trials and proposals take.
+Times = dict[tuple[str, ...], list[float]]
+"""Seconds by role, method and problem id; and by role and method, of all problems."""
 
-    Args:
-        plan: The run.
-        store: Where it is kept.
 
-    Attributes:
-        costs: Of proposals, by problem and method.
-        times: Seconds that trials took, by problem and method.
-        reference_times: Seconds that references took.
-    """
-
-    def __init__(self, plan: RunPlan, store: ArtifactStore) -> None:
-        self.plan, self.root = plan, store.paths.root
-        self.costs = {(study.pid, study.method): _ProposalCost(study) for study in plan.studies}
-        took = runtimes(plan, store)
-        self.times: dict[tuple[str, str], Sequence[float]] = {key: list(found) for key, found in took.items()}
-        for study in plan.studies:  # another problem's times are better than none
-            if not took.get((study.pid, study.method)):
-                others = [
-                    one for (_, method), found in took.items() if method == study.method for one in found
-                ]
-                self.times[study.pid, study.method] = others
-        self.reference_times = [
-            outcome.runtime_sec
-            for problem in plan.problems
-            if problem.reference and (outcome := store.outcome(problem.reference)) is not None
-        ]
+def measured(plan: RunPlan, store: ArtifactStore) -> Times:
+    """Return the time of every trial and reference of a plan that is there."""
+    found: Times = defaultdict(list)
+    for study in plan.studies:
+        took = runtimes(plan, study, store)
+        found["trial", study.method, study.pid] += took
+        found["trial", study.method] += took
+    for problem in plan.problems:
+        if problem.reference and (outcome := store.outcome(problem.reference)) is not None:
+            found["reference", problem.reference.method].append(outcome.runtime_sec)
+    return found
 
 
 class Simulation:
     """What would come of the trials of a plan.
 
     Args:
-        known: What tells how long they take.
+        plan: The run.
+        store: Where it is kept.
+        costs: Seconds that the n-th proposal takes, by problem id and method; nothing where there is none.
+        times: Seconds that trials took, as `measured` gives them.
 
     Attributes:
-        store: Where they would be kept.
+        store: Where the trials would be kept.
         plan: The run, with searches that need no values.
         driver_sec: What the driver would have needed so far.
         n_simulated: Trials so far.
         n_measured: Those among them whose time was drawn from measured ones.
     """
 
-    def __init__(self, known: Known) -> None:
-        plan = known.plan
-        self.store = SimulatedStore(known.root)
+    def __init__(
+        self,
+        plan: RunPlan,
+        store: ArtifactStore,
+        costs: Mapping[tuple[str, str], Callable[[int], float]],
+        times: Times,
+    ) -> None:
+        self.store = SimulatedStore(store.paths.root)
         self.plan = replace(plan, studies=tuple(_plain(study) for study in plan.studies))
         self.driver_sec, self.n_simulated, self.n_measured = 0.0, 0, 0
-        self._known, self._random = known, random.Random(0)
-        self._proposed: dict[tuple[str, str], int] = {}
+        self._costs, self._times, self._random = costs, times, random.Random(0)
+        self._proposed: Counter[tuple[str, str]] = Counter()
 
-    def dispatch_sec(self, ticket: Any) -> float:
+    def dispatch_sec(self, request: Request) -> float:
         """Return what the driver needs for one more trial."""
-        key = (ticket.pid, ticket.method)
-        cost = self._known.costs.get(key)
-        self._proposed[key] = number = self._proposed.get(key, 0) + 1
-        seconds = _DISPATCH_SEC + (0.0 if cost is None else cost(number))
+        key = (request.pid, request.method)
+        self._proposed[key] += 1
+        seconds = _DISPATCH_SEC + (self._costs[key](self._proposed[key]) if key in self._costs else 0.0)
         self.driver_sec += seconds
         return seconds
 
-    def simulate(self, ticket: Any) -> SimulatedTrial:
-        """Return how long a trial takes and what comes of it."""
-        manifest, _ = self.store.manifest(ticket.pid, ticket.method, ticket.trial_id)
-        times = self._known.reference_times
-        if manifest.role == "trial":
-            times = self._known.times.get((manifest.pid, manifest.method), ())
+    def simulate(self, request: Request) -> SimulatedTrial:
+        """Return how long a trial takes, if need be by another problem's trials, and what comes of it."""
+        manifest, _ = self.store.manifest(request.pid, request.method, request.trial_id)
+        key = (manifest.role, manifest.method)
+        times = self._times.get((*key, manifest.pid)) or self._times.get(key)
         self.n_simulated += 1
         self.n_measured += bool(times)
         seconds = self._random.choice(times) if times else manifest.budget_sec
@@ -169,10 +165,15 @@ class Simulation:
         return SimulatedTrial(seconds, outcome.to_json())
 
     def _metrics(self) -> dict[str, float]:
-        """Return values at random for everything that may be judged."""
+        """Return values at random for everything that may be scored."""
         plan = self.plan
         names = {*plan.scoring.names, plan.task.metric, plan.task.result, plan.scoring.first.metric}
         return {name: self._random.random() for name in sorted(names - {None, "runtime_sec"})}
+
+
+def _proposal_costs(plan: RunPlan) -> dict[tuple[str, str], Callable[[int], float]]:
+    """Return what the search of every study costs; each is timed when it is first asked for."""
+    return {(study.pid, study.method): _ProposalCost(study) for study in plan.studies if study.points is None}
 
 
 class _ProposalCost:
@@ -182,27 +183,21 @@ class _ProposalCost:
         self._study = study
 
     def __call__(self, number: int) -> float:
-        points = self._measured
-        for (low, cheap), (high, dear) in pairwise(points):
-            if number <= high:
-                return cheap + (dear - cheap) * max(number - low, 0) / (high - low)
-        high, dear = points[-1]
-        if len(points) == 1 or number <= high:
-            return dear
-        low, cheap = points[-2]
-        power = math.log(dear / cheap) / math.log(high / low)
-        return dear * (number / high) ** min(max(power, 0.0), _MOST_POWER)
+        sizes, seconds = self._timed
+        if number <= sizes[-1] or len(sizes) == 1:
+            return float(np.interp(number, sizes, seconds))
+        power = math.log(seconds[-1] / seconds[-2]) / math.log(sizes[-1] / sizes[-2])
+        return seconds[-1] * (number / sizes[-1]) ** min(max(power, 0.0), _MOST_POWER)
 
     @cached_property
-    def _measured(self) -> list[tuple[int, float]]:
-        if self._study.points is not None:
-            return [(1, 0.0)]
-        found = []
+    def _timed(self) -> tuple[list[int], list[float]]:
+        sizes, seconds = [], []
         for size in _SIZES:
-            found.append((size, _time_of_proposal(self._study, size)))
-            if size >= self._study.max_trials or found[-1][1] > _LONG_SEC:
+            sizes.append(size)
+            seconds.append(_time_of_proposal(self._study, size))
+            if size >= self._study.max_trials or seconds[-1] > _LONG_SEC:
                 break
-        return found
+        return sizes, seconds
 
 
 def _time_of_proposal(study: StudyPlan, size: int) -> float:

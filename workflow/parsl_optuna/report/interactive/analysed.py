@@ -23,7 +23,7 @@ _MOST_PANELS = 12
 """Panels of a picture that can still be read."""
 
 _TITLES = {
-    "outcomes": "How trials went",
+    "outcomes": "Outcomes",
     "failures": "Why trials did not end ok",
     "best": "Best configurations (means over their seeds)",
     "importances": "Importance of hyperparameters (permutation in a random forest)",

@@ -63,10 +63,9 @@ def read_idx(path: Path, dims: int) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class Images:
-    """Counts ``(n, pixels)`` and labels ``(n,)``, for training and for measuring."""
+    """Counts ``(n, pixels)`` for training and for measuring, and the labels ``(n,)`` of the latter."""
 
     train: Tensor
-    train_labels: Tensor
     test: Tensor
     test_labels: Tensor
 
@@ -78,4 +77,4 @@ def split(problem: Mapping[str, Any], folder: Path) -> Images:
     order = torch.randperm(len(images), generator=Generator().manual_seed(problem["data_seed"]))
     count = round((1 - problem["test_share"]) * len(images))
     train, test = order[:count], order[count:]
-    return Images(images[train], labels[train], images[test], labels[test])
+    return Images(images[train], images[test], labels[test])
