@@ -64,10 +64,10 @@ class Timed(Simulation):
     def __init__(self, studies: RunPlan, times: Times, folder: Path) -> None:
         super().__init__(studies, ArtifactStore(folder), {}, times)
 
-    def simulate(self, ticket) -> SimulatedTrial:
+    def simulate(self, request) -> SimulatedTrial:
         """Return the same time for the same trial in any order."""
-        self._random.seed(ticket.trial_id)
-        return super().simulate(ticket)
+        self._random.seed(request.trial_id)
+        return super().simulate(request)
 
 
 def run(orders: Sequence[RunPlan], simulation: Timed) -> tuple[float, float]:

@@ -95,7 +95,7 @@ def trial_of(root: Path, pid: str, method: str, trial_id: str) -> Values:
     if outcome is None:
         return {"trial": trial}
     task = resolve_task(trial.manifest.task)
-    scoring = Scoring.from_json(trial.asked.objective or outcome.judged_by)
+    scoring = Scoring.from_json(trial.asked.objective or outcome.unknown.get("judged_by", {}))
     ended = score(trial, outcome, scoring, task.comparison, None, "label")
     return {"trial": trial, "outcome": outcome, "row": tables.table([ended], task).to_pylist()}
 

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from parsl_optuna.kernels import vi
@@ -117,10 +119,13 @@ def test_a_step_does_not_change_its_argument(generator):
     assert all(torch.equal(a, b) for a, b in zip(before, state.mixture, strict=True))
 
 
-def test_entries_of_a_gradient_that_are_not_finite_are_dropped(generator):
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_entries_of_a_gradient_that_are_not_finite_are_dropped(generator, bad):
+    """From Adam's moments too: a second moment that overflows once would stop its coordinate for good."""
+
     def energy(w, g):
         gradient = w.clone()
-        gradient[0, 0] = torch.nan  # of the first fit
+        gradient[0, 0] = bad  # of the first fit
         return 0.5 * w.square().sum(-1), gradient
 
     fit = vi.build(energy, params())
@@ -128,7 +133,7 @@ def test_entries_of_a_gradient_that_are_not_finite_are_dropped(generator):
     for _ in range(5):
         state, _ = fit.step(state, generator)
 
-    assert all(bool(torch.isfinite(leaf).all()) for leaf in state.mixture)
+    assert all(bool(torch.isfinite(leaf).all()) for leaf in (*state.mixture, *state.first, *state.second))
     assert not torch.equal(state.mixture.mean[0], torch.zeros_like(state.mixture.mean[0]))
 
 
@@ -141,3 +146,11 @@ def test_components_begin_with_unequal_widths_around_the_one_asked_for(generator
     log_sd = state.mixture.log_sd
     assert torch.allclose(log_sd.mean(1), wanted.expand(2, -1))
     assert float((log_sd[:, 1:] - log_sd[:, :-1]).min()) > 0.1
+
+
+def test_factors_begin_small_and_not_at_zero_where_their_gradient_vanishes(generator):
+    state = vi.build(lambda w, g: (w.sum(-1), w), params()).init(torch.zeros(50, DIM).double(), generator)
+
+    factor = state.mixture.factor
+    assert float(factor.std()) == pytest.approx(0.05, rel=0.1)  # of 1,200 normals: 2 %
+    assert not torch.allclose(factor[:, 0], factor[:, 1])

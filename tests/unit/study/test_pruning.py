@@ -17,8 +17,8 @@ class Listener:
     def reason_to_stop(self, trial_id):
         return None
 
-    def end(self, trial_id, value, *, pruned):
-        self.heard.append((trial_id, value, pruned))
+    def end(self, trial_id, value):
+        self.heard.append((trial_id, value))
 
 
 def a_watch(folder):
@@ -67,4 +67,4 @@ def test_what_an_ended_trial_reported_counts(tmp_path):
 
     watch.end(manifest, failure(manifest, State.PRUNED, "no"))
 
-    assert heard == [(manifest.trial_id, 1, 2.0), (manifest.trial_id, None, True)]
+    assert heard == [(manifest.trial_id, 1, 2.0), (manifest.trial_id, None)]

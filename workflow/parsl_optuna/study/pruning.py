@@ -49,7 +49,7 @@ class Watch:
         self._read(manifest)
         self._readers.pop(manifest.trial_id, None)
         value = self._score(outcome.metrics) if outcome.state is State.OK else None
-        self._pruner.end(manifest.trial_id, value, pruned=outcome.state is State.PRUNED)
+        self._pruner.end(manifest.trial_id, value)
 
     def _read(self, manifest: Manifest) -> None:
         reader = self._readers.get(manifest.trial_id)

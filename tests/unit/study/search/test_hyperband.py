@@ -87,6 +87,6 @@ def test_steps_that_a_restarted_run_repeats_count_once():
 def test_ended_runs_go_on_counting():
     pruner = rule(min_iter=1)
     feed(pruner, {"a": [1.0], "b": [2.0]})
-    pruner.end("a", 1.0, pruned=False)
+    pruner.end("a", 1.0)
 
     assert pruner.reason_to_stop("b") is not None

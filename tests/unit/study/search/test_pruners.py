@@ -16,7 +16,7 @@ PARAMS = {
 def finished(pruner, name, values):
     for step, value in enumerate(values, 1):
         pruner.report(name, step, value)
-    pruner.end(name, values[-1], pruned=False)
+    pruner.end(name, values[-1])
 
 
 @pytest.mark.parametrize("name", PRUNERS)
@@ -42,7 +42,7 @@ def test_a_reason_names_pruner_and_step_until_the_trial_ends():
     pruner.report("a", 3, 9.0)
 
     assert pruner.reason_to_stop("a") == "the pruner 'threshold' stopped it at step 3"
-    pruner.end("a", None, pruned=True)
+    pruner.end("a", None)
     assert pruner.reason_to_stop("a") is None
 
 
@@ -50,7 +50,7 @@ def test_trials_that_report_nothing_are_no_trouble():
     pruner = make_pruner("median", {}, "s")
 
     assert pruner.reason_to_stop("a") is None
-    pruner.end("a", 1.0, pruned=False)
+    pruner.end("a", 1.0)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,18 @@ def test_asks_depend_on_what_was_told_and_not_on_the_process():
     assert first.ask(6) == second.ask(6)
 
 
+def test_what_all_trials_have_in_common_is_not_found_anew_for_every_proposal():
+    """It would be read off all of them. Optuna keeps it in a private attribute, which may be renamed."""
+    search = make(sampler="tpe", n_startup_trials=2)
+    for number in range(8):
+        search.ask(number)
+        search.tell(number, [float(number)])
+
+    common = [search._sampler(number, 0)._search_space for number in (8, 9)]
+    assert common[0] is common[1]
+    assert common[0]._search_space is not None
+
+
 def test_another_attempt_is_another_point():
     search = make()
 

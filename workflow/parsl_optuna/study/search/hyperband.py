@@ -69,9 +69,9 @@ class WandbHyperband:
         """Add a logged value; one of a step that is repeated, after a restart, counts once."""
         self._histories.setdefault(trial_id, {})[step] = value
 
-    def end(self, trial_id: str, value: float | None, *, pruned: bool) -> None:
+    def end(self, trial_id: str, value: float | None) -> None:
         """Do nothing: a run that has ended goes on counting."""
-        del trial_id, value, pruned
+        del trial_id, value
 
     def reason_to_stop(self, trial_id: str) -> str | None:
         """Return why a running trial is to stop, or None."""

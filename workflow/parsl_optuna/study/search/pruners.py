@@ -49,8 +49,8 @@ class Pruner(Protocol):
         """Return why a running trial is to stop, or None."""
         ...
 
-    def end(self, trial_id: str, value: float | None, *, pruned: bool) -> None:
-        """End a trial with its final *value*; None for a failed one."""
+    def end(self, trial_id: str, value: float | None) -> None:
+        """End a trial with its final *value*; None for one that failed or was pruned."""
 
 
 class OptunaPruner:
@@ -86,15 +86,16 @@ class OptunaPruner:
         """Return why a running trial is to stop, or None."""
         return self._reasons.get(trial_id)
 
-    def end(self, trial_id: str, value: float | None, *, pruned: bool) -> None:
-        """End a trial; one that reported nothing is not known here."""
+    def end(self, trial_id: str, value: float | None) -> None:
+        """End a trial; one that reported nothing is not known here.
+
+        Optuna's pruners compare reports of complete trials, or of all whatever their state.
+        """
         trial = self._trials.pop(trial_id, None)
         if trial is None:
             return
         self._reasons.pop(trial_id, None)
-        if pruned:
-            self._study.tell(trial, state=TrialState.PRUNED)
-        elif value is None:
+        if value is None:
             self._study.tell(trial, state=TrialState.FAIL)
         else:
             self._study.tell(trial, value)

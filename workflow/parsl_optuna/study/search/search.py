@@ -21,7 +21,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.samplers import RandomSampler
+from optuna.samplers import RandomSampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
@@ -64,6 +64,7 @@ class Search:
         self._asked: set[int] = set()
         self._seen: set[str] = set()
         self._seconds: list[float] = []
+        self._common: Any = None
         if plan.search.sampler == "auto" and plan.search.sampler_params:
             raise SpecError("$.optuna.sampler: 'auto' has no parameters; name a sampler, like rank_gp or tpe")
         if plan.search.sampler == "grid":
@@ -285,7 +286,11 @@ class Search:
             self._distributions,
             self._plan.space.conditions,
         )
-        return make_sampler(self.choice.sampler, settings.sampler_params, ask, settings.n_startup_trials)
+        sampler = make_sampler(self.choice.sampler, settings.sampler_params, ask, settings.n_startup_trials)
+        if isinstance(sampler, TPESampler) and hasattr(sampler, "_search_space"):
+            # What all trials have in common; a new sampler would find it out anew, from all of them.
+            self._common = sampler._search_space = self._common or sampler._search_space
+        return sampler
 
     def _note(self, seconds: float | None) -> None:
         if seconds is not None:
