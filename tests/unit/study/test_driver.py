@@ -1,9 +1,11 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parsl_optuna.execution.simulated import SimulatedExecutor
 from parsl_optuna.report import tables as aggregate
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.study.driver import Driver
+from parsl_optuna.study.simulation import Simulation
 
 from tests.fakes import ShuffledExecutor, requested
 from tests.toyrun import drive, rows, toy_plan
@@ -197,3 +199,22 @@ def test_snapshots_say_what_runs_what_is_done_and_how_long(tmp_path):
     assert [study.ended for study in seen[-1].studies] == [6, 6]
     assert seen[-1].studies[0].best is not None
     assert seen[-1].left_sec == 0
+
+
+def test_a_study_that_waits_for_its_reference_starts_whichever_others_are_ready(tmp_path):
+    """With a pruner, no trial starts before the reference: the study of the second problem neither."""
+    result = drive(toy_plan(1.0, 2.0, 3.0, pruner="median"), tmp_path)
+
+    assert [len(study.ended) for study in result.studies] == [6, 6, 6]
+
+
+def test_the_time_left_is_that_of_the_trials_so_far(tmp_path):
+    plan = toy_plan(batch_size=1, max_trials=8, method_budget_sec=100, hmc_budget_sec=1)
+    simulation = Simulation(plan, ArtifactStore(tmp_path), {}, {})
+    executor, seen = SimulatedExecutor(1, simulation.simulate), []
+
+    Driver(simulation.plan, simulation.store, executor, seen.append, executor.now, refresh_sec=0.0).run()
+
+    found = {one.studies[0].ended: one.left_sec for one in seen if one.studies[0].ended}
+    assert found.keys() == set(range(1, 9))
+    assert all(left == pytest.approx(100 * (8 - ended), rel=0.02) for ended, left in found.items())

@@ -95,3 +95,26 @@ def test_the_search_is_timed_once_for_all_numbers_of_workers(tmp_path, monkeypat
 
     assert timed
     assert len(timed) == len(set(timed))
+
+
+def test_the_cost_of_a_proposal_lies_between_those_that_were_timed_and_grows_on_beyond(tmp_path, monkeypatch):
+    """Timed at 10, 100 and 1,000 trials as their square: linear in between, the same power beyond."""
+    monkeypatch.setattr(simulate, "_time_of_proposal", lambda study, size: 1e-7 * size**2)
+    monkeypatch.setattr(simulate, "_SIZES", (10, 100, 1000))
+    plan = toy_plan(max_trials=10_000, sampler="random")
+
+    (cost,) = simulate._proposal_costs(plan).values()
+
+    assert cost(1) == cost(10) == pytest.approx(1e-5)
+    assert cost(55) == pytest.approx((1e-5 + 1e-3) / 2)
+    assert cost(1000) == pytest.approx(0.1)
+    assert cost(4000) == pytest.approx(1.6)
+
+
+def test_another_problem_s_times_are_better_than_none(tmp_path):
+    drive(toy_plan({"truth": 1.0, "sleep_sec": 0.01}, batch_size=4, max_trials=4), tmp_path)
+
+    both = toy_plan({"truth": 1.0, "sleep_sec": 0.01}, 2.0, batch_size=4, max_trials=4)
+    (prediction,) = predict(both, ArtifactStore(tmp_path), [1])
+
+    assert (prediction.trials, prediction.measured) == (5, 1.0)

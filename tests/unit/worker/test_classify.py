@@ -66,6 +66,19 @@ def test_what_a_run_raised_is_one_line(error, state, reason):
     assert failed(error) == (state, reason)
 
 
+def test_an_error_without_a_text_is_named_with_the_line_that_raised_it():
+    def raises():
+        raise ValueError
+
+    try:
+        raises()
+    except ValueError as error:
+        state, reason = failed(error)
+
+    line = raises.__code__.co_firstlineno + 1
+    assert (state, reason) == (State.FAILED, f"ValueError (test_classify.py, line {line})")
+
+
 def test_a_file_that_is_where_the_command_was_started_is_hinted_at(tmp_path):
     (tmp_path / "data.txt").touch()
     here = FileNotFoundError(errno.ENOENT, "No such file", "data.txt")

@@ -25,6 +25,12 @@ def test_a_study_per_problem_and_method_in_order():
     ]
 
 
+def test_the_only_method_of_a_task_need_not_be_named():
+    assert [s.method for s in plan({"task": "varmix", "problems": [{"n_images": 100}]}).studies] == ["varmix"]
+    with pytest.raises(SpecError, match=r"methods is empty; name one or more of: guess, other"):
+        plan({"task": TOY, "problems": [{"truth": 1.0}]})
+
+
 def test_defaults_spelled_out_are_the_same_problem():
     short, long = toy_plan({"truth": 1}), toy_plan({"trouble": "none", "truth": 1.0, "sleep_sec": 0})
 

@@ -93,6 +93,7 @@ def test_a_grid_lists_what_is_finite(raw, expected):
         ({"min": 1.0, "max": 3}, Float(1.0, 3)),
         ({"distribution": "log_uniform_values", "min": 1e-3, "max": 1}, Float(1e-3, 1, log=True)),
         ({"distribution": "q_uniform", "min": 0, "max": 10, "q": 5}, Int(0, 10, 5)),
+        ({"distribution": "q_uniform", "min": 8, "max": 22, "q": 5}, Int(10, 20, 5)),
         ({"distribution": "q_log_uniform_values", "min": 1, "max": 64}, Int(1, 64, 1, log=True)),
         ({"distribution": "q_uniform", "min": 0.0, "max": 1.0, "q": 0.5}, Categorical((0.0, 0.5, 1.0))),
         ({"mu": 1.0, "sigma": 2.0}, Float(-5.0, 7.0)),
