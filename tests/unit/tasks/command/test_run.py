@@ -325,3 +325,37 @@ def test_modules_of_a_program_are_part_of_what_it_ran_with(tmp_path):
     problem = {"command": ["python", "train.py"], "shell": False, "files": {"train.py": "0"}}
 
     assert sorted(path.name for path in code_files(problem, tmp_path)) == ["train.py", "util.py"]
+
+
+@pytest.mark.parametrize("name", ["/tmp/m.jsonl", "../m.jsonl", "a/../../m.jsonl", ""])
+def test_a_metrics_file_that_trials_would_share_is_refused(here, name):
+    with pytest.raises(SpecError, match=r"metrics_file: .* inside of the trial's working folder"):
+        TASK.resolve({"command": "python p.py", "metrics_file": name}, "p $")
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("", "m.json is not in its working folder; write it there"),
+        ("open('m.json', 'w').write('[{\"loss\": 1}]')", "no line of m.json is a JSON object"),
+    ],
+)
+def test_a_metrics_file_that_tells_nothing_is_named(here, text, hint):
+    program(here, text)
+
+    with pytest.raises(TaskError, match=hint):
+        run({"metrics_file": "m.json"})
+
+
+def test_a_metrics_file_beside_inputs_is_none_of_an_earlier_program(here, tmp_path_factory, monkeypatch):
+    program(here, "import os\nassert os.path.exists('out/data.csv')")
+    (here / "out").mkdir()
+    (here / "out" / "data.csv").write_text("1")
+    (here / "out" / "m.jsonl").write_text('{"loss": -99}\n')
+    problem = TASK.resolve({"command": "python p.py", "metrics_file": "out/m.jsonl"}, "p $")
+    files = tmp_path_factory.mktemp("files")
+    monkeypatch.chdir(files)
+
+    with pytest.raises(TaskError, match=r"out/m\.jsonl is not in its working folder"):
+        run_task(TASK, Work(problem, "command", {}, 1, Deadline(20), None, launch=here, files=files))
+    assert (here / "out" / "m.jsonl").exists()

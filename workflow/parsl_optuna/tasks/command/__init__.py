@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from parsl_optuna.core.errors import SpecError
@@ -55,6 +55,7 @@ def resolve(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
     written = structure(Written, raw, where)
     words = _words(written, where)
     check(words, f"{where}.command")
+    _check_metrics_file(written.metrics_file, f"{where}.metrics_file")
     files = {name: source.hashed(name, f"{where}.files")[1] for name in written.files}
     for name in inputs(words):
         path = source.find(name) if name != written.metrics_file else None
@@ -75,6 +76,15 @@ def resolve(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
     if written.best:
         resolved["best"] = written.best
     return resolved
+
+
+def _check_metrics_file(name: str | None, where: str) -> None:
+    """Refuse a path that several trials would share: each would read the others' lines."""
+    path = PurePath("metrics.jsonl" if name is None else name)
+    if not path.parts or path.is_absolute() or ".." in path.parts:
+        raise SpecError(
+            f"{where}: '{name}' must be a path inside of the trial's working folder, such as metrics.jsonl"
+        )
 
 
 def _words(written: Written, where: str) -> list[str]:

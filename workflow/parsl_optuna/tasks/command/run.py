@@ -62,19 +62,13 @@ def run(work: Work) -> Metrics:
         if not problem["shell"]:
             words = [_absolute(word, problem["files"], work.launch) for word in words]
         if work.files is not None and Path.cwd() != work.launch:
-            provide(_inputs(work), work.launch, Path.cwd())
+            _provide(work)
         program = Program(words, environment, shell=problem["shell"])
         code, output = program.listen(ears, work.echo)
     if code != 0:
         raise TaskError(f"{_how(code)}: {_last_line(output)}{_where_it_is(_last_line(output), work.launch)}")
     if not ears.metrics:
-        aside = any(line.lstrip().startswith(b"{") for line in output.splitlines())
-        hint = (
-            "what it printed on stderr is not heard; print it on stdout"
-            if aside and ears.is_silent
-            else ears.hint
-        )
-        raise TaskError(f"the program reported no metrics; {hint}")
+        raise TaskError(f"the program reported no metrics; {_hint(work, ears, output)}")
     return ears.metrics
 
 
@@ -100,6 +94,36 @@ def _metrics_file(work: Work) -> list[Path]:
             "metrics_file needs a working folder of the trial's own; remove limits: working_folder: launch"
         )
     return [Path.cwd() / name]
+
+
+def _provide(work: Work) -> None:
+    """Bring the inputs into the working folder, but not a metrics file that an earlier program left."""
+    name = work.problem["metrics_file"]
+    path = None if name is None else Path.cwd() / name
+    is_ours = path is not None and path.exists()  # of an earlier attempt
+    provide(_inputs(work), work.launch, Path.cwd())
+    if path is None or is_ours:
+        return
+    if not path.parent.resolve().is_relative_to(Path.cwd().resolve()):
+        raise TaskError(
+            f"metrics_file: {path.parent.name} has too many files to be copied, so trials share it; "
+            "give a path outside of it"
+        )
+    path.unlink(missing_ok=True)
+
+
+def _hint(work: Work, ears: Ears, output: bytes) -> str:
+    """Say what to do about a program that reported nothing."""
+    name = work.problem["metrics_file"]
+    if not ears.is_silent:
+        return ears.hint
+    if any(line.lstrip().startswith(b"{") for line in output.splitlines()):
+        return "what it printed on stderr is not heard; print it on stdout"
+    if name is None:
+        return ears.hint
+    if not (Path.cwd() / name).is_file():
+        return f"{name} is not in its working folder; write it there, before the program ends"
+    return f'no line of {name} is a JSON object like {{"loss": 0.5}}'
 
 
 def _absolute(word: str, files: Mapping[str, str], launch: Path) -> str:
