@@ -4,6 +4,7 @@ What is accepted is held against the user's own code: the loss at the weights, i
 """
 
 import copy
+from types import MethodType
 
 import numpy as np
 import pytest
@@ -50,6 +51,26 @@ def per_token(outputs, y):
     return functional.cross_entropy(outputs.transpose(1, 2), y, reduction="none").sum(1).div(5).mean()
 
 
+class Bag(nn.Module):
+    """Embeddings whose gradient is sparse."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.out = nn.Embedding(11, 4, sparse=True), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.out(self.embedding(x).mean(1))
+
+
+def tripled():
+    """A plain network, of which one layer was given another forward pass."""
+    model = nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 1))
+    model[2].forward = MethodType(
+        lambda self, x: 3.0 * functional.linear(x, self.weight, self.bias), model[2]
+    )
+    return model
+
+
 TAKEN = {
     "mapping": (Encoder(), of_batch, BATCH),
     "mapping as inputs": (
@@ -83,6 +104,8 @@ TAKEN = {
         nn.MSELoss(),
         (X, Y),
     ),
+    "sparse embedding": (Bag(), nn.CrossEntropyLoss(), (TOKENS, LABELS)),
+    "a forward of its own": (tripled(), nn.MSELoss(), (X, Y)),
     "no targets": (nn.Linear(6, 6), lambda model, x: functional.mse_loss(model(x), x), X),
     "numpy": (nn.Linear(6, 2), nn.CrossEntropyLoss(), (X.numpy(), LABELS.numpy().astype(np.int32))),
 }
@@ -105,7 +128,7 @@ def test_loss_and_gradient_are_those_of_the_users_code(model, loss, data):
     live = [value for value in reference.parameters() if value.requires_grad]
     slopes = torch.autograd.grad(expected, live)
     assert float(value) == pytest.approx(float(expected.detach()), rel=1e-9)
-    assert torch.allclose(gradient[0], torch.cat([slope.flatten() for slope in slopes]), atol=1e-9)
+    assert torch.allclose(gradient[0], torch.cat([slope.to_dense().flatten() for slope in slopes]), atol=1e-9)
 
 
 class Endless(IterableDataset):
@@ -133,6 +156,11 @@ REFUSED = {
     "straight-through": (Straight(), nn.MSELoss(), (X, Y), "not its slope"),
     "empty loader": (LINEAR, nn.MSELoss(), DataLoader(TensorDataset(X[:0], Y[:0])), "no examples"),
     "endless": (LINEAR, nn.MSELoss(), Endless(), "ever end"),
+    "a class": (nn.Linear, nn.MSELoss(), (X, Y), "is the class Linear; give a trained module"),
+    "a function": (len, nn.MSELoss(), (X, Y), "must be a torch.nn.Module, got a builtin"),
+    "weights alone": (LINEAR.state_dict(), nn.MSELoss(), (X, Y), r"load_state_dict\(\)"),
+    "on meta": (nn.Linear(6, 1, device="meta"), nn.MSELoss(), (X, Y), "device meta"),
+    "the name of a loss": (LINEAR, "mse", (X, Y), "loss: must be a function or module, got 'mse'"),
     "sum": (LINEAR, nn.MSELoss(reduction="sum"), (X, Y), "reduction='mean'"),
     "broadcast": (LINEAR, nn.MSELoss(), (X, Y[:, 0]), "broadcast"),
     "contrastive": (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -115,9 +116,9 @@ def estimate_llc(
     Raises:
         SpecError: Data, loss or a number that cannot be.
     """
-    if not budget_sec > 0:
-        raise SpecError(f"budget_sec {budget_sec} must be a number above 0")
-    deadline = Deadline(budget_sec)
+    if isinstance(budget_sec, bool) or not isinstance(budget_sec, Real) or not budget_sec > 0:
+        raise SpecError(f"budget_sec {budget_sec!r} must be a number above 0")
+    deadline = Deadline(float(budget_sec))
     from parsl_optuna.tasks.llc.api import Settings, run  # noqa: PLC0415
 
     wanted = Settings(

@@ -55,6 +55,11 @@ def test_the_limit_is_a_little_later_than_the_budget():
         ({"memory_gb": 1e-7}, "memory_gb"),
         ({"memory_gb": 1e-5}, "256 chains of 4 parameters and the data take about"),
         ({"n_beta": float("inf")}, "n_beta inf must be"),
+        ({"n_beta": "5"}, "n_beta '5' must be a number"),
+        ({"gamma": True}, "gamma True must be a number"),
+        ({"seed": "a"}, "seed 'a' must be a whole number"),
+        ({"seed": 2**70}, "seed .* must be a whole number"),
+        ({"polish": "yes"}, "polish 'yes' must be True or False"),
     ],
 )
 def test_what_cannot_be_is_refused(settings, said):
@@ -63,3 +68,17 @@ def test_what_cannot_be_is_refused(settings, said):
 
     with pytest.raises(SpecError, match=said):
         run(nn.Linear(3, 1), nn.MSELoss(), (X, X[:, :1]), Settings(**settings), Deadline(5.0))
+
+
+def test_what_is_not_as_in_training_is_noted():
+    model, loss = nn.Sequential(nn.Linear(3, 2), nn.Dropout(), nn.Linear(2, 1)), nn.MSELoss()
+    loss.scale = nn.Parameter(torch.ones(()))
+
+    notes = run(model, loss, (X, X[:, :1]), Settings(device=torch.device("cpu")), Deadline(0.3)).metrics[
+        "notes"
+    ]
+
+    assert [note.partition(";")[0] for note in notes] == [
+        "the model is in training mode",
+        "parameters of the loss are held where they are",
+    ]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
@@ -25,6 +26,7 @@ from parsl_optuna.tasks.llc.problem.checks import WrongLoss
 from parsl_optuna.tasks.llc.problem.estimand import Estimand
 from parsl_optuna.tasks.llc.problem.examples import Examples, read
 from parsl_optuna.tasks.llc.problem.pose import PosedLoss, pose
+from parsl_optuna.tasks.llc.problem.posed import unwrapped
 from parsl_optuna.tasks.llc.problem.selection import select
 from parsl_optuna.tasks.llc.problem.spec import Posterior, Training
 from parsl_optuna.tasks.llc.problem.target import Summary, Target, examine
@@ -43,6 +45,9 @@ _FEWEST_GRADIENTS = 1000
 """Gradients on all data that an estimate takes at least: three windows of warm-up (304), curvatures (120),
 settling, and 128 draws that are a few steps apart.
 """
+
+_MODES = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
+"""Modules that do something else in training."""
 
 _DATA_SHARE, _ACTIVATIONS_SHARE = 0.5, 0.25
 """Of the memory, at most. The rest is for the chains."""
@@ -69,8 +74,12 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("gamma", "relative_error", "n_beta", "memory_gb"):
             value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise SpecError(f"{name} {value} must be a number above 0")
+            if value is not None and not (is_number(value) and 0 < value < math.inf):
+                raise SpecError(f"{name} {value!r} must be a number above 0")
+        if not isinstance(self.polish, bool):
+            raise SpecError(f"polish {self.polish!r} must be True or False")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, Integral) or not 0 <= self.seed < 2**63:
+            raise SpecError(f"seed {self.seed!r} must be a whole number from 0 to 2**63 - 1")
         if self.precision not in get_args(Precision):
             raise SpecError(
                 f"precision {self.precision!r}: {nearest(str(self.precision), get_args(Precision))}"
@@ -81,6 +90,11 @@ class Settings:
     def most_bytes(self) -> float:
         """Memory that may be used."""
         return math.inf if self.memory_gb is None else self.memory_gb * 2**30
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a real number, one of numpy's too."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 class Result(NamedTuple):
@@ -130,6 +144,9 @@ def run(
 ) -> Result:
     """Read the data, examine the centre in float64, then sample in the wanted precision."""
     keep_memory()
+    model = unwrapped(model)
+    if not callable(loss):
+        raise SpecError(f"loss: must be a function or module, got {loss!r}; such as torch.nn.MSELoss()")
     device, phases = _device(settings.device, model), Phases(deadline)
     if device.type == "mps" and settings.precision == "float64":
         raise SpecError("precision float64: device mps has none; take precision='float32'")
@@ -158,7 +175,7 @@ def run(
         "device": str(device),
         "chains": sampled.chains,
         "phases_sec": phases.seconds,
-        "notes": list(dict.fromkeys([*examples.notes, *sampled.notes, *notes])),
+        "notes": list(dict.fromkeys([*_modes(model, loss), *examples.notes, *sampled.notes, *notes])),
     }
     if not trace.n_draws:
         metrics["status_reason"] = _without_draw(estimand, phases, metrics["status_reason"])
@@ -169,12 +186,25 @@ def run(
     return Result(metrics, excess.numpy(), controlled.numpy(), distance.numpy())
 
 
-def _device(name: str | None, model: nn.Module) -> torch.device:
+def _modes(model: nn.Module, loss: object) -> list[str]:
+    """Say what is not as in training."""
+    told = []
+    changed = sorted(
+        {type(part).__name__ for part in model.modules() if part.training and isinstance(part, _MODES)}
+    )
+    if changed:
+        told.append(f"the model is in training mode; {', '.join(changed)} act as in evaluation mode here")
+    if isinstance(loss, nn.Module) and any(value.requires_grad for value in loss.parameters()):
+        told.append("parameters of the loss are held where they are; only those of the model are sampled")
+    return told
+
+
+def _device(name: str | torch.device | None, model: nn.Module) -> torch.device:
     """Return the device of that name; by default that of the model."""
     if name is None:
         first = next(model.parameters(), None)
-        return torch.device("cpu") if first is None or first.device.type == "meta" else first.device
-    known = ("cpu", "cuda", "mps")
+        return torch.device("cpu") if first is None else first.device
+    name, known = str(name), ("cpu", "cuda", "mps")
     if name.split(":")[0] not in known:
         raise SpecError(f"device '{name}': {nearest(name, known)}")
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}

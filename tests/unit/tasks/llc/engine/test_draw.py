@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from parsl_optuna.core.clock import Deadline
+from parsl_optuna.core.clock import Deadline, Expired
 from parsl_optuna.kernels.types import Info, Kernel
 from parsl_optuna.store.checkpoint import Checkpoint
 from parsl_optuna.tasks.llc.engine import draw as draws
@@ -77,3 +77,13 @@ def test_a_stuck_chain_and_a_rare_excursion_stay_in_the_draws(generator, times):
     assert float(trace.values["excess"].mean()) == pytest.approx(
         10 + 290 * len(times) / 2000 / CHAINS, rel=0.1
     )
+
+
+def test_a_loss_that_is_out_of_time_before_the_burn_in_ends_the_drawing(generator):
+    def step(state, generator):
+        raise Expired("used up")
+
+    run = relaxing(COLD, rate=1.0)
+    run = run._replace(kernel=run.kernel._replace(step=step), burn_in=10)
+
+    assert drawn(run, generator, steps=1).n_draws == 0

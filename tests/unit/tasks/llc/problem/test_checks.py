@@ -1,5 +1,6 @@
 import pytest
 import torch
+from parsl_optuna.core.clock import Deadline, Expired
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.tasks.llc.problem.checks import check
 from parsl_optuna.tasks.llc.problem.examples import read
@@ -191,3 +192,39 @@ def test_parameters_without_effect_are_told():
             self.idle = nn.Parameter(torch.zeros(2))
 
     assert checked(nn.MSELoss(), model=Idle().double()) == ["parameters without effect on the loss: idle"]
+
+
+class Partly(nn.Linear):
+    """The gradient lacks what a part of the weights has."""
+
+    def __init__(self, how):
+        super().__init__(3, 3)
+        self.how = how
+
+    def forward(self, x):
+        if self.how == "a row":
+            weight = torch.cat([self.weight[:1].detach(), self.weight[1:]])
+            return functional.linear(x, weight, self.bias)
+        return functional.linear(torch.tanh(super().forward(x)), self.weight.detach())
+
+
+@pytest.mark.parametrize("how", ["a row", "a use"])
+def test_a_gradient_that_lacks_a_part_is_refused(how):
+    """Along itself such a gradient is right."""
+    with pytest.raises(SpecError, match="its gradient is not its slope"):
+        checked(lambda outputs, y: (outputs - y).square().mean(), model=Partly(how).double())
+
+
+def test_a_constant_loss_is_refused():
+    with pytest.raises(SpecError, match="is constant close to the weights"):
+        checked(lambda outputs, y: 0.0 * outputs.mean() + y.mean())
+
+
+def test_checks_end_with_the_budget():
+    model, examples = private_copy(exact()), read((X, Y))
+    posed = pose_loss(model, nn.MSELoss(), examples, torch.float64)
+    ticks = iter(range(100))
+    posed.deadline = Deadline(5.0, now=lambda: float(next(ticks)))
+
+    with pytest.raises(Expired):
+        check(posed, list(model.parameters()), examples, exact())

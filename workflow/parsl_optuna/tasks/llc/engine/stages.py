@@ -167,7 +167,8 @@ class Stages:
             return at[1].n_steps < schedule.n_steps and not deadline.expired
 
         def has_ended(at: tuple[S, chain.Trace]) -> bool:
-            return at[1].n_steps >= schedule.n_steps or (at[1].n_steps > 0 and deadline.expired)
+            # A first step that a loss out of time raises `Expired` in leaves no step, but a truncated trace.
+            return at[1].n_steps >= schedule.n_steps or (at[1].truncated and deadline.expired)
 
         begin, wanted = (state, chain.nothing()), schedule.n_steps
         state, trace = self.run(step, begin, has_ended, lambda at: excess_of(at[1]), wanted, is_short)

@@ -113,6 +113,7 @@ def pose(
     for name, value in every.items():
         value.requires_grad_(name in selection.names)
     posed = pose_loss(copied, in_precision(loss, device, dtype), data, dtype)
+    posed.deadline = deadline
     data = as_called(posed.calling, data, dtype)
     notes = check(posed, [every[name] for name in selection.names], data, model)
     if posed.calling.floating:
@@ -163,11 +164,11 @@ def _as_mlp(model: nn.Module, loss: Any, examples: Examples, selection: Selectio
 
 
 def _is_special(model: nn.Module, linear: list[nn.Linear]) -> bool:
-    """Whether layers share weights, or hooks and parametrizations change what they do."""
+    """Whether layers share weights, or hooks or a forward of an instance change what they do."""
     named = [layer.weight for layer in linear] + [layer.bias for layer in linear if layer.bias is not None]
     shared = len({id(value) for value in named}) < len(named)
     hooked = any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
-    return shared or hooked
+    return shared or hooked or any("forward" in vars(part) for part in model.modules())
 
 
 def _activation_of(module: nn.Module) -> Activation | None:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from parsl_optuna.core.clock import Deadline
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.tasks.llc.problem.examples import Batch, Examples, mapped, tensors
 
@@ -51,9 +52,12 @@ class Posed(nn.Module):
     def __init__(self, model: nn.Module, loss: LossFunction, calling: Calling) -> None:
         super().__init__()
         self.model, self.loss, self.calling = model, loss, calling
+        self.deadline: Deadline | None = None
 
     def forward(self, batch: Batch) -> Tensor:
-        """Return the loss of a batch."""
+        """Return the loss of a batch; raise `Expired` where the deadline has passed."""
+        if self.deadline is not None:
+            self.deadline.check()
         if self.calling.form == "model":
             return self.loss(self.model, batch)
         x, y = batch
@@ -68,15 +72,33 @@ class Posed(nn.Module):
         return self.model(x)
 
 
+def unwrapped(model: Any) -> nn.Module:
+    """Return what a compiled or data-parallel module wraps; any other module as it is.
+
+    Raises:
+        SpecError: It is no module, or one without weights.
+    """
+    if isinstance(model, type) and issubclass(model, nn.Module):
+        raise SpecError(f"model: is the class {model.__name__}; give a trained module of it")
+    if isinstance(model, Mapping):
+        raise SpecError("model: is a mapping of weights; load them into a module with load_state_dict()")
+    if not isinstance(model, nn.Module):
+        raise SpecError(f"model: must be a torch.nn.Module, got a {type(model).__name__}")
+    inner = getattr(model, "_orig_mod", model)
+    if isinstance(inner, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        inner = inner.module
+    if any(value.is_meta for value in (*inner.parameters(), *inner.buffers())):
+        raise SpecError("model: has weights on device meta, which have no values; load them first")
+    return inner
+
+
 def private_copy(model: nn.Module) -> nn.Module:
     """Copy a module, in evaluation mode; compiled and data-parallel ones give what they wrap.
 
     Raises:
         SpecError: It cannot be copied.
     """
-    inner = getattr(model, "_orig_mod", model)
-    if isinstance(inner, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-        inner = inner.module
+    inner = unwrapped(model)
     # Tensors that are results, such as a weight of `nn.utils.weight_norm`, cannot be copied but as numbers.
     results = [value for part in inner.modules() for value in vars(part).values() if _is_result(value)]
     memo: dict[int, Any] = {id(value): value.detach().clone() for value in results}
@@ -89,6 +111,8 @@ def private_copy(model: nn.Module) -> nn.Module:
         if isinstance(part, nn.RNNBase):  # cuDNN has a backward pass of these in training mode only
             part.train()
             part.dropout = 0.0
+        if isinstance(part, (nn.Embedding, nn.EmbeddingBag)):  # of the form of the gradient alone
+            part.sparse = False
     return copied
 
 
