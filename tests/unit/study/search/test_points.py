@@ -1,12 +1,16 @@
+import pickle
 from collections import Counter
 from dataclasses import replace
 
 import pytest
+from optuna.trial import TrialState
+from parsl_optuna.core.clock import utc_now
 from parsl_optuna.core.records import Asked, State
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.study.active import ActiveStudy
 from parsl_optuna.study.driver import Driver
 from parsl_optuna.study.search.search import Search
+from parsl_optuna.worker.execute import failure
 
 from tests.fakes import ShuffledExecutor
 from tests.toyrun import drive, numbered, rows, toy_plan
@@ -176,3 +180,20 @@ def test_asking_ahead_is_bounded_by_the_number_of_trials_and_by_the_space(tmp_pa
     assert (len(study.ended), len(study.runs)) == (7, 14)
     assert {e.asked.number for e in study.ended.values()} == set(range(7))
     assert len(all_six.studies[0].ended) == 6
+
+
+def test_the_search_hears_of_a_pruned_trial_as_pruned_now_and_after_a_new_start(tmp_path):
+    drive(toy_plan(max_trials=3, pruner="median"), tmp_path)
+    plan, store = toy_plan(max_trials=8, pruner="median"), ArtifactStore(tmp_path)
+    study = reopened(plan, tmp_path)
+    trial = study.next()
+    store.put_manifest(trial.manifest, replace(trial.asked, at=utc_now()))
+    outcome = replace(failure(trial.manifest, State.PRUNED, "no"), metrics={"value": 3.5, "se": 0.1})
+    store.commit(trial.manifest, outcome)
+
+    study.start(trial)
+    study.end(trial, outcome)
+
+    for one in (study, reopened(plan, tmp_path)):
+        trials = pickle.loads(one.search.pickled()).trials
+        assert [found.value for found in trials if found.state == TrialState.PRUNED] == [2.5]

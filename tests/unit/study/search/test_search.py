@@ -1,9 +1,11 @@
 import json
+import pickle
 from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optuna.trial import TrialState
 from parsl_optuna.core.records import Asked
 from parsl_optuna.core.space import Categorical, Float, Int, Space
 from parsl_optuna.study.search.search import Search, pareto_front
@@ -38,6 +40,20 @@ def test_what_all_trials_have_in_common_is_not_found_anew_for_every_proposal():
     common = [search._sampler(number, 0)._search_space for number in (8, 9)]
     assert common[0] is common[1]
     assert common[0]._search_space is not None
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsgaii"])  # the second one is restored by asking again
+def test_a_pruned_trial_is_pruned_at_its_value_when_it_ends_and_when_it_is_restored(sampler):
+    """Told as failed, it would teach the sampler nothing."""
+    live, restored = make(sampler=sampler), make(sampler=sampler)
+    point = live.ask(0)
+
+    live.tell(0, None, pruned_at=0.5)
+    restored.restore(0, point, None, Asked(0, "", "search"), ended=True, pruned_at=0.5)
+
+    for search in (live, restored):
+        (trial,) = pickle.loads(search.pickled()).trials
+        assert (trial.state, trial.value) == (TrialState.PRUNED, 0.5)
 
 
 def test_another_attempt_is_another_point():
