@@ -1,7 +1,9 @@
 import io
+from dataclasses import replace
 
 import pytest
-from parsl_optuna.report.best import best_points, best_tables
+from parsl_optuna.report.best import best_points, best_tables, comparisons
+from parsl_optuna.study.plan.plans import Baseline
 from rich.console import Console
 
 from tests.toyrun import drive, toy_plan
@@ -46,3 +48,44 @@ def test_tables_show_every_study(tmp_path):
         assert point["trial_id"] in text
         assert point["pid"] in text
         assert all(member["trial_id"] in text for member in point["front"])
+
+
+def compared(chosen, preset, statuses=("ok", "ok"), se=0.02):
+    """Return a best point of score *chosen* beside its preset."""
+    estimates = [{"se": se, "statuses": {status: 2}} for status in statuses]
+    baseline = {"name": "preset", "confirmed": preset, "confirmed_on": 2, "estimate": estimates[1]}
+    return {
+        "method": "sgld", "problem": "small", "confirmed": chosen, "confirmed_on": 2,
+        "estimate": estimates[0], "baselines": [baseline],
+    }  # fmt: skip
+
+
+def test_a_choice_that_does_not_beat_its_preset_is_told_in_a_sentence():
+    (line,) = comparisons([compared(0.10, 0.12), compared(0.10, 0.30)])
+
+    assert "sgld on small" in line
+    assert "0.1 against 0.12" in line
+
+
+def test_a_choice_that_alone_is_ok_needs_no_better_score():
+    assert comparisons([compared(0.10, 0.08, statuses=("ok", "uncertain"))]) == []
+
+
+def test_the_choice_stands_beside_its_preset_and_what_needs_no_tuning(tmp_path):
+    """Both run on the replicates that the choice is confirmed on; the second only once per problem."""
+    plan = toy_plan(1.0, methods=("guess", "other"), confirm=2)
+    baselines = tuple(
+        Baseline(name, method, plan.studies[0].base)
+        for name, method in (("preset", "guess"), ("auto", "other"))
+    )
+    plan = replace(plan, studies=(replace(plan.studies[0], baselines=baselines),))
+
+    result = drive(plan, tmp_path)
+    (point,) = best_points(result)
+
+    assert [one["name"] for one in point["baselines"]] == ["preset", "auto"]
+    for one in point["baselines"]:
+        assert one["confirmed_on"] == 2
+        assert one["estimate"]["value"] == pytest.approx(1.0 + one["confirmed"], abs=1e-6)
+    assert len(result.studies[0].runs) == 6
+    assert drive(plan, tmp_path).n_started == 0

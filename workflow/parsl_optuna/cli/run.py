@@ -100,7 +100,7 @@ def _is_enough(trials: Any, *, is_strict: bool) -> bool:
 
 def report(artifacts_dir: str, plan: Any, result: Any, results: Results) -> None:
     """Write the summary files of a run, and print best points, failures and paths."""
-    from parsl_optuna.report.best import best_tables  # noqa: PLC0415
+    from parsl_optuna.report.best import best_tables, comparisons  # noqa: PLC0415
 
     points, rows = session.write_summary(plan, result, results)
     console = Console()
@@ -119,7 +119,7 @@ def report(artifacts_dir: str, plan: Any, result: Any, results: Results) -> None
             session.warn(f"{trials.study.label}, {trials.study.method}: {reason}")
     for line in failures(result, plan.scoring.to_json(), options.folders(artifacts_dir, str(results.root))):
         session.warn(line)
-    for line in diagnoses(result):
+    for line in [*comparisons(points), *diagnoses(result)]:
         console.print(line, soft_wrap=True)
     for choice in sorted({trials.choice for trials in result.studies if trials.choice is not None}):
         console.print(f"sampler  {choice.sampler}: {choice.reason}", soft_wrap=True)

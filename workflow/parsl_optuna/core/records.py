@@ -22,6 +22,9 @@ and older programs keep what they do not know. Files without a number are of for
 
 Role = Literal["trial", "reference"]
 
+AFTERWARDS = frozenset({"confirm", "baseline"})
+"""Who asks for trials that are no part of a search: they say what its choice is worth."""
+
 
 class State(StrEnum):
     """How a trial ended. The search sees everything but ``ok`` and ``pruned`` as failed."""
@@ -92,7 +95,7 @@ class Asked(Record):
     Attributes:
         number: The trial's number in its study; None outside a search.
         at: UTC timestamp.
-        by: ``search``, ``enqueue``, ``extend``, ``confirm``, ``fixed`` or ``reference``.
+        by: ``search``, ``enqueue``, ``extend``, ``confirm``, ``baseline``, ``fixed`` or ``reference``.
         attempt: How many proposals for this number were refused before, as known already.
         extends: The shorter trial whose last checkpoint this one starts from.
         objective: How the trial is scored, as `Scoring.to_json` gives it; empty in older manifests,

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from parsl_optuna.core.ended import Ended
     from parsl_optuna.study.active import ActiveStudy
     from parsl_optuna.study.driver import RunResult
+    from parsl_optuna.study.plan.plans import Baseline
+
+
+_SIGMAS = 1.96
+"""Standard errors of an interval of 95 %."""
 
 
 def best_points(result: RunResult) -> list[dict[str, Any]]:
@@ -30,25 +35,62 @@ def best_points(result: RunResult) -> list[dict[str, Any]]:
 
 
 def best_tables(points: Sequence[Mapping[str, Any]]) -> list[Table]:
-    """Return one table per problem with one row per method, then one per Pareto front."""
+    """Return one table per problem with one row per method, then one per Pareto front.
+
+    Where there is a reference, hyperparameters stand below the rows: a terminal of 80 columns has no room.
+    """
     tables: dict[str, Table] = {}
     for point in points:
         if point["pid"] not in tables:
-            title = f"Best for {point['problem']} ({point['pid']}){_reference(point)}"
-            tables[point["pid"]] = Table(title=title, title_justify="left", box=SIMPLE, pad_edge=False)
-            told = ("estimate", "status") if point.get("estimate") else ()
-            for name in ("method", "selected", "fresh seeds", *told, "trial"):
-                tables[point["pid"]].add_column(name, no_wrap=True)
-            tables[point["pid"]].add_column("hyperparameters", overflow="fold", min_width=24)
-        tables[point["pid"]].add_row(
-            point["method"],
-            _number(point["objective"]),
-            _confirmed(point),
-            *_estimate(point),
-            point["trial_id"],
-            "  ".join(f"{name}={_short(value)}" for name, value in point["varied"].items()),
-        )
+            tables[point["pid"]] = _table(point)
+        table, cells = tables[point["pid"]], _estimate(point)
+        varied = "  ".join(f"{name}={_short(value)}" for name, value in point["varied"].items())
+        first = (point["method"], _number(point["objective"]), _confirmed(point))
+        if not cells:
+            table.add_row(*first, point["trial_id"], varied)
+            continue
+        table.add_row(*first, *cells, _number(point["sec"], 2))
+        for one in point["baselines"]:
+            others = _estimate(one) or ("-", "-")
+            table.add_row(f"  {one['name']}", "", _confirmed(one), *others, _number(one["sec"], 2))
+        below = f"{point['method']}  {point['trial_id']}  {varied}"
+        table.caption = below if table.caption is None else f"{table.caption}\n{below}"
     return [*tables.values(), *(_front_table(point) for point in points if point["front"])]
+
+
+def _table(point: Mapping[str, Any]) -> Table:
+    title = f"Best for {point['problem']} ({point['pid']}){_reference(point)}"
+    table = Table(title=title, title_justify="left", caption_justify="left", box=SIMPLE, pad_edge=False)
+    names = ("method", "selected", "fresh seeds")
+    for name in (*names, "estimate", "status", "s") if point.get("estimate") else (*names, "trial"):
+        table.add_column(name, no_wrap=True)
+    if not point.get("estimate"):
+        table.add_column("hyperparameters", overflow="fold", min_width=24)
+    return table
+
+
+def comparisons(points: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a sentence for every choice that did not beat its preset beyond the interval of both."""
+    return [line for point in points if (line := _comparison(point)) is not None]
+
+
+def _comparison(point: Mapping[str, Any]) -> str | None:
+    presets = [one for one in point["baselines"] if one["name"] == "preset" and one["estimate"]]
+    if not presets or not point.get("estimate") or point["confirmed"] is None:
+        return None
+    (preset,) = presets
+    chosen, other = point["estimate"], preset["estimate"]
+    if "ok" in chosen["statuses"] and "ok" not in other["statuses"]:
+        return None
+    gain = preset["confirmed"] - point["confirmed"]
+    chance = _SIGMAS * math.hypot(chosen["se"], other["se"])
+    if gain > chance:
+        return None
+    scores = f"{_number(point['confirmed'], 2)} against {_number(preset['confirmed'], 2)}"
+    return (
+        f"{point['method']} on {point['problem']}: tuning did not beat the preset beyond chance "
+        f"({scores} on {point['confirmed_on']} fresh seeds, ±{chance:.1g})"
+    )
 
 
 def _front_table(point: Mapping[str, Any]) -> Table:
@@ -81,27 +123,52 @@ def _point(trials: ActiveStudy) -> dict[str, Any]:
         "confirmed_on": len(again),
         "hyperparams": dict(best.manifest.hyperparams),
         "varied": trials.study.varied_of(best.manifest.hyperparams),
-        "estimate": _estimated(trials, best),
+        "estimate": _estimated(trials, [best, *trials.fresh]),
+        "sec": fmean(run.outcome.runtime_sec for run in trials.fresh or (best,)),
+        "baselines": [_baseline(trials, baseline) for baseline in trials.study.baselines],
         "front": [_member(entry) for entry in trials.front()] if len(best.objectives) > 1 else [],
     }
 
 
-def _estimated(trials: ActiveStudy, best: Ended) -> dict[str, Any] | None:
-    """Return what the point estimates, from its fresh replicates if it has any, beside the reference.
+def _baseline(trials: ActiveStudy, baseline: Baseline) -> dict[str, Any]:
+    """Return what a baseline came to on the replicates that the choice is confirmed on."""
+    runs = trials.baseline_runs(baseline)
+    scores = [run.values[0] for run in runs if run.values is not None]
+    return {
+        "name": baseline.name,
+        "confirmed": middle(trials.state.scoring.names[0], "mean")(scores) if scores else None,
+        "confirmed_on": len(scores),
+        "estimate": _estimated(trials, runs, is_fresh=True),
+        "sec": fmean(run.outcome.runtime_sec for run in runs) if runs else None,
+        "hyperparams": dict(baseline.hyperparams),
+    }
+
+
+def _estimated(
+    trials: ActiveStudy, tried: Sequence[Ended], *, is_fresh: bool = False
+) -> dict[str, Any] | None:
+    """Return what a point estimates beside the reference.
 
     The standard error is the stated one, or that of the spread if it is larger. None where there is no
     reference, and of points of several problems.
+
+    Args:
+        trials: The study.
+        tried: The point's trials.
+        is_fresh: Whether the first one counts for the estimate too; it does not, where it is the one that the
+            point was chosen by and there are others.
     """
-    comparison, reference = trials.state.comparison, best.reference
+    comparison = trials.state.comparison
+    reference = tried[0].reference if tried else None
     if comparison is None or reference is None or len(trials.study.instances) > 1:
         return None
-    runs = [one.outcome.metrics for one in trials.fresh or (best,)]
+    runs = [one.outcome.metrics for one in (tried if is_fresh or len(tried) < 2 else tried[1:])]
     values = [value for run in runs if (value := finite(run.get(comparison.value))) is not None]
     stated = [finite(run.get(comparison.value_se)) or 0.0 for run in runs]
     if not values:
         return None
     within = math.sqrt(sum(se**2 for se in stated)) / len(stated)
-    every = [one.outcome.metrics.get("status") for one in (best, *trials.fresh)]
+    every = [one.outcome.metrics.get("status") for one in tried]
     return {
         "value": fmean(values),
         "se": max(within, _standard_error(values) or 0.0),
@@ -153,8 +220,8 @@ def _confirmed(point: Mapping[str, Any]) -> str:
     return f"{_number(point['confirmed'])} (n={point['confirmed_on']})"
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
+def _number(value: float | None, digits: int = 4) -> str:
+    return "-" if value is None else f"{value:.{digits}g}"
 
 
 def _short(value: object) -> str:

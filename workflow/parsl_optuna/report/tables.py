@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from parsl_optuna.core.ended import Ended, score
 from parsl_optuna.core.errors import CorruptArtifact, SpecError
 from parsl_optuna.core.objective import SCORE, Scoring, finite
-from parsl_optuna.core.records import Outcome, ReferenceValue, Trial
+from parsl_optuna.core.records import AFTERWARDS, Outcome, ReferenceValue, Trial
 from parsl_optuna.report.columns import AFTER_TASK, BEFORE_TASK, COLUMNS, COMPUTED, task_columns
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.atomic import write_bytes
@@ -122,7 +122,7 @@ def maximised_of(rows: pa.Table) -> list[str]:
 
 
 def collect(store: ArtifactStore, task_name: str) -> list[Ended]:
-    """Read every ended trial of a task from the artifacts alone; confirmations are left out."""
+    """Read every ended trial of a task from the artifacts alone, but those that ran after a search."""
     task = resolve_task(task_name)
     entries = []
     for pid in store.problem_ids():
@@ -133,7 +133,7 @@ def collect(store: ArtifactStore, task_name: str) -> list[Ended]:
         for method in store.methods(pid):
             for manifest, asked in store.manifests(pid, method):
                 outcome = store.outcome(manifest)
-                if outcome is not None and manifest.role == "trial" and asked.by != "confirm":
+                if outcome is not None and manifest.role == "trial" and asked.by not in AFTERWARDS:
                     trial = Trial(manifest, asked)
                     entries.append(_ended(task, trial, outcome, reference, problem["label"]))
     return entries

@@ -7,9 +7,9 @@ from typing import Any
 
 from parsl_optuna.core.ended import Ended
 from parsl_optuna.core.objective import Scoring
-from parsl_optuna.core.records import Asked, Outcome, ReferenceValue, Trial
+from parsl_optuna.core.records import AFTERWARDS, Asked, Outcome, ReferenceValue, Trial
 from parsl_optuna.store.artifacts import ArtifactStore
-from parsl_optuna.study.plan.plans import RunPlan, StudyPlan
+from parsl_optuna.study.plan.plans import Baseline, RunPlan, StudyPlan
 from parsl_optuna.study.pruning import Watch
 from parsl_optuna.study.search import confirm
 from parsl_optuna.study.search.choice import Choice
@@ -71,7 +71,7 @@ class ActiveStudy:
         outcome = judged(self._plan.task, outcome, self._scoring)
         self.state.asked(trial, self._points.key(trial))
         self.state.ended(trial, outcome)
-        if self.watch is not None and trial.asked.by != "confirm":
+        if self.watch is not None and trial.asked.by not in AFTERWARDS:
             self.watch.end(trial.manifest, outcome)
         search = self.search if self.study.stop.terminator and self.stopped is None else None
         if search is not None and self.state.best is not None and search.should_terminate():
@@ -216,7 +216,22 @@ class ActiveStudy:
                 begun = manifest.trial_id in self.state.running or manifest.trial_id in self.state.confirmed
                 if not begun:
                     return Trial(manifest, Asked(None, "", "confirm"))
+        return None if chosen is None else self._baseline()
+
+    def _baseline(self) -> Trial | None:
+        """Return a trial of a baseline, once all confirmations have begun."""
+        for baseline in self.study.baselines:
+            for manifest in self._plan.baselines(self.study, baseline):
+                state, trial_id = self.state, manifest.trial_id
+                if not any(trial_id in some for some in (state.running, state.confirmed, state.baselines)):
+                    return Trial(manifest, Asked(None, "", "baseline"))
         return None
+
+    def baseline_runs(self, baseline: Baseline) -> list[Ended]:
+        """Return the trials of a baseline that have ended; a confirmed point may be the same."""
+        known = {**self.state.confirmed, **self.state.baselines}
+        ids = [manifest.trial_id for manifest in self._plan.baselines(self.study, baseline)]
+        return [known[trial_id] for trial_id in ids if trial_id in known]
 
     def _recommended(self) -> confirm.Recommendation | None:
         self.state.rank()

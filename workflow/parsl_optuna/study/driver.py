@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from parsl_optuna.core.clock import Clock, utc_now
 from parsl_optuna.core.ended import Ended
-from parsl_optuna.core.records import Asked, Outcome, ReferenceValue, State, Trial
+from parsl_optuna.core.records import AFTERWARDS, Asked, Outcome, ReferenceValue, State, Trial
 from parsl_optuna.execution import lifetime
 from parsl_optuna.execution.backend import Executor
 from parsl_optuna.store.artifacts import ArtifactStore
@@ -83,6 +83,9 @@ class Driver:
             for index, study in enumerate(plan.studies)
             for instance in study.instances
         }
+        for index, study in enumerate(plan.studies):
+            for baseline in study.baselines:
+                self._index.setdefault((study.pid, baseline.method), index)
         self._started_at = now()
         self._studies: dict[int, ActiveStudy] = {}
         self._stop_reasons: dict[int, str] = {}
@@ -198,7 +201,7 @@ class Driver:
             if study.watch is not None:
                 running = study.state.running.values()
                 for manifest, reason in study.watch.look(
-                    trial.manifest for trial in running if trial.asked.by != "confirm"
+                    trial.manifest for trial in running if trial.asked.by not in AFTERWARDS
                 ):
                     self._events.add(
                         Kind.PRUNED,

@@ -64,7 +64,7 @@ def runtimes(plan: RunPlan, study: StudyPlan, store: ArtifactStore) -> list[floa
 def _study(plan: RunPlan, study: StudyPlan, store: ArtifactStore) -> Line:
     took = runtimes(plan, study, store)
     missing = max(study.max_trials * study.n_runs - len(took), 0)
-    fresh = confirm.most(study) * len(study.instances) if missing else 0
+    fresh = confirm.most(study) * len(study.instances) + study.n_baseline_runs if missing else 0
     return Line(
         "study",
         study.pid,

@@ -78,7 +78,7 @@ def status_of(study: StudyPlan, active: ActiveStudy | None, failure: str | None)
         max_trials=study.max_trials,
         best=None,
         note=failure or "waits for its problem",
-        left=study.max_trials + confirm.most(study),
+        left=study.max_trials + confirm.most(study) + study.n_baseline_runs,
     )
     if active is None:
         return status
@@ -91,5 +91,6 @@ def status_of(study: StudyPlan, active: ActiveStudy | None, failure: str | None)
         best=None if best is None else next(iter(best.objectives.values())),
         note="its reference is running" if state.is_waiting_for_reference else active.stopped,
         left=max(study.max_trials - len(state.points), 0)
-        + max(confirm.most(study) - len(state.confirmed) // len(study.instances), 0),
+        + max(confirm.most(study) - len(state.confirmed) // len(study.instances), 0)
+        + max(study.n_baseline_runs - len(state.baselines), 0),
     )

@@ -13,7 +13,7 @@ from statistics import fmean
 
 from parsl_optuna.core.ended import Ended, age_of, score
 from parsl_optuna.core.objective import Scoring
-from parsl_optuna.core.records import Comparison, Outcome, ReferenceValue, State, Trial
+from parsl_optuna.core.records import AFTERWARDS, Comparison, Outcome, ReferenceValue, State, Trial
 from parsl_optuna.study.plan.plans import FIRST, Slot, StudyPlan
 from parsl_optuna.study.pooling import as_point, by_instance, pooled, ranked
 
@@ -41,6 +41,7 @@ class StudyState:
         points: Points whose trials were all scored, each as one, by the id of the first trial.
         completed: Keys of these points, in the order in which they were completed.
         confirmed: Trials of the best point on further replicates, by id.
+        baselines: Trials of what the best point is compared with, by id.
         trusted: References by problem.
         n_failed: Points that failed; pruned ones have not.
         best: The best point; None while none succeeded.
@@ -67,6 +68,7 @@ class StudyState:
         self.points: dict[str, Ended] = {}
         self.completed: list[Key] = []
         self.confirmed: dict[str, Ended] = {}
+        self.baselines: dict[str, Ended] = {}
         self.trusted: dict[str, ReferenceValue] = {}
         self.n_failed = 0
         self.best: Ended | None = None
@@ -138,8 +140,8 @@ class StudyState:
 
     @property
     def n_searching(self) -> int:
-        """How many trials run that are not confirmations."""
-        return sum(trial.asked.by != "confirm" for trial in self.running.values())
+        """How many trials run that belong to the search."""
+        return sum(trial.asked.by not in AFTERWARDS for trial in self.running.values())
 
     @property
     def mean_sec(self) -> float:
@@ -190,6 +192,9 @@ class StudyState:
         ended = score(trial, outcome, self.scoring, self.comparison, trusted, label)
         if trial.asked.by == "confirm":
             self.confirmed[manifest.trial_id] = ended
+            return
+        if trial.asked.by == "baseline":
+            self.baselines[manifest.trial_id] = ended
             return
         self.runs[manifest.trial_id] = ended
         key = self._keys[manifest.trial_id]

@@ -97,6 +97,8 @@ class Task:
         reference: How its reference value is computed, if it has one.
         metric: The metric that an objective of kind ``metric`` minimises.
         objective: What a search goes by where the configuration names nothing: ``error`` or ``score``.
+        untuned: The method that has nothing to tune. What a search chooses is compared with it and with the
+            preset of its own method, on fresh replicates; None compares with neither.
         open_params: Whether a search space may name parameters that *complete* has no default for.
         required: ``(resolved problem, method) -> names`` of parameters that have no default: the search
             space or the first values must give them.
@@ -127,6 +129,7 @@ class Task:
     reference: Reference | None = None
     metric: str = "loss"
     objective: str = "error"
+    untuned: str | None = None
     open_params: bool = False
     required: Callable[[Mapping[str, Any], str], tuple[str, ...]] | None = None
     objectives: tuple[str, ...] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -26,6 +26,21 @@ class Point:
 
     hyperparams: Mapping[str, Scalar]
     seed: int
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What needs no tuning, and is run beside the choice of a search.
+
+    Attributes:
+        name: What people call it.
+        method: Name of the method.
+        hyperparams: Complete hyperparameters.
+    """
+
+    name: str
+    method: str
+    hyperparams: Mapping[str, Scalar]
 
 
 @dataclass(frozen=True)
@@ -120,6 +135,7 @@ class StudyPlan:
         stop: When the study ends early.
         replication: How often every point runs.
         instances: The problems that every point runs on; left out, it is the one.
+        baselines: What its choice is compared with, on as many fresh replicates as that is confirmed on.
     """
 
     pid: str
@@ -135,6 +151,7 @@ class StudyPlan:
     stop: StopRules = field(default_factory=StopRules)
     replication: Replication = field(default_factory=Replication)
     instances: tuple[ProblemInstance, ...] = ()
+    baselines: tuple[Baseline, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.instances:
@@ -144,6 +161,11 @@ class StudyPlan:
     def n_runs(self) -> int:
         """Runs per point."""
         return self.replication.replicates * len(self.instances)
+
+    @property
+    def n_baseline_runs(self) -> int:
+        """Trials of its baselines."""
+        return len(self.baselines) * self.replication.confirm
 
     def slots(self, replicates: range | None = None) -> list[Slot]:
         """Return the trials of a point, the first one first; other *replicates* than its own may be given."""
@@ -224,6 +246,12 @@ class RunPlan:
     def fixed(self, study: StudyPlan, point: Point) -> Manifest:
         """Return the manifest of a fixed point."""
         return self.manifest(study, point.hyperparams, point.seed)
+
+    def baselines(self, study: StudyPlan, baseline: Baseline) -> list[Manifest]:
+        """Return the trials of a baseline; it runs on the first fresh replicates."""
+        first, how = study.replication.replicates, replace(study, method=baseline.method)
+        numbers = range(first, first + study.replication.confirm)
+        return [self.manifest(how, baseline.hyperparams, number) for number in numbers]
 
     def manifest_at(self, study: StudyPlan, point: Mapping[str, Scalar], slot: Slot) -> Manifest:
         """Return the manifest of one of a point's trials."""

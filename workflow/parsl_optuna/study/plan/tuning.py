@@ -18,6 +18,7 @@ from parsl_optuna.core.space import Scalar, Space, is_among
 from parsl_optuna.core.spec import RunSpec
 from parsl_optuna.study.plan.merge import merge_space
 from parsl_optuna.study.plan.plans import (
+    Baseline,
     ProblemInstance,
     Replication,
     RunPlan,
@@ -127,7 +128,15 @@ def _across(studies: Sequence[StudyPlan], spec: RunSpec, where: str) -> list[Stu
         search = replace(first.search, seed=derive_seed("study", spec.optuna.seed, pid, method))
         replication = replace(first.replication, across=spec.optuna.across)
         found.append(
-            replace(first, pid=pid, label=label, search=search, replication=replication, instances=instances)
+            replace(
+                first,
+                pid=pid,
+                label=label,
+                search=search,
+                replication=replication,
+                instances=instances,
+                baselines=(),
+            )
         )
     mistakes.raise_any()
     return found
@@ -217,7 +226,21 @@ def _study(task: Task, spec: RunSpec, problem: ProblemPlan, method: str, where: 
         ),
         stop=StopRules(optuna.stop_after_failures, optuna.target, optuna.patience, optuna.terminator),
         replication=Replication(optuna.replicates, optuna.aggregate, confirm=optuna.confirm),
+        baselines=_baselines(task, spec, problem, method, complete(space.fixed, place)),
     )
+
+
+def _baselines(
+    task: Task, spec: RunSpec, problem: ProblemPlan, method: str, preset: Mapping[str, Scalar]
+) -> tuple[Baseline, ...]:
+    """Return the preset, with what the configuration fixes; of a problem's first method also `untuned`."""
+    if task.untuned is None:
+        return ()
+    found = [Baseline("preset", method, preset)]
+    if method == spec.methods[0] and task.untuned not in spec.methods:
+        params = task.complete(problem.problem, task.untuned, {}, task.untuned)
+        found.append(Baseline(task.untuned, task.untuned, params))
+    return tuple(found)
 
 
 def _guess(

@@ -20,6 +20,7 @@ TASK = Task(
     prepare="parsl_optuna.tasks.llc.problem.target:prepare",
     reference=Reference("hmc", Comparison("llc_hat", "se_hat", "llc_ref", "se_ref", "violation")),
     objective="score",
+    untuned="auto",
     metric="llc_hat",
     extends={name: method.extends for name, method in METHODS.items() if method.extends},
     columns={

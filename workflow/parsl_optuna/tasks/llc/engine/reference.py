@@ -30,6 +30,11 @@ _ROUND, _GROWTH = 250, 2
 is drawn.
 """
 
+_MOST_CHAINS = 32
+"""Where no number is given. R-hat of 1.01 takes an ESS of 100 per chain: with more chains a budget that ends
+early would fail it, though the estimate were precise.
+"""
+
 _TRIES = 6
 """How often the step is shortened: to 5 % in all."""
 
@@ -56,7 +61,7 @@ def arrive(estimand: Estimand, chains: int | None, stages: Stages, deadline: Dea
 
     Coordinates are learned from all.
     """
-    many = chains_for(estimand)
+    many = min(chains_for(estimand), _MOST_CHAINS)
     arrived = warm_up(estimand, max(chains or many, many), stages, deadline.part(_WARM_UP_SHARE))
     return arrived._replace(position=arrived.position[: chains or many])
 

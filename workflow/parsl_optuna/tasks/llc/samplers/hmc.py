@@ -55,7 +55,7 @@ spread.
 class Params:
     """Hamiltonian Monte Carlo: the reference has at least 4 chains of at most 10,000 draws each.
 
-    *chains* null means 8 to 256, as many as one core moves in hardly more time than 4. Draws end at a
+    *chains* null means 8 to 32, as many as one core moves in hardly more time than 4. Draws end at a
     standard error of *relative_error* times the LLC. *draws*, and *warmup*, which tune the step size, count
     per chain. *leapfrog_steps* is the mean per draw; null chooses it. A run that fails the gate of a
     reference after its *draws* is extended up to *max_draws* while its budget lasts.
