@@ -27,6 +27,10 @@ def test_all_failed_trials_are_found_and_no_other(failing):
     assert retry.find(store, [State.TIMEOUT], ()) == []
 
 
+def test_what_is_retried_unless_told_otherwise_is_neither_ok_nor_pruned():
+    assert set(retry.FAILED) == set(State) - {State.OK, State.PRUNED}
+
+
 def test_retired_trials_run_again_with_the_same_command_and_their_outcomes_are_kept(failing, tmp_path):
     plan, _, store = failing
     found = retry.find(store, [State.FAILED], ())

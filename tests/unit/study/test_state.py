@@ -256,11 +256,12 @@ def test_a_second_outcome_of_a_trial_is_none():
 def test_fixed_points_without_an_objective_fail_by_their_state_alone():
     study = replace(study_of(), points=())
     state = StudyState(study, Scoring(), None)
-    for (_, trial), how in zip(trials_of(study, 2), (State.OK, State.FAILED), strict=True):
+    states = (State.OK, State.FAILED, State.PRUNED)
+    for (_, trial), how in zip(trials_of(study, 3), states, strict=True):
         state.asked(trial, trial.manifest.trial_id)
         state.ended(trial, outcome_of(trial, 1.0, how))
 
-    assert (len(state.points), state.n_failed) == (2, 1)
+    assert (len(state.points), state.n_failed) == (3, 1)
 
 
 def test_an_infeasible_point_is_best_only_where_none_is_feasible():

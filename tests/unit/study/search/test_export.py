@@ -53,6 +53,12 @@ def test_states_and_directions(tmp_path):
     assert study.trials[2].user_attrs["reason"] == "no data"
 
 
+def test_a_pruned_trial_is_pruned_there_too(tmp_path):
+    (trial,) = exported(tmp_path, [row(0, {"x": 1}, None, state="pruned", reason="no")]).trials
+
+    assert trial.state is TrialState.PRUNED
+
+
 def test_several_objectives(tmp_path):
     rows = [row(0, {"x": 1}, 1.0, size=3.0), row(1, {"x": 2}, 2.0, size=1.0)]
 
