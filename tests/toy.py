@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import errno
 import json
@@ -179,6 +180,8 @@ def run(work: Work):
         return {"value": math.nan, "se": 0.1}
     if trouble == "memory":
         raise MemoryError
+    if trouble == "cancelled":
+        raise asyncio.CancelledError("by its loop")  # no Exception
     if trouble in TROUBLES:
         TROUBLES[trouble]()
     if trouble == "kill" and params.get("x", 0) > 0:

@@ -1,4 +1,5 @@
 import errno
+from dataclasses import replace
 
 import pytest
 from parsl_optuna.core.errors import MetricNameError, TaskError
@@ -96,6 +97,26 @@ def test_a_trial_counts_for_the_metric_that_is_named_now():
     for state in (State.OK, State.INVALID):
         assert judged(TASK, outcome(state, test_acc=0.5), ASKED).state is State.OK
         assert judged(TASK, outcome(state, loss=0.5), ASKED).state is State.INVALID
+
+
+def test_what_the_worker_saw_is_said_where_files_hold_null():
+    stored = replace(outcome(State.INVALID, test_acc=None), reason="test_acc is nan")
+
+    assert judged(TASK, stored, ASKED).reason == "test_acc is nan"
+
+
+class Odd(float):
+    """A number that fails when the engine looks at it."""
+
+    def __float__(self):
+        raise RuntimeError
+
+
+def test_metrics_are_plain_values_as_a_file_gives_them():
+    metrics = checked({"loss": Odd(1.5), "n": {"a": (Odd(2.0), 3)}})
+
+    assert metrics == {"loss": 1.5, "n": {"a": [2.0, 3]}}
+    assert type(metrics["loss"]) is float
 
 
 @pytest.mark.parametrize("state", [State.FAILED, State.TIMEOUT, State.PRUNED, State.LOST])

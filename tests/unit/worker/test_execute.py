@@ -77,6 +77,7 @@ def test_a_reference_publishes_its_answer(tmp_path):
         ("all", State.FAILED, "ValueError: x is too large"),
         ("nan", State.INVALID, "value is nan"),
         ("memory", State.OUT_OF_MEMORY, "out of memory"),
+        ("cancelled", State.FAILED, "CancelledError: by its loop"),
         ("prepare", State.FAILED, "RuntimeError: cannot be prepared"),
     ],
 )

@@ -17,6 +17,7 @@ from parsl_optuna.core.clock import Deadline, utc_now
 from parsl_optuna.core.errors import (
     CorruptArtifact,
     MetricNameError,
+    Preempted,
     Pruned,
     SpecError,
     StoreError,
@@ -240,11 +241,12 @@ def _run(
 def _failing(run: _Run, hooks: Hooks, launch: Path | None = None) -> Iterator[None]:
     """Note in *run* what a task raises; the engine's failures pass through."""
     # Ctrl-C ends a run inline; in a process of its own it is ignored, and the task has raised it itself.
-    kinds = (Exception, SystemExit, GeneratorExit, *([KeyboardInterrupt] if hooks.is_own_process else []))
+    kinds = (StoreError, CorruptArtifact, Preempted, Pruned)
+    passing = kinds if hooks.is_own_process else (*kinds, KeyboardInterrupt)
     try:
         yield
-    except kinds as error:
-        if isinstance(error, (StoreError, CorruptArtifact)):
+    except BaseException as error:  # such as asyncio.CancelledError
+        if isinstance(error, passing):
             raise
         run.state, run.reason = failed(error, launch)
         run.is_of_disk = is_of_disk(error)

@@ -16,6 +16,8 @@ from parsl_optuna.store.atomic import is_disk_fault
 from parsl_optuna.tasks import source
 from parsl_optuna.tasks.base import Metrics, Task
 
+_dumps, _loads = json.dumps, json.loads  # a task may replace them
+
 _NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
 """How torch and its CUDA allocator say it, in a RuntimeError."""
 
@@ -29,25 +31,28 @@ _MOST_TEXT = 500
 
 
 def checked(metrics: Metrics) -> Metrics:
-    """Return the metrics of a run, if they can be stored.
+    """Return the metrics of a run as they are read again from a file, if they can be stored.
+
+    A task may return numbers and texts of classes of its own, whose methods do anything.
 
     Raises:
         MetricNameError: A name that no metric can have.
         TaskError: A value has no JSON form, or they are too large.
     """
     check_metric_names(metrics)
-    size = sum(_size(name, value) for name, value in metrics.items())
+    texts = {name: _text(name, value) for name, value in metrics.items()}
+    size = sum(map(len, texts.values()))
     if size > _MOST_METRICS_MB * 2**20:
         raise TaskError(
             f"the metrics take {size / 2**20:.0f} MiB; at most {_MOST_METRICS_MB} are stored: write large "
             "results into files, in the working folder of the trial"
         )
-    return metrics
+    return {str(name): _loads(text) for name, text in texts.items()}
 
 
-def _size(name: str, value: Any) -> int:
+def _text(name: str, value: Any) -> bytes:
     try:
-        return len(json.dumps(value, ensure_ascii=False).encode())
+        return _dumps(value, ensure_ascii=False).encode()
     except RecursionError as error:
         raise TaskError(f"the metric '{name}' is nested too deeply to be stored") from error
     except UnicodeEncodeError as error:
@@ -92,6 +97,9 @@ def judged(task: Task, outcome: Outcome, objective: Mapping[str, Any]) -> Outcom
     state, reason = classify(task, outcome.metrics, objective)
     if state is State.OK:
         return outcome if outcome.state is state else replace(outcome, state=state, reason=None, cure=None)
+    name = asked_metric(objective) or task.result
+    if outcome.metrics.get(name, "") is None and (outcome.reason or "").startswith(f"{name} is "):
+        return outcome  # files hold NaN as null; the worker has seen which of the two it was
     return replace(outcome, state=state, reason=reason, cure=cure_of(outcome.metrics, objective))
 
 

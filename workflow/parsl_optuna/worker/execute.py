@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from parsl_optuna.core.clock import utc_before, utc_now
-from parsl_optuna.core.errors import StoreError, TaskError, WorkflowError
+from parsl_optuna.core.errors import Preempted, StoreError, TaskError, WorkflowError
 from parsl_optuna.core.ids import derive_seed
 from parsl_optuna.core.objective import finite
 from parsl_optuna.core.records import Manifest, Outcome, Request, State, Trial
@@ -131,9 +131,9 @@ def prepare(request: Request) -> None:
     try:
         with apart(folder, folder, is_own_process=False):
             store.prepare(request.pid, partial(prepare_task, task, stored["problem"]))
-    except WorkflowError:
+    except (WorkflowError, Preempted, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # such as SystemExit
         raise TaskError(failed(error)[1]) from error
 
 
