@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 from parsl_optuna.core.errors import MetricNameError, TaskError
-from parsl_optuna.core.records import Outcome, State
+from parsl_optuna.core.records import Asked, Outcome, State
 from parsl_optuna.tasks.function import TASK
 from parsl_optuna.worker.classify import checked, classify, cure_of, failed, is_of_disk, judged
 
@@ -94,9 +94,16 @@ def outcome(state, **metrics):
 
 
 def test_a_trial_counts_for_the_metric_that_is_named_now():
+    other = Asked(0, "2026", "search", objective=ASKED | {"metric": "loss"})
     for state in (State.OK, State.INVALID):
-        assert judged(TASK, outcome(state, test_acc=0.5), ASKED).state is State.OK
-        assert judged(TASK, outcome(state, loss=0.5), ASKED).state is State.INVALID
+        assert judged(TASK, other, outcome(state, test_acc=0.5), ASKED).state is State.OK
+        assert judged(TASK, other, outcome(state, loss=0.5), ASKED).state is State.INVALID
+
+
+def test_a_trial_that_was_asked_for_with_the_same_metric_stays_as_it_is():
+    stored = outcome(State.INVALID, test_acc=None)  # NaN, which JSON has not
+
+    assert judged(TASK, Asked(0, "2026", "search", objective=ASKED), stored, ASKED) is stored
 
 
 def test_what_the_worker_saw_is_said_where_files_hold_null():
@@ -123,7 +130,7 @@ def test_metrics_are_plain_values_as_a_file_gives_them():
 def test_other_states_do_not_depend_on_the_objective(state):
     stored = outcome(state, loss=0.5)
 
-    assert judged(TASK, stored, ASKED) is stored
+    assert judged(TASK, Asked(0, "2026", "search"), stored, ASKED) is stored
 
 
 def test_a_name_that_is_nearly_the_one_asked_for_has_a_cure_and_another_one_has_not():

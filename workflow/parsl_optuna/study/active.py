@@ -68,7 +68,7 @@ class ActiveStudy:
 
     def end(self, trial: Trial, outcome: Outcome) -> None:
         """Take a trial's outcome, also of one that was found on disk when it was to start."""
-        outcome = judged(self._plan.task, outcome, self._scoring)
+        outcome = judged(self._plan.task, trial.asked, outcome, self._scoring)
         self.state.asked(trial, self._points.key(trial))
         self.state.ended(trial, outcome)
         if self.watch is not None and trial.asked.by not in AFTERWARDS:
@@ -173,7 +173,7 @@ class ActiveStudy:
         found, sources = fixed_trials(self._plan, self.study, store)
         points = FixedPoints(self._plan, self.study, sources)
         for trial in found.values():
-            outcome = outcome_of(self._plan, self.study, store, trial.manifest)
+            outcome = outcome_of(self._plan, self.study, store, trial)
             if outcome is not None:
                 self._restored(points, trial, outcome)
         return points
@@ -186,7 +186,7 @@ class ActiveStudy:
                 outcomes = {
                     trial.manifest.trial_id: outcome
                     for trial in stored.trials.values()
-                    if (outcome := outcome_of(self._plan, study, store, trial.manifest)) is not None
+                    if (outcome := outcome_of(self._plan, study, store, trial)) is not None
                 }
                 points.restore(stored, outcomes, self.state)
                 if self.watch is not None:

@@ -330,7 +330,7 @@ class Driver:
         study = self._studies[index]
         while (proposal := study.next()) is not None:
             trial = self._announced(proposal)
-            stored = stored_outcome(self._plan, self._store, trial.manifest)
+            stored = stored_outcome(self._plan, self._store, trial)
             if stored is not None and runs_again(study.study, stored):
                 self._store.retire(trial.manifest)
                 stored = None

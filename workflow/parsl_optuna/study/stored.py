@@ -38,15 +38,15 @@ def trials_of(store: ArtifactStore, pid: str, method: str) -> Iterator[Trial]:
     return (Trial(manifest, asked) for manifest, asked in store.manifests(pid, method))
 
 
-def stored_outcome(plan: RunPlan, store: ArtifactStore, manifest: Manifest) -> Outcome | None:
+def stored_outcome(plan: RunPlan, store: ArtifactStore, trial: Trial) -> Outcome | None:
     """Return what came of a trial, as it counts for the objective of *plan*; None where it has not ended."""
-    outcome = store.outcome(manifest)
-    return None if outcome is None else judged(plan.task, outcome, plan.scoring.to_json())
+    outcome = store.outcome(trial.manifest)
+    return None if outcome is None else judged(plan.task, trial.asked, outcome, plan.scoring.to_json())
 
 
-def outcome_of(plan: RunPlan, study: StudyPlan, store: ArtifactStore, manifest: Manifest) -> Outcome | None:
+def outcome_of(plan: RunPlan, study: StudyPlan, store: ArtifactStore, trial: Trial) -> Outcome | None:
     """Return what came of a trial, as `stored_outcome` does; None where it is to run, also again."""
-    outcome = stored_outcome(plan, store, manifest)
+    outcome = stored_outcome(plan, store, trial)
     return None if outcome is None or runs_again(study, outcome) else outcome
 
 

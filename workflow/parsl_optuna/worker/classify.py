@@ -11,7 +11,7 @@ from typing import Any
 
 from parsl_optuna.core.errors import TaskError, WorkflowError, nearest
 from parsl_optuna.core.objective import ERROR, finite
-from parsl_optuna.core.records import ENGINE_METRICS, Outcome, State, check_metric_names
+from parsl_optuna.core.records import ENGINE_METRICS, Asked, Outcome, State, check_metric_names
 from parsl_optuna.store.atomic import is_disk_fault
 from parsl_optuna.tasks import source
 from parsl_optuna.tasks.base import Metrics, Task
@@ -90,9 +90,17 @@ def asked_metric(objective: Mapping[str, Any]) -> str | None:
     return None if name in ENGINE_METRICS else name
 
 
-def judged(task: Task, outcome: Outcome, objective: Mapping[str, Any]) -> Outcome:
-    """Return an outcome as it counts for an objective, which need not be the one that its trial had."""
-    if outcome.state not in (State.OK, State.INVALID):
+def judged(task: Task, asked: Asked, outcome: Outcome, objective: Mapping[str, Any]) -> Outcome:
+    """Return an outcome as it counts for an objective, which need not be the one that its trial had.
+
+    Args:
+        task: The task.
+        asked: How the trial was asked for.
+        outcome: What came of it.
+        objective: As `Scoring.to_json` gives it.
+    """
+    is_same = asked_metric(asked.objective) == asked_metric(objective)
+    if is_same or outcome.state not in (State.OK, State.INVALID):
         return outcome
     state, reason = classify(task, outcome.metrics, objective)
     if state is State.OK:
