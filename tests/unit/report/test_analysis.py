@@ -70,3 +70,14 @@ def test_an_interaction_is_shown_only_of_parameters_that_trials_have_together(tm
 def test_without_an_objective_there_is_nothing_to_analyse(tmp_path):
     with pytest.raises(SpecError, match="no trial has an objective"):
         analysed(tmp_path, trials([{"a": 1}], [None]))
+
+
+def test_an_infeasible_configuration_is_not_best_beside_a_feasible_one(tmp_path):
+    rows = trials([{"a": 1}, {"a": 2}], [0.1, 0.9])
+
+    found = analysed(tmp_path, rows.assign(feasible=[False, True]))
+    without = analysed(tmp_path, rows.assign(feasible=[False, False]))
+
+    assert found.tables["best"]["hyperparameters"].tolist() == [""]  # of one configuration nothing varies
+    assert found.tables["best"]["objective"].tolist() == [0.9]
+    assert without.tables["best"]["objective"].tolist() == [0.1, 0.9]

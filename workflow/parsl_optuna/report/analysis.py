@@ -12,6 +12,7 @@ import pandas as pd
 
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.report import effects
+from parsl_optuna.report.columns import leading_column
 from parsl_optuna.report.configurations import PREFIX, Frame, Series, flatten, label, means, strata, varied
 from parsl_optuna.report.importance import importances
 from parsl_optuna.report.tables import maximised_of, objectives_of, read
@@ -64,6 +65,7 @@ def analyse(table: Path, store: ArtifactStore, *, sampler_learns: bool = True) -
     if rows.empty or not rows["objective"].notna().any():
         raise SpecError(f"{table}: no trial has an objective; nothing to analyse")
     names = objectives_of(arrow)
+    rows["objective"] = rows[leading_column(names, rows.columns)]
     metrics = ["objective", *(name for name in names[1:] if name in rows.columns)]
     more_is_better = names[0] in maximised_of(arrow)
     curves = _curves(_sorted(rows, "objective", more_is_better), metrics[1:], store)
@@ -167,9 +169,16 @@ def _sorted(rows: Frame, column: str, more_is_better: bool) -> Frame:
 
 
 def _best(rows: Frame, more_is_better: bool) -> Frame:
-    """Return the best configurations of every study, by the mean over their seeds, with what varies."""
+    """Return the best configurations of every study, by the mean over their seeds, with what varies.
+
+    Infeasible trials are left out where a study has feasible ones.
+    """
     found = []
-    for head, group in strata(rows):
+    for head, every in strata(rows):
+        is_feasible = every.get("feasible", pd.Series(True, index=every.index)).map(
+            lambda one: one is not False
+        )
+        group = every[is_feasible] if is_feasible.any() else every
         units = means(group, "objective")
         names = varied(units)
         for configuration, unit in _sorted(units, "y", more_is_better).head(_SHOWN).iterrows():

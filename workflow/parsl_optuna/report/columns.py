@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -59,6 +59,13 @@ BEFORE_TASK = (
     ),
     Column("error", "float", "Absolute difference from the reference value.", _error),
 )
+
+
+def leading_column(names: Sequence[str], columns: Collection[str]) -> str:
+    """Return the column of what a search went by: ``objective``, but of ``score`` and ``cost`` their own."""
+    return names[0] if names[0] in COMPUTED and names[0] in columns else "objective"
+
+
 COMPUTED = {SCORE: score_of, COST: cost_of}
 """Columns of tasks whose search goes by ``score``."""
 AFTER_TASK = (

@@ -60,6 +60,8 @@ const points = (trials, x, y, extra = {}) => ({
 });
 const objectiveName = (index = 0) => DATA.objectives[index].name;
 const better = (a, b, index = 0) => DATA.objectives[index].maximise ? a > b : a < b;
+// What may be the best: infeasible trials are shown, but count only where there is no other.
+const candidates = (trials) => trials.some((one) => one.feasible) ? trials.filter((one) => one.feasible) : trials;
 const scored = (trials, index = 0) => trials.filter((trial) => trial.state === "ok" && known(trial.values[index]));
 
 function course(trials) {
@@ -68,10 +70,11 @@ function course(trials) {
   for (const [name, group] of grouped(scored(trials).filter((trial) => trial.by !== "confirm" && trial.number !== null))) {
     const ordered = group.sort((a, b) => a.number - b.number);
     const look = {color: COLOURS[colour++ % COLOURS.length]};
-    traces.push(points(ordered, (one) => one.number, (one) => one.values[0], {name, legendgroup: name, marker: {...look, size: 6, opacity: .6}}));
+    traces.push(points(ordered, (one) => one.number, (one) => one.values[0], {name, legendgroup: name, marker: {...look, size: 6, opacity: .6, symbol: ordered.map((one) => one.feasible ? "circle" : "x")}}));
     let best = null;
-    const line = ordered.map((one) => best = best === null || better(one.values[0], best) ? one.values[0] : best);
-    traces.push({type: "scatter", mode: "lines", x: ordered.map((one) => one.number), y: line, line: {...look, shape: "hv"},
+    const counting = candidates(ordered);
+    const line = counting.map((one) => best = best === null || better(one.values[0], best) ? one.values[0] : best);
+    traces.push({type: "scatter", mode: "lines", x: counting.map((one) => one.number), y: line, line: {...look, shape: "hv"},
       name: `best: ${name}`, legendgroup: name, showlegend: false, hoverinfo: "skip"});
     for (const one of ordered) all.push(one.values[0]);
   }
@@ -127,7 +130,7 @@ function parallel(trials) {
 function front(trials) {
   const usable = scored(trials).filter((trial) => known(trial.values[1]));
   if (!usable.length) return null;
-  const ordered = [...usable].sort((a, b) => better(a.values[0], b.values[0]) ? -1 : 1);
+  const ordered = [...candidates(usable)].sort((a, b) => better(a.values[0], b.values[0]) ? -1 : 1);
   let best = null;
   const members = ordered.filter((one) => {
     const wins = best === null || better(one.values[1], best, 1);
@@ -199,7 +202,7 @@ function comparison(trials) {
   if (!usable.length) return null;
   let colour = 0;
   const traces = [...grouped(usable)].map(([name, own]) => points(own, (one) => one.number, (one) => one.metrics[names.value] - one.metrics[names.reference], {
-    name, marker: {color: COLOURS[colour++ % COLOURS.length], size: 6, symbol: own.map((one) => one.state === "ok" ? "circle" : "x")},
+    name, marker: {color: COLOURS[colour++ % COLOURS.length], size: 6, symbol: own.map((one) => one.state === "ok" && one.feasible ? "circle" : "x")},
     error_y: {type: "data", thickness: 1, width: 0,
       array: own.map((one) => 1.96 * Math.hypot(one.metrics[names.value_se] || 0, one.metrics[names.reference_se] || 0))},
   }));

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from parsl_optuna.core.records import Comparison, State
-from parsl_optuna.report.columns import AFTER_TASK, BEFORE_TASK, STRUCTS
+from parsl_optuna.report.columns import AFTER_TASK, BEFORE_TASK, STRUCTS, leading_column
 from parsl_optuna.report.configurations import active
 from parsl_optuna.store.atomic import strict
 from parsl_optuna.store.events import text_of
@@ -84,7 +84,8 @@ def trial_of(
     place = (row["pid"], row["method"], row["trial_id"])
     declared = {name: value for name, value in row.items() if name not in _FIXED}
     metrics = declared | {name: (row.get(name) or {}) for name in ("metrics", "diagnostics")}
-    values = [row["objective"], *(row.get(name) for name in objectives[1:])]
+    first = row[leading_column(objectives, row)]
+    values = [first, *(row.get(name) for name in objectives[1:])]
     data = {
         "id": row["trial_id"],
         "pid": row["pid"],
@@ -93,6 +94,7 @@ def trial_of(
         "number": row["trial_number"],
         "state": row["state"],
         "reason": row["reason"],
+        "feasible": row.get("feasible") is not False,
         "by": row["asked_by"],
         "values": values,
         "params": active(task, row["method"], row["hyperparams_json"]),
