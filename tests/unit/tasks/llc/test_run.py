@@ -15,7 +15,7 @@ FAST = {
     "hmc": {"draws": 2000},
     "sgld": {"eta0": 2e-3, "gamma": 0.0, "steps": 10_000},
     "sgld_decaying": {"eta0": 4e-3, "gamma": 0.3, "steps": 10_000},
-    "mclmc": {"steps": 4000, "warmup": 1000},
+    "mclmc": {"steps": 4000, "warmup": 300},
     "mclmc_unadjusted": {"steps": 6000, "warmup": 1000, "target_accept": None},
 }
 SIGMAS = 4.0
@@ -151,7 +151,15 @@ def test_vi_on_a_singular_target_lies_between_exact_and_mean_field(benches):
 
 @pytest.mark.parametrize(
     ("exponents", "truth"),
-    [((2, 2), w1w2_squared(T)), ((4,), power(4, T)), ((2, 4), 0.2095), ((4, 4), 0.1504), ((2, 2, 2), 0.2680)],
+    first_fast(
+        [
+            ((2, 2), w1w2_squared(T)),
+            ((4,), power(4, T)),
+            ((2, 4), 0.2095),
+            ((4, 4), 0.1504),
+            ((2, 2, 2), 0.268),
+        ]
+    ),
 )
 def test_importance_sampling_corrects_vi_on_singular_targets(tmp_path, exponents, truth):
     raw = {"model": {"kind": "monomial", "exponents": list(exponents)}, "overrides": N_1000}
@@ -243,7 +251,7 @@ def covered(bench, truth, method, n_seeds):
     return hits
 
 
-@pytest.mark.parametrize("method", COVERAGE)
+@pytest.mark.parametrize("method", ["sgld", "mclmc"])  # of hmc among the slow tests
 def test_intervals_cover(benches, method):
     """Of 30 intervals at 95 % fewer than 25 cover with a probability of 0.2 %."""
     bench, truth = benches["quadratic"]

@@ -54,7 +54,7 @@ def test_a_network_on_minibatches_and_on_all_data_agree(tmp_path, kernel, monkey
     tanh = {"kind": "mlp", "in_dim": 2, "out_dim": 1, "depth": 1, "hidden": 3, "activation": "tanh"}
     bench = Bench({"model": tanh, "overrides": {"data": {"n_data": 1500}}}, tmp_path)
 
-    exact = bench.run("hmc", draws=4000, warmup=1000)
+    exact = bench.run("hmc", draws=4000)
     metrics = bench.run("auto", kernel=kernel, relative_error=0.02, budget_sec=60.0)
 
     slack = 0.03 * exact["llc_hat"] if kernel == "sgld" else 0.0
@@ -71,7 +71,8 @@ def test_controls_sharpen_what_is_nearly_normal_and_leave_singular_posteriors_al
     raw, truth, _ = KNOWN["stiff and flat"]
     normal = Bench({**raw, "overrides": N_1000}, tmp_path / "normal").run("auto", kernel=kernel)
     raw, _, _ = KNOWN["w1^2 w2^2"]
-    singular = Bench({**raw, "overrides": N_1000}, tmp_path / "singular").run("auto", kernel=kernel)
+    bench = Bench({**raw, "overrides": N_1000}, tmp_path / "singular")
+    singular = bench.run("auto", kernel=kernel, relative_error=0.03)
 
     assert normal["diagnostics"]["control_gain"] > 30
     assert abs(normal["llc_hat"] - truth) < SIGMAS * normal["se_hat"]
