@@ -35,7 +35,7 @@ DOORS = {
     "matplotlib": {"report.plots"},
     "plotly": {"report.interactive.page"},
     "yaml": {"core.load"},
-    "cattrs": {"core.load", "core.codec"},
+    "cattrs": {"core.load", "core.mistakes", "core.codec"},
     "rfc8785": {"core.ids"},
 }
 

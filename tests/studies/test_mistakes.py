@@ -124,6 +124,13 @@ def test_a_condition_among_others(folder, space, words):
     assert all(word in text for word in words), text
 
 
+def test_a_bound_without_quotes_on_a_line_of_its_own(folder):
+    text = mistake(folder, CONFIG.replace(OPTUNA, "optuna:\n  constraints:\n    memory_gb: >= 16\n"))
+
+    assert "line 8: not valid YAML" in text
+    assert "quote the text" in text
+
+
 def test_a_guess_of_an_inactive_value(folder):
     space = f"    x: {X}\n    kind: {{choices: [a, b]}}\n    y: {{low: 0.0, high: 1.0, when: {{kind: a}}}}\n"
 
@@ -185,6 +192,12 @@ def test_problems_and_spaces(folder, old, new, words):
         ("patience: 0", ["patience 0", "above 0"]),
         ("across: mean", ["optuna.across", "two problems"]),
         ("confirm: -1", ["confirm -1", "at least 0"]),
+        ("constraints: {memory_gb: 16}", ["optuna: constraints.memory_gb", "'<= 16'"]),
+        ("constraints: {memory_gb: < 16}", ["constraints.memory_gb", "write <="]),
+        ("constraints: {memory_gb: >= 16}", ["line 6", "not valid YAML", "quote the text"]),
+        ("constraints: memory_gb <= 16", ["constraints", "must be a mapping"]),
+        ("constraints: {m: <= 1}, sampler: cmaes", ["optuna.sampler", "knows no constraints"]),
+        ("constraint: {memory_gb: <= 16}", ["optuna.constraint", "did you mean 'constraints'"]),
     ],
 )
 def test_the_block_optuna(folder, written, words):
@@ -198,6 +211,9 @@ def test_the_block_optuna(folder, written, words):
     ("line", "words"),
     [
         ("search-space: {}", ["$.search-space", "did you mean 'search_space'"]),
+        ("constraints: {m: <= 1}", ["$.constraints", "belongs into the block 'optuna'"]),
+        ("max_trials: 5", ["$.max_trials", "belongs into the block 'optuna'"]),
+        ("walltime: 1", ["$.walltime", "belongs into the block 'cluster'"]),
         ("cluster: {partitoin: cpu}", ["cluster.partitoin", "did you mean 'partition'"]),
         ("cluster: {walltime: 4h}", ["cluster", "HH:MM:SS"]),
         ("cluster: {cores: all}", ["cluster.cores", "whole number"]),

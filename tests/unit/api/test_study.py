@@ -187,3 +187,49 @@ def test_a_condition_on_what_is_fixed_is_decided(trained):
     study = Study(space=fixed, **trained | {"others": {}}).run("inline")
 
     assert all(set(params) == {"x", "optimizer"} for params in study.trials()["hyperparams"])
+
+
+CONSTRAINED = OPTUNA | {"max_trials": 12, "constraints": {"size": ">= 0.5"}}
+
+
+def test_what_misses_a_constraint_is_not_the_best(function):
+    study = Study(function, SPACE, **CONSTRAINED).run("inline")
+
+    rows = study.trials()
+    (best,) = study.best()
+    assert set(rows["feasible"]) == {True, False}
+    assert rows["feasible"].tolist() == [metrics["size"] >= 0.5 for metrics in rows["metrics"]]
+    assert best["objective"] == rows[rows["feasible"]]["objective"].min() > rows["objective"].min()
+    assert best["feasible"]
+    assert best["infeasible_points"] == (~rows["feasible"]).sum()
+    missed = rows["violations"].map(lambda one: one["size >= 0.5"])
+    assert missed.tolist() == pytest.approx([0.5 - metrics["size"] for metrics in rows["metrics"]])
+
+
+def test_a_constrained_study_goes_on_where_it_ended(function):
+    whole = Study(function, SPACE, **CONSTRAINED, artifacts_dir="a", results_dir="a").run("inline")
+
+    Study(function, SPACE, **CONSTRAINED | {"max_trials": 7}).run("inline")
+    again = Study(function, SPACE, **CONSTRAINED).run("inline")
+
+    assert again.result.n_started == 5
+    assert list(again.trials()["trial_id"]) == list(whole.trials()["trial_id"])
+
+
+def test_where_no_point_is_feasible_the_least_violation_is_best(function):
+    study = Study(function, SPACE, **OPTUNA, constraints=["size >= 3"]).run("inline")
+
+    (best,) = study.best()
+    sizes = [metrics["size"] for metrics in study.trials()["metrics"]]
+    assert not best["feasible"]
+    assert best["violations"] == {"size >= 3": pytest.approx(3 - max(sizes))}
+
+
+def test_optuna_sees_the_constraints(function):
+    study = Study(function, SPACE, **CONSTRAINED).run("inline")
+    storage = optuna.storages.InMemoryStorage()
+
+    (name,) = study.to_optuna(storage)
+
+    loaded = optuna.load_study(study_name=name, storage=storage)
+    assert loaded.best_value == study.best()[0]["objective"]

@@ -77,11 +77,14 @@ def test_a_point_fails_with_one_of_its_replicates(tmp_path):
 def test_scores_are_pooled_to_their_root_mean_square_and_violations_to_the_largest(tmp_path):
     runs = list(drive(toy_plan(max_trials=2), tmp_path).studies[0].runs.values())
     scores = [
-        replace(run, objectives={"score": value}, scoring=Scoring(names=("score",)), violation=far)
+        replace(
+            run, objectives={"score": value}, scoring=Scoring(names=("score",)), violations={"m <= 0": far}
+        )
         for run, value, far in zip(runs, (3.0, 4.0), (0.0, 0.5), strict=True)
     ]
 
     found = pooled(scores, "mean")
 
     assert found.objectives == {"score": pytest.approx(math.sqrt(12.5))}
+    assert found.violations == {"m <= 0": 0.5}
     assert found.violation == 0.5

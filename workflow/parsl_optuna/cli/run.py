@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -13,6 +14,7 @@ from rich.console import Console
 
 from parsl_optuna.api import session
 from parsl_optuna.cli import options
+from parsl_optuna.core.objective import DIAGNOSIS
 from parsl_optuna.core.records import State
 from parsl_optuna.execution import lifetime
 from parsl_optuna.store.layout import Results
@@ -20,6 +22,7 @@ from parsl_optuna.study.plan.tuning import load_run, plan_run
 from parsl_optuna.worker.classify import asked_metric
 
 if TYPE_CHECKING:
+    from parsl_optuna.study.active import ActiveStudy
     from parsl_optuna.study.driver import RunResult
     from parsl_optuna.study.plan.plans import RunPlan
 
@@ -117,6 +120,8 @@ def report(artifacts_dir: str, plan: Any, result: Any, results: Results) -> None
         if trials.stopped or not trials.successes:
             reason = trials.stopped or f"no trial succeeded, the last one: {_last_reason(trials)}"
             session.warn(f"{trials.study.label}, {trials.study.method}: {reason}")
+    for line in [line for trials in result.studies for line in infeasible(trials)]:
+        session.warn(line)
     for line in failures(result, plan.scoring.to_json(), options.folders(artifacts_dir, str(results.root))):
         session.warn(line)
     for line in [*comparisons(points), *diagnoses(result)]:
@@ -133,11 +138,32 @@ def report(artifacts_dir: str, plan: Any, result: Any, results: Results) -> None
 def diagnoses(result: Any) -> list[str]:
     """Return a line that counts the trials that ended, but whose diagnosis is not ok; none if all are."""
     ended = [entry for trials in result.studies for entry in trials.runs.values() if entry.values is not None]
-    counts = Counter(str(entry.outcome.metrics.get("status")) for entry in ended if entry.violation)
+    counts = Counter(
+        str(entry.outcome.metrics.get("status")) for entry in ended if entry.violations.get(DIAGNOSIS)
+    )
     if not counts:
         return []
     listed = ", ".join(f"{count} {status}" for status, count in counts.most_common())
     return [f"status   {counts.total()} of {len(ended)} trials are not ok: {listed}"]
+
+
+def infeasible(trials: ActiveStudy) -> list[str]:
+    """Return a line about the points that miss the user's constraints, and one if none meets them all."""
+    best, asked = trials.best(), {one.text for one in trials.state.scoring.constraints}
+    points = [one for one in trials.successes if any(one.violations[name] > 0 for name in asked)]
+    if not points or best is None:
+        return []
+    place, count = f"{trials.study.label}, {trials.study.method}", len(trials.successes)
+    missed = Counter(name for one in points for name in asked if one.violations[name] > 0)
+    unknown = Counter(name for one in points for name in asked if one.violations[name] == math.inf)
+    told = ", ".join(
+        f"{name} by {n}" + (f" ({unknown[name]} without that metric)" if unknown[name] else "")
+        for name, n in sorted(missed.items(), key=lambda one: (-one[1], one[0]))
+    )
+    lines = [f"{place}: {len(points)} of {count} points miss a constraint: {told}"]
+    if best.violation:
+        lines.append(f"{place}: no point meets every constraint; the best is the one that misses them least")
+    return lines
 
 
 def failures(result: Any, objective: Mapping[str, Any], folders: str) -> list[str]:

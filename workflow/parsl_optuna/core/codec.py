@@ -17,7 +17,8 @@ import cattrs
 from cattrs.errors import ClassValidationError
 
 from parsl_optuna.core.errors import SpecError, nearest
-from parsl_optuna.core.load import mistakes, strict_converter
+from parsl_optuna.core.load import strict_converter
+from parsl_optuna.core.mistakes import mistakes
 from parsl_optuna.core.space import Scalar
 
 Timestamp = Annotated[str, "ISO 8601"]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
-from parsl_optuna.core.objective import Scoring, violation_of
+from parsl_optuna.core.constraint import excess
+from parsl_optuna.core.objective import DIAGNOSIS, Scoring, violation_of
 from parsl_optuna.core.records import Asked, Comparison, Manifest, Outcome, ReferenceValue, State, Trial
 
 
@@ -23,7 +24,8 @@ class Ended:
         reference: The reference that they were computed with; None without one.
         label: The problem's label.
         spread: Standard deviation of the first objective over replicates, or problems; None of one trial.
-        violation: How far its diagnosis is from ``ok``, the largest of several; it is infeasible above 0.
+        violations: By how much each constraint is missed, by its text, at most 0 where it is met; how far the
+            diagnosis is from ``ok`` is one of them. Of several trials, the most.
     """
 
     manifest: Manifest
@@ -34,7 +36,7 @@ class Ended:
     reference: ReferenceValue | None = None
     label: str = ""
     spread: float | None = None
-    violation: float = 0.0
+    violations: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def minimised(self) -> tuple[float, ...] | None:
@@ -45,6 +47,11 @@ class Ended:
     def values(self) -> tuple[float, ...] | None:
         """What is reported to the search; None unless the trial is ok and every objective is a number."""
         return self.minimised if self.outcome.state is State.OK else None
+
+    @cached_property
+    def violation(self) -> float:
+        """By how much constraints are missed in all; it is infeasible above 0."""
+        return excess(self.violations.values())
 
     @property
     def is_pruned(self) -> bool:
@@ -94,7 +101,9 @@ def score(
     """
     values = {**outcome.metrics, "runtime_sec": outcome.runtime_sec}
     objectives = scoring.scores(values, comparison, reference)
-    violation = violation_of(outcome.metrics, comparison)
+    violations = scoring.violations(values)
+    if comparison is not None and comparison.violation is not None:
+        violations = {DIAGNOSIS: violation_of(outcome.metrics, comparison), **violations}
     return Ended(
-        trial.manifest, trial.asked, outcome, objectives, scoring, reference, label, violation=violation
+        trial.manifest, trial.asked, outcome, objectives, scoring, reference, label, violations=violations
     )

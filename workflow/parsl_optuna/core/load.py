@@ -13,10 +13,11 @@ from typing import Any, TypeVar, cast
 
 import cattrs
 import yaml
-from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
+from cattrs.errors import ClassValidationError, IterableValidationError
 from cattrs.gen import make_dict_structure_fn
 
 from parsl_optuna.core.errors import SpecError, nearest
+from parsl_optuna.core.mistakes import Several, mistakes
 
 T = TypeVar("T")
 _L = TypeVar("_L", bound=yaml.SafeLoader)
@@ -162,7 +163,13 @@ def _loaded(path: Path, kind: type[_L]) -> tuple[dict[Any, Any], _L]:
 
 def _cured(problem: str | None) -> str:
     """Return what PyYAML found, with a cure where the cause is known."""
-    cures = {"\\t": "indent with blanks, not tabs", "'%'": "quote the text", "'@'": "quote the text"}
+    cures = {
+        "\\t": "indent with blanks, not tabs",
+        "'%'": "quote the text",
+        "'>'": "quote the text",
+        "but found '='": "quote the text",
+        "'@'": "quote the text",
+    }
     cure = next((cure for sign, cure in cures.items() if problem and sign in problem), None)
     return f"{problem}; {cure}" if cure else str(problem)
 
@@ -214,7 +221,7 @@ def structure(cls: type[T], data: object, where: str) -> T:
     except (ClassValidationError, IterableValidationError) as error:
         lines = [f"{where}{path}: {text}" for path, text in mistakes(error)]
         raise SpecError("\n".join(dict.fromkeys(lines))) from error
-    except _Several as error:
+    except Several as error:
         raise SpecError("\n".join(f"{where}{path}: {text}" for path, text in error.mistakes)) from error
     except (SpecError, KeyError, TypeError, ValueError) as error:
         raise SpecError(f"{where}: {error}") from error
@@ -223,33 +230,6 @@ def structure(cls: type[T], data: object, where: str) -> T:
 def unstructure(record: Any) -> Any:
     """Turn a record into plain mappings, lists and scalars, with every default spelled out."""
     return _CONVERTER.unstructure(record)
-
-
-def mistakes(error: BaseException) -> list[tuple[str, str]]:
-    """List (path, message) for every leaf of a cattrs exception group."""
-    return _flatten(error, "")
-
-
-def _flatten(error: BaseException, path: str) -> list[tuple[str, str]]:
-    if isinstance(error, ClassValidationError):
-        notes, rest = error.group_exceptions()
-        found = [leaf for sub, note in notes for leaf in _flatten(sub, f"{path}.{note.name}")]
-        return found + [leaf for sub in rest for leaf in _flatten(sub, path)]
-    if isinstance(error, IterableValidationError):
-        notes, rest = error.group_exceptions()
-        found = [leaf for sub, note in notes for leaf in _flatten(sub, f"{path}[{note.index}]")]
-        return found + [leaf for sub in rest for leaf in _flatten(sub, path)]
-    if isinstance(error, ForbiddenExtraKeysError):
-        known = [field.name for field in dataclasses.fields(error.cl)]
-        return [
-            (f"{path}.{name}", f"unknown key; {nearest(name, known)}")
-            for name in sorted(error.extra_fields, key=str)
-        ]
-    if isinstance(error, _Several):
-        return [(f"{path}{below}", text) for below, text in error.mistakes]
-    if isinstance(error, KeyError):
-        return [(path, "is missing; it has no default")]
-    return [(path, str(error))]
 
 
 def _said(value: object) -> str:
@@ -367,23 +347,15 @@ def _mapping(converter: cattrs.Converter) -> Any:
 def _entries(converter: cattrs.Converter, entries: Mapping[str, object], cls: Any) -> dict[str, Any]:
     """Structure every entry; raise the mistakes of all at once, each with its path."""
     found: dict[str, Any] = {}
-    mistakes: list[tuple[str, str]] = []
+    told: list[tuple[str, str]] = []
     for path, entry in entries.items():
         try:
             found[path] = converter.structure(entry, cls)
         except (ClassValidationError, IterableValidationError, SpecError) as error:
-            mistakes += _flatten(error, path)
-    if mistakes:
-        raise _Several(mistakes)
+            told += mistakes(error, path)
+    if told:
+        raise Several(told)
     return found
-
-
-class _Several(SpecError):
-    """Mistakes in the entries of a list or mapping, each with its path."""
-
-    def __init__(self, mistakes: list[tuple[str, str]]) -> None:
-        super().__init__("\n".join(f"{path}: {text}" for path, text in mistakes))
-        self.mistakes = mistakes
 
 
 def _is_literal(cls: Any) -> bool:

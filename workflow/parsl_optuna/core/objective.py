@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
+from parsl_optuna.core.constraint import Constraint, parse_whole
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.core.records import Comparison, ReferenceValue
 
@@ -44,6 +45,9 @@ ERROR = "error"
 SCORE, COST = "score", "cost"
 """Objectives of a task with a reference, unless a metric has the name."""
 
+DIAGNOSIS = "status == ok"
+"""Name of the constraint of a task that diagnoses its trials."""
+
 COST_ERROR = 0.05
 """Relative error that ``cost`` is for: half of what a trial may have at most to be called ok."""
 
@@ -59,11 +63,13 @@ class Scoring:
         names: The objectives: ``error``, ``score``, ``cost`` or any metric, ``runtime_sec`` included; the
             first one leads.
         goals: Whether a metric is minimised or maximised, by name; minimised where it is left out.
+        constraints: What a trial must meet to be the best, besides the diagnosis of its task.
     """
 
     first: Objective = field(default_factory=Objective)
     names: tuple[str, ...] = (ERROR,)
     goals: Mapping[str, Goal] = field(default_factory=dict)
+    constraints: tuple[Constraint, ...] = ()
 
     @property
     def leading(self) -> str:
@@ -101,6 +107,10 @@ class Scoring:
             return _COMPUTED[name](values, comparison, reference)
         return finite(values.get(name))
 
+    def violations(self, values: Mapping[str, Any]) -> dict[str, float]:
+        """Return by how much metrics miss each constraint, by its text; at most 0 where it is met."""
+        return {one.text: one.violation(values) for one in self.constraints}
+
     def minimised(self, scores: Mapping[str, float | None]) -> tuple[float, ...] | None:
         """Return scores as the search sees them, which minimises them all; None unless every one is known."""
         known = {name: value for name, value in scores.items() if value is not None}
@@ -117,13 +127,16 @@ class Scoring:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
-        return {**asdict(self.first), "names": list(self.names), "goals": dict(self.goals)}
+        data = {**asdict(self.first), "names": list(self.names), "goals": dict(self.goals)}
+        return data | ({"constraints": [one.text for one in self.constraints]} if self.constraints else {})
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Scoring:
-        """Read what `to_json` returned; older versions stored no ``goals``."""
+        """Read what `to_json` returned; older versions stored no ``goals`` and no ``constraints``."""
         known = {entry.name: data[entry.name] for entry in fields(Objective) if entry.name in data}
-        return cls(Objective(**known), tuple(data.get("names", (ERROR,))), dict(data.get("goals", {})))
+        constraints = tuple(parse_whole(text) for text in data.get("constraints", ()))
+        names, goals = tuple(data.get("names", (ERROR,))), dict(data.get("goals", {}))
+        return cls(Objective(**known), names, goals, constraints)
 
 
 def signed_error(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from parsl_optuna.core.constraint import Constraint, parse_all
 from parsl_optuna.core.errors import SpecError, nearest
 from parsl_optuna.core.objective import Goal
 from parsl_optuna.core.resources import ClusterSpec, LimitsSpec, above_zero
@@ -41,6 +42,8 @@ class OptunaSpec:
         objectives: ``error``, ``score``, ``cost`` and metrics: a list of names, which are minimised, or
             ``name: minimize`` and ``name: maximize``; more than one gives a Pareto front; null is ``score``
             for task ``llc``, else ``error``.
+        constraints: ``metric: <= bound``, ``>= bound`` or ``== text``, or a list of bounds: a point that
+            misses one is the best only while none meets all.
         confirm: Fresh seeds for each of the points that may be the best at the end, up to five; 0 says that
             the objective has no noise.
         replicates: Seeds per point; its objective is their mean or median.
@@ -64,6 +67,7 @@ class OptunaSpec:
     n_startup_trials: int = 10
     objective: Any = None
     objectives: Any = None
+    constraints: Any = field(default_factory=dict)
     confirm: int = 2
     replicates: int = 1
     aggregate: Literal["mean", "median"] = "mean"
@@ -83,6 +87,11 @@ class OptunaSpec:
     def goals(self) -> dict[str, Goal]:
         """Whether an objective is minimised or maximised, by name, where the file says so."""
         return dict(self.objectives) if isinstance(self.objectives, dict) else {}
+
+    @property
+    def parsed_constraints(self) -> tuple[Constraint, ...]:
+        """The constraints, read."""
+        return parse_all(self.constraints)
 
     @property
     def sampler_name(self) -> str:
@@ -107,6 +116,7 @@ class OptunaSpec:
     def __post_init__(self) -> None:
         if self.objectives is not None:
             _check_objectives(self.objectives)
+        parse_all(self.constraints)
         _named("sampler", self.sampler, SAMPLERS, "{name: tpe, multivariate: true}")
         if self.pruner is not None:
             _named("pruner", self.pruner, PRUNERS, "{name: median, n_startup_trials: 5}")

@@ -111,8 +111,11 @@ def _value(value: object) -> str:
 
 def _findings(rows: Frame, tables: Mapping[str, Frame]) -> list[str]:
     counts = Counter(rows["state"])
+    missed = int(rows["feasible"].eq(False).sum()) if "feasible" in rows else 0
     others = [f"{count} {state}" for state, count in counts.most_common() if state != "ok"]
     sentences = [f"{len(rows)} trials: {counts['ok']} ok" + "".join(f", {one}" for one in others) + "."]
+    if missed:
+        sentences.append(f"{missed} trials miss a constraint; they are best only where no other trial is.")
     best = tables["best"]
     for head, _ in strata(rows):
         mine = best[(best["problem"] == head["problem"]) & (best["method"] == head["method"])]

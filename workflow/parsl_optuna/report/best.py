@@ -45,7 +45,10 @@ def best_tables(points: Sequence[Mapping[str, Any]]) -> list[Table]:
             tables[point["pid"]] = _table(point)
         table, cells = tables[point["pid"]], _estimate(point)
         varied = "  ".join(f"{name}={_short(value)}" for name, value in point["varied"].items())
-        first = (point["method"], _number(point["objective"]), _confirmed(point))
+        selected = _number(point["objective"])
+        if not cells and not point.get("feasible", True):
+            selected += " (infeasible)"  # where there are cells, one of them is the status
+        first = (point["method"], selected, _confirmed(point))
         if not cells:
             table.add_row(*first, point["trial_id"], varied)
             continue
@@ -126,6 +129,9 @@ def _point(trials: ActiveStudy) -> dict[str, Any]:
         "estimate": _estimated(trials, [best, *trials.fresh]),
         "sec": fmean(run.outcome.runtime_sec for run in trials.fresh or (best,)),
         "baselines": [_baseline(trials, baseline) for baseline in trials.study.baselines],
+        "feasible": not best.violation,
+        "violations": {name: finite(value) for name, value in best.violations.items()},
+        "infeasible_points": len(trials.infeasible),
         "front": [_member(entry) for entry in trials.front()] if len(best.objectives) > 1 else [],
     }
 

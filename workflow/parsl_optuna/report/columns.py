@@ -81,6 +81,12 @@ AFTER_TASK = (
         "Trial that computed the reference.",
         lambda e, _: e.reference.trial_id if e.reference else None,
     ),
+    Column(
+        "feasible",
+        "bool",
+        "Whether it meets every constraint; empty without constraints, and of trials that failed.",
+        lambda e, _: not e.violation if e.violations and e.minimised is not None else None,
+    ),
     Column("runtime_sec", "float", "Wall time of the run itself.", lambda e, _: e.outcome.runtime_sec),
     Column("budget_sec", "float", "Time allowed.", lambda e, _: e.manifest.budget_sec),
     Column("prepare_sec", "float", "Time spent preparing the problem.", lambda e, _: e.outcome.prepare_sec),
@@ -103,6 +109,7 @@ COLUMNS = (*BEFORE_TASK, *AFTER_TASK)
 STRUCTS = {
     "hyperparams": "Hyperparameters, over all names that occur.",
     "diagnostics": "Entries of the metric ``diagnostics``, where it is a mapping.",
+    "violations": "By how much each constraint is missed, at most 0 where it is met; only with constraints.",
     "metrics": "Metrics that the task does not declare as columns: numbers, texts, true or false.",
 }
 

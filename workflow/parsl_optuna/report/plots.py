@@ -38,6 +38,8 @@ def convergence(trials: pd.DataFrame, path: Path, *, maximised: bool = False) ->
         for method, runs in rows.groupby("method", sort=True):
             ordered = runs.sort_values(["ended", "trial_id"])
             values = ordered["objective"]
+            if "feasible" in ordered:
+                values = values.where(ordered["feasible"].ne(False))
             best = (values.cummax() if maximised else values.cummin()).ffill().to_numpy()
             count = range(1, len(ordered) + 1)
             line = axis.step(count, best, where="post", label=str(method))[0]

@@ -38,8 +38,8 @@ _INT64 = 2**63
 def table(entries: Iterable[Ended], task: Task) -> pa.Table:
     """Return one typed row per entry, ordered by problem, method, trial number and id.
 
-    ``hyperparams``, ``diagnostics`` and, where there are any, ``metrics`` that the task did not
-    declare are structs over all keys that occur; the rest is fixed.
+    ``hyperparams``, ``diagnostics`` and, where there are any, ``violations`` of constraints and ``metrics``
+    that the task did not declare are structs over all keys that occur; the rest is fixed.
     ``hyperparams_json`` holds the trial's own keys alone, with exact types.
     """
     ordered = sorted(entries, key=_order)
@@ -53,6 +53,8 @@ def table(entries: Iterable[Ended], task: Task) -> pa.Table:
     columns = {name: pa.array([one.get(name) for one in rows], kind) for name, kind in fields}
     for name in ("hyperparams", "diagnostics"):
         columns[name] = _struct([one[name] for one in rows])
+    if any(one["violations"] for one in rows):
+        columns["violations"] = _struct([one["violations"] for one in rows])
     if any(one["metrics"] for one in rows):
         columns["metrics"] = _struct([one["metrics"] for one in rows])
     metadata = {
@@ -177,6 +179,7 @@ def row(entry: Ended, task: Task) -> dict[str, Any]:
     diagnostics = metrics.get("diagnostics")
     values["hyperparams"] = dict(entry.manifest.hyperparams)
     values["diagnostics"] = _scalars(diagnostics) if isinstance(diagnostics, Mapping) else {}
+    values["violations"] = dict(entry.violations) if entry.minimised is not None else {}
     values["metrics"] = _scalars(free)
     values |= declared
     if task.objective == SCORE:

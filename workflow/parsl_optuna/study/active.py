@@ -139,6 +139,11 @@ class ActiveStudy:
         return self.state.best if chosen is None else chosen.chosen
 
     @property
+    def infeasible(self) -> list[Ended]:
+        """Successful points that miss a constraint."""
+        return [one for one in self.successes if one.violation]
+
+    @property
     def successes(self) -> list[Ended]:
         """Points with all objectives, by number."""
         return self.state.successes

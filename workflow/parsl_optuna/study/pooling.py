@@ -19,7 +19,7 @@ def pooled(runs: Sequence[Ended], aggregate: str) -> Ended:
         runs: At least one; the first one stands for the point.
         aggregate: ``mean``, ``median`` or ``worst``.
     """
-    first, failed = runs[0], [run for run in runs if run.values is None]
+    first, failed = _with_worst_violations(runs), [run for run in runs if run.values is None]
     if failed:
         return replace(first, outcome=failed[0].outcome, objectives=failed[0].objectives)
     if len(runs) == 1:
@@ -29,7 +29,15 @@ def pooled(runs: Sequence[Ended], aggregate: str) -> Ended:
         [middle(name, aggregate)(column) for name, column in zip(first.objectives, columns, strict=True)]
     )
     spread = stdev((run.values or (0.0,))[0] for run in runs)
-    return replace(first, objectives=objectives, spread=spread, violation=max(run.violation for run in runs))
+    return replace(first, objectives=objectives, spread=spread)
+
+
+def _with_worst_violations(runs: Sequence[Ended]) -> Ended:
+    """Return the first of several runs; a constraint that one of them misses is missed."""
+    names = runs[0].violations
+    if len(runs) == 1 or not names:
+        return runs[0]
+    return replace(runs[0], violations={name: max(run.violations[name] for run in runs) for name in names})
 
 
 def by_instance(study: StudyPlan, runs: Mapping[Slot, Ended]) -> list[Ended]:

@@ -44,7 +44,8 @@ class StudyState:
         baselines: Trials of what the best point is compared with, by id.
         trusted: References by problem.
         n_failed: Points that failed; pruned ones have not.
-        best: The best point; None while none succeeded.
+        best: The best point; None while none succeeded. One that misses a constraint is that only while none
+            meets all.
     """
 
     def __init__(

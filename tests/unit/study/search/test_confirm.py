@@ -129,7 +129,7 @@ def test_a_resumed_study_repeats_no_replicate(tmp_path):
 
 def test_a_point_most_of_whose_trials_are_infeasible_is_not_chosen(searched):
     study, points, _ = points_of(searched, [0.1, 1.0, 1.1])
-    points[0] = replace(points[0], violation=0.5)
+    points[0] = replace(points[0], violations={"m <= 0": 0.5})
 
     chosen, _ = played(study, points, points[1], lambda point, seed: point.values[0])
 

@@ -234,12 +234,12 @@ def proposed(sampler, *, is_constrained, is_restored=False):
     for number in range(30):
         point = search.ask(number)
         told.append((number, point, (point["x"],), max(0.0, -point["x"])))
-        search.tell(number, told[-1][2], violation=told[-1][3])
+        search.tell(number, told[-1][2], violations={"x": told[-1][3]} if is_constrained else {})
     if is_restored:
         search = Search(plan, 1, is_constrained=is_constrained)
         for number, point, values, violation in told:
             asked = Asked(number, "", "search")
-            search.restore(number, point, values, asked, ended=True, violation=violation)
+            search.restore(number, point, values, asked, ended=True, violations={"x": violation})
     return [search.ask(30 + attempt, attempt)["x"] for attempt in range(8)]
 
 
@@ -253,3 +253,21 @@ def test_violations_are_restored():
     told, restored = (proposed("rank_gp", is_constrained=True, is_restored=given) for given in (False, True))
 
     assert restored == told
+
+
+SMALL = {"name": "nsgaii", "population_size": 10}
+
+
+@pytest.mark.parametrize(("sampler", "count"), [("rank_gp", 25), ("tpe", 25), ("gp", 25), (SMALL, 75)])
+def test_a_sampler_learns_of_constraints(sampler, count):
+    """The objective is least at -2, where a constraint is missed: points stay nearer to 0, its border."""
+
+    def mean_of_last(limit):
+        search = Search(toy_plan(sampler=sampler, n_startup_trials=5).studies[0], 1, is_constrained=True)
+        points = []
+        for number in range(count):
+            points.append(search.ask(number))
+            search.tell(number, (points[-1]["x"],), violations={"x": limit - points[-1]["x"]})
+        return sum(point["x"] for point in points[-15:]) / 15
+
+    assert mean_of_last(0.0) > mean_of_last(-2.0) + 0.5

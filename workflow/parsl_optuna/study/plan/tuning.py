@@ -77,6 +77,10 @@ def plan_run(spec: RunSpec, where: str) -> RunPlan:
                 mistakes.add(
                     f"{where} $.{block}.{method}: is not one of methods; {nearest(method, spec.methods)}"
                 )
+    if spec.optuna.constraints and spec.optuna.sampler_name == "cmaes":
+        mistakes.add(
+            f"{where} $.optuna.sampler: 'cmaes' knows no constraints; take rank_gp, tpe, gp or nsgaii"
+        )
     objective = Objective()
     with mistakes:
         objective = _objective(task, spec.optuna.objective, f"{where} $.optuna.objective")
@@ -99,7 +103,7 @@ def plan_run(spec: RunSpec, where: str) -> RunPlan:
         task,
         tuple(problems),
         tuple(studies),
-        Scoring(objective, _names(task, spec), spec.optuna.goals),
+        Scoring(objective, _names(task, spec), spec.optuna.goals, spec.optuna.parsed_constraints),
         spec.limits,
         spec.optuna.max_hours,
     )

@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.progress import reports
+from parsl_optuna.study.search import constraints
 
 _STATES = {"ok": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
 
@@ -86,6 +87,8 @@ def _trial(
     reported = reports(store.paths.progress(row["pid"], row["method"], row[_ID]))
     metric = next(iter(reported[0].metrics), None) if reported else None
     steps = {one.step: _number(one.metrics.get(metric or "")) for one in reported}
+    missed = row.get("violations") or {}
+    violations = {name: value for name, value in missed.items() if value is not None}
     return FrozenTrial(
         number=0,  # the storage counts
         trial_id=0,
@@ -97,7 +100,7 @@ def _trial(
         params={name: _coded(distributions[name], value) for name, value in point.items()},
         distributions={name: distributions[name] for name in point},
         user_attrs=_attributes(row),
-        system_attrs={},
+        system_attrs=constraints.attributes(violations, is_pruned=state is TrialState.PRUNED),
         intermediate_values={step: value for step, value in steps.items() if value is not None},
     )
 

@@ -122,7 +122,7 @@ class SearchPoints:
                 ended=True,
                 pruned_at=point.pruned_at,
                 seconds=point.outcome.runtime_sec,
-                violation=point.violation,
+                violations=point.violations,
             )
             self._n_told = len(state.completed)
         elif not is_whole:
@@ -180,8 +180,9 @@ class SearchPoints:
             else:
                 for key in state.completed[self._n_told :]:
                     point = state.point(key)
-                    seconds = point.outcome.runtime_sec
-                    self.search.tell(int(key), point.values, point.pruned_at, seconds, point.violation)
+                    self.search.tell(
+                        int(key), point.values, point.pruned_at, point.outcome.runtime_sec, point.violations
+                    )
             self._n_told = len(state.completed)
         return self.search
 
@@ -241,18 +242,22 @@ class SearchPoints:
         for number, point in self._by_number.items():
             ended = firsts[number] if number in completed else None
             asked = Asked(number, "", "search")
-            if ended is None:
-                self.search.restore(number, point, None, asked, ended=False)
-                continue
-            seconds = ended.outcome.runtime_sec
+            violations = {} if ended is None else ended.violations
             self.search.restore(
-                number, point, ended.values, asked, ended=True, seconds=seconds, violation=ended.violation
+                number,
+                point,
+                None if ended is None else ended.values,
+                asked,
+                ended=ended is not None,
+                seconds=None if ended is None else ended.outcome.runtime_sec,
+                violations=violations,
             )
 
     def _new_search(self) -> Search:
-        comparison = self._plan.task.comparison
-        is_constrained = comparison is not None and comparison.violation is not None
-        return Search(self._study, len(self._plan.scoring.names), is_constrained=is_constrained)
+        comparison, scoring = self._plan.task.comparison, self._plan.scoring
+        is_diagnosed = comparison is not None and comparison.violation is not None
+        is_constrained = is_diagnosed or bool(scoring.constraints)
+        return Search(self._study, len(scoring.names), is_constrained=is_constrained)
 
     def _unused_guess(self) -> Mapping[str, Scalar] | None:
         for guess in self._study.search.enqueue:

@@ -27,6 +27,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from parsl_optuna.core.errors import SpecError, nearest
 from parsl_optuna.core.space import Conditions
+from parsl_optuna.study.search import constraints
 
 
 class _BruteForce(BruteForceSampler):
@@ -55,7 +56,7 @@ _ONE_SEED = {"qmc", "rank_gp"}
 """Samplers that count on along one sequence: they keep the seed of the study."""
 
 
-_OURS = ("seed", "search_space", "conditions", "number", "attempt")
+_OURS = ("seed", "search_space", "conditions", "number", "attempt", "constraints_func")
 """Parameters of samplers that are never a user's."""
 
 
@@ -69,6 +70,7 @@ class Ask(NamedTuple):
         attempt: How many points were refused for it.
         space: Distributions by name; None where the sampler is to find them out.
         conditions: When a parameter is active, as in `Space`.
+        is_constrained: Whether trials may be infeasible.
     """
 
     study_seed: int
@@ -77,6 +79,7 @@ class Ask(NamedTuple):
     attempt: int
     space: Mapping[str, BaseDistribution] | None
     conditions: Conditions = MappingProxyType({})
+    is_constrained: bool = False
 
 
 def make_sampler(name: str, params: Mapping[str, Any], ask: Ask, n_startup_trials: int) -> BaseSampler:
@@ -95,6 +98,8 @@ def make_sampler(name: str, params: Mapping[str, Any], ask: Ask, n_startup_trial
         return _partial_fixed(dict(params), ask, n_startup_trials)
     known = _parameters(name)
     given: dict[str, Any] = {}
+    if ask.is_constrained:
+        given |= constraints.parameters(known)
     if "n_startup_trials" in known:
         given["n_startup_trials"] = n_startup_trials
     given |= plain_params("$.optuna.sampler", name, params, [one for one in known if one not in _OURS])

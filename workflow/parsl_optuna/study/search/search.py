@@ -12,6 +12,7 @@ import pickle
 import random
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import optuna
@@ -30,6 +31,7 @@ from parsl_optuna.core.ids import derive_seed
 from parsl_optuna.core.records import Asked
 from parsl_optuna.core.space import Dimension, Float, Int, Scalar
 from parsl_optuna.study.plan.plans import StudyPlan
+from parsl_optuna.study.search import constraints
 from parsl_optuna.study.search.choice import Choice, choose
 from parsl_optuna.study.search.history import REFUSED
 from parsl_optuna.study.search.samplers import STATEFUL, Ask, make_sampler
@@ -37,9 +39,6 @@ from parsl_optuna.study.search.samplers import STATEFUL, Ask, make_sampler
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 _MOST_POINTS = 200_000
-
-_CONSTRAINTS = "constraints"
-"""Where all versions of Optuna look for constraints among the attributes of a trial."""
 
 Values = Sequence[float] | None
 """Objective values of an ended trial; None for a failed one."""
@@ -111,7 +110,7 @@ class Search:
         ended: bool,
         pruned_at: float | None = None,
         seconds: float | None = None,
-        violation: float = 0.0,
+        violations: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         """Add a trial of an earlier life: ended as `tell` takes it, or still running.
 
@@ -121,7 +120,7 @@ class Search:
         self._asked.add(number)
         self._late.append(
             lambda: self._restore(
-                number, point, values, asked, ended=ended, pruned_at=pruned_at, violation=violation
+                number, point, values, asked, ended=ended, pruned_at=pruned_at, violations=violations
             )
         )
 
@@ -134,14 +133,14 @@ class Search:
         *,
         ended: bool,
         pruned_at: float | None,
-        violation: float,
+        violations: Mapping[str, float],
     ) -> None:
-        attributes = {}
+        attributes: dict[str, Any] = {}
         if self._plan.search.sampler in STATEFUL and asked.by == "search":
             again = self._ask_again(number, asked.attempt)
             if again == point:
                 if ended:
-                    self.tell(number, values, pruned_at, violation=violation)
+                    self.tell(number, values, pruned_at, violations=violations)
                 return
             # With several trials in flight the order of events was another one: keep what was run.
             attributes = self._study.get_trials(deepcopy=False)[self._numbers[number]].system_attrs
@@ -151,8 +150,9 @@ class Search:
             state = TrialState.COMPLETE if values is not None else TrialState.FAIL
         if pruned_at is not None:
             state, values = TrialState.PRUNED, [pruned_at]
-        if self._is_constrained and state == TrialState.COMPLETE:
-            attributes = {**attributes, _CONSTRAINTS: [violation]}
+        if state in (TrialState.COMPLETE, TrialState.PRUNED):
+            is_pruned = state is TrialState.PRUNED
+            attributes = {**attributes, **constraints.attributes(violations, is_pruned=is_pruned)}
         self._numbers[number] = self._add(point, values, state, attributes)
 
     def _ask_again(self, number: int, attempts: int) -> dict[str, Scalar]:
@@ -219,16 +219,22 @@ class Search:
         values: Values,
         pruned_at: float | None = None,
         seconds: float | None = None,
-        violation: float = 0.0,
+        violations: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         """End trial *number* with its objective values; None tells a failure.
 
         A trial that was given up at a value is told as pruned there, which samplers learn from. How many
-        *seconds* it took is part of what ``auto`` chooses by. One with a *violation* above 0 is infeasible.
+        *seconds* it took is part of what ``auto`` chooses by. *violations* say by how much it misses each
+        constraint.
         """
         self._note(seconds)
         study = self._study  # what is still to be restored has its number only then
         trial = self._numbers[number]
+        if values is not None or pruned_at is not None:
+            trial_id = study.get_trials(deepcopy=False)[trial]._trial_id
+            is_pruned = pruned_at is not None
+            for key, value in constraints.attributes(violations, is_pruned=is_pruned).items():
+                study._storage.set_trial_system_attr(trial_id, key, value)
         if pruned_at is not None:
             # Optuna takes the value of a pruned trial from its reports.
             handle = optuna.trial.Trial(study, study.get_trials(deepcopy=False)[trial]._trial_id)
@@ -237,9 +243,6 @@ class Search:
         elif values is None:
             study.tell(trial, state=TrialState.FAIL)
         else:
-            if self._is_constrained:
-                trial_id = study.get_trials(deepcopy=False)[trial]._trial_id
-                study._storage.set_trial_system_attr(trial_id, _CONSTRAINTS, [violation])
             study.tell(trial, list(values))
 
     def pickled(self) -> bytes:
@@ -285,6 +288,7 @@ class Search:
             attempt,
             self._distributions,
             self._plan.space.conditions,
+            self._is_constrained,
         )
         sampler = make_sampler(self.choice.sampler, settings.sampler_params, ask, settings.n_startup_trials)
         if isinstance(sampler, TPESampler) and hasattr(sampler, "_search_space"):
