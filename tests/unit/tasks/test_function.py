@@ -109,3 +109,21 @@ def test_an_unknown_argument_is_told_with_the_nearest(folder):
 
     with pytest.raises(SpecError, match="did you mean 'kind'"):
         TASK.complete(problem, "function", {"kin": 1}, "p $")
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("async def f(x): return x", "an async function"),
+        ("class f: pass", "a class"),
+        ("f = lambda x: x", "a variable"),
+        ("if True:\n    def f(x): return x", "a function inside of something else"),
+        ("from math import sqrt as f", "imported from elsewhere"),
+    ],
+)
+def test_a_name_that_is_no_plain_function_is_called_what_it_is(tmp_path, monkeypatch, text, what):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "o.py").write_text(text)
+
+    with pytest.raises(SpecError, match=f"'f' in .* is {what}; give a function written with def"):
+        TASK.resolve({"function": "o.py:f"}, "p $")

@@ -160,6 +160,10 @@ def _signature(path: Path, function: str, where: str) -> tuple[dict[str, dict[st
     except (SyntaxError, ValueError) as error:
         raise SpecError(f"{where}: {path} is no Python: {error}") from error
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    if function not in functions and (what := _what_is(function, tree)) is not None:
+        raise SpecError(
+            f"{where}: '{function}' in {path} is {what}; give a function written with def at the top level"
+        )
     if function not in functions:
         raise SpecError(f"{where}: {path} defines no function '{function}'; {nearest(function, functions)}")
     given = functions[function].args
@@ -171,6 +175,19 @@ def _signature(path: Path, function: str, where: str) -> tuple[dict[str, dict[st
     )
     defaults += zip([argument.arg for argument in given.kwonlyargs], given.kw_defaults, strict=True)
     return {name: _default(name, value) for name, value in defaults}, given.kwarg is not None
+
+
+def _what_is(name: str, tree: ast.Module) -> str | None:
+    """Say what a name stands for in a module, if it is there and no plain function."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and node.name == name:
+            kinds = {ast.AsyncFunctionDef: "an async function", ast.ClassDef: "a class"}
+            return kinds.get(type(node), "a function inside of something else")
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id == name:
+            return "a variable"
+        if isinstance(node, ast.alias) and name == (node.asname or node.name):
+            return "imported from elsewhere"
+    return None
 
 
 def _default(name: str, value: ast.expr | None) -> dict[str, Scalar]:
