@@ -60,7 +60,7 @@ def test_artifacts_lie_where_the_contract_says(done):
         manifest = json.loads(path.read_text())
         metrics = json.loads(path.with_name("metrics.json").read_text())
         assert {"hyperparams", "seed", "budget_sec"} <= manifest.keys()
-        assert {"llc_hat", "objective", "state", "runtime_sec", "host", "versions"} <= metrics.keys()
+        assert {"llc_hat", "state", "runtime_sec", "host", "versions"} <= metrics.keys()
     assert len(list(done.glob("results/studies/optuna_llc/p_*:vi.pkl"))) == 1
     assert (
         yaml.safe_load((done / "results" / "optuna_trials_config.yaml").read_text())["optuna"]["seed"] == 42
