@@ -108,7 +108,7 @@ def test_a_trial_that_was_asked_for_with_the_same_metric_stays_as_it_is():
 def test_what_the_worker_saw_is_said_where_files_hold_null():
     stored = replace(outcome(State.INVALID, test_acc=None), reason="test_acc is nan")
 
-    assert judged(TASK, stored, ASKED).reason == "test_acc is nan"
+    assert judged(TASK, Asked(0, "2026", "search"), stored, ASKED).reason == "test_acc is nan"
 
 
 class Odd(float):
