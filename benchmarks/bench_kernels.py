@@ -22,7 +22,7 @@ PROBLEMS = {
     "base": {"model": "base", "data": "base", "overrides": {"training": {"steps": 300, "polish_steps": 5}}},
 }
 LONG = {
-    "hmc": {"draws": 10**6, "max_draws": 10**6},
+    "hmc": {"chains": 4, "draws": 10**6, "max_draws": 10**6, "relative_error": 1e-12},
     "sgld": {"steps": 10**7},
     "mclmc": {"steps": 10**7},
     "vi": {"steps": 10**6},
