@@ -50,7 +50,7 @@ def test_the_tiny_programme_runs_phase_after_phase_and_survives_a_kill(tmp_path)
     assert guards.outcome.notna().all()
 
     again, _ = run("parsl-optuna", "sweep", first, "--local", cwd=tmp_path)
-    assert " 0 references and trials run" in again
+    assert " 0 trials run" in again
     run("parsl-optuna", "analyze", "results/tiny-guide-spectral-norm", cwd=tmp_path)
     pairs = pd.read_csv(tmp_path / "results" / "tiny-guide-spectral-norm" / "analysis" / "pairs.csv")
     assert set(pairs.parameter) == {"use_spectral_norm"}

@@ -23,15 +23,20 @@ const grouped = (trials) => {
   }
   return groups;
 };
+// What varies within a method on a problem: between methods, what differs is which parameters they have.
 const parameterNames = (trials) => {
-  const values = new Map();
+  const names = new Set(), first = new Map();
   for (const trial of trials)
     for (const [name, value] of Object.entries(trial.params)) {
-      if (!values.has(name)) values.set(name, new Set());
-      if (values.get(name).size < 2) values.get(name).add(JSON.stringify(value));
+      const key = JSON.stringify([groupName(trial), name]), text = JSON.stringify(value);
+      if (!first.has(key)) first.set(key, text);
+      else if (first.get(key) !== text) names.add(name);
     }
-  return [...values].filter(([, seen]) => seen.size > 1).map(([name]) => name);
+  return [...names].sort();
 };
+// Hyperparameters that some trial has together with another one.
+const partners = (trials, first) =>
+  parameterNames(trials.filter((trial) => first in trial.params)).filter((name) => name !== first);
 const hover = (trial) => {
   const params = Object.entries(trial.params).slice(0, 12).map(([name, value]) => `${escaped(name)}=${escaped(value)}`);
   return [`${trial.id.slice(0, 12)} (${trial.number ?? "-"}) ${trial.state}`, groupName(trial), ...params].join("<br>");
@@ -51,7 +56,7 @@ const axis = (title, values) => ({
 });
 const layout = (extra) => ({
   margin: {l: 50, r: 10, t: 10, b: 40}, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-  font: {color: style("--ink"), size: 12}, legend: {orientation: "h", y: 1.12}, hovermode: "closest", ...extra,
+  font: {color: style("--ink"), size: 12}, legend: {orientation: "h", y: -0.25}, hovermode: "closest", ...extra,
 });
 const points = (trials, x, y, extra = {}) => ({
   type: trials.length > WEBGL_FROM && hasWebgl ? "scattergl" : "scatter", mode: "markers",
@@ -94,7 +99,7 @@ function slice(trials, [name]) {
 
 function pairs(trials, [first, second]) {
   const usable = scored(trials).filter((trial) => first in trial.params && second in trial.params);
-  if (!usable.length || first === second) return null;
+  if (!usable.length) return null;
   const values = usable.map((trial) => trial.values[0]), log = wantsLog(values);
   const shown = (name) => (trial) => known(trial.params[name]) ? trial.params[name] : text(trial.params[name]);
   const bar = {title: {text: (log ? "log10 " : "") + escaped(objectiveName())}, thickness: 12};

@@ -21,13 +21,14 @@ function shownTrials() {
 let trials = [], watcher = null;
 
 function drawChart(box, chart, index) {
-  const tools = box.querySelector(".tools"), plot = box.querySelector(".plot"), names = chart.choose ? chart.choose(trials) : [];
-  const picks = Array.from({length: chart.count || 0}, (_, which) => {
-    const kept = (STATE.picks[index] || [])[which];
-    return names.includes(kept) ? kept : names[Math.min(which, names.length - 1)];
-  });
-  tools.innerHTML = picks.map((pick, which) => `<select data-which="${which}" aria-label="${escaped(chart.title)} ${which + 1}">` +
-    names.map((name) => `<option${name === pick ? " selected" : ""}>${escaped(name)}</option>`).join("") + "</select>").join("");
+  const tools = box.querySelector(".tools"), plot = box.querySelector(".plot"), picks = [], menus = [];
+  for (let which = 0; which < (chart.count || 0); which++) {
+    const names = which ? partners(trials, picks[0]) : chart.choose(trials), kept = (STATE.picks[index] || [])[which];
+    picks.push(names.includes(kept) ? kept : names[0]);
+    menus.push(`<select data-which="${which}" aria-label="${escaped(chart.title)} ${which + 1}">` +
+      names.map((name) => `<option${name === picks[which] ? " selected" : ""}>${escaped(name)}</option>`).join("") + "</select>");
+  }
+  tools.innerHTML = menus.join("");
   const found = chart.draw(trials, picks);
   if (!found || typeof found === "string") {
     Plotly.purge(plot);
