@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 
 from parsl_optuna.core.clock import utc_now
 from parsl_optuna.report.interactive import page
@@ -37,12 +38,13 @@ def test_the_page_follows_a_run_but_not_more_often_than_people_look(tmp_path):
     results, clock = Results(tmp_path / "results"), Time()
     live = LivePage(plan, ArtifactStore(tmp_path).paths, results, clock)
 
+    later = replace(SNAPSHOT, references_done=2)
     live.show(SNAPSHOT, ended[:3])
     clock.now = 4.0
-    live.show(SNAPSHOT, ended)
+    live.show(later, ended)
     assert len(shown(results)["trials"]) == 3
     clock.now = 5.0
-    live.show(SNAPSHOT, ended)
+    live.show(later, ended)
 
     data = shown(results)
     assert len(data["trials"]) == len(ended)
@@ -50,6 +52,19 @@ def test_the_page_follows_a_run_but_not_more_often_than_people_look(tmp_path):
     assert "the luckiest of 3" in data["findings"][0]
     assert data["studies"][0]["done"] == "3/8"
     assert data["written"] <= utc_now()
+
+
+def test_a_page_on_which_only_the_time_would_change_is_written_once_a_minute(tmp_path, monkeypatch):
+    plan, ended = run(tmp_path)
+    clock, written = Time(), []
+    monkeypatch.setattr(page, "write", lambda content, path: written.append(clock.now))
+    live = LivePage(plan, ArtifactStore(tmp_path).paths, Results(tmp_path / "results"), clock)
+
+    for second in range(0, 130, 2):
+        clock.now = float(second)
+        live.show(replace(SNAPSHOT, elapsed_sec=clock.now), ended)
+
+    assert written == [0.0, 60.0, 120.0]
 
 
 def test_pages_take_a_hundredth_of_the_time(tmp_path, monkeypatch):

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _EVERY_SEC = 5.0
 """People do not look more often, and a shared file system need not carry more."""
 
+_UNCHANGED_SEC = 60.0
+"""Between pages that differ in their times only: each is 5 MB on a shared file system."""
+
 _SHARE = 0.01
 """Of the driver's time that pages may take."""
 
@@ -47,13 +50,16 @@ class LivePage:
         self._trials: dict[str, Data] = {}
         self._events: list[Mapping[str, Any]] = []
         self._reader = EventReader(results.events)
-        self._due = -math.inf
+        self._due = self._unchanged_due = -math.inf
+        self._shown: object = None
         self._snapshot: Snapshot | None = None
 
     def show(self, snapshot: Snapshot, ended: Iterable[Ended]) -> None:
         """Write the page if it is time for it. A disk that does not take it never ends a run."""
         began, self._snapshot = self._now(), snapshot
-        if began < self._due:
+        backend = snapshot.backend and (snapshot.backend.running, snapshot.backend.queued)
+        state = (snapshot.studies, snapshot.references_done, backend)
+        if began < (self._due if state != self._shown else self._unchanged_due):
             return
         try:
             self._write(snapshot, ended)
@@ -61,6 +67,8 @@ class LivePage:
             _logger.warning("%s: not written: %s", self._results.report, error.strerror)
         took = self._now() - began
         self._due = began + max(_EVERY_SEC, took / _SHARE)
+        self._unchanged_due = max(self._due, began + _UNCHANGED_SEC)
+        self._shown = state
 
     def close(self, ended: Iterable[Ended], points: Sequence[Mapping[str, Any]]) -> None:
         """Write the page of a run that has ended, with its best points."""

@@ -4,6 +4,7 @@ const DATA = JSON.parse(document.getElementById("data").textContent);
 const BY_ID = new Map(DATA.trials.map((trial) => [trial.id, trial]));
 const STATE = {problem: "", method: "", state: "", search: "", sort: "number", down: false, page: 0, chosen: "", picks: {}};
 const RELOAD_MS = 15000;
+const STALE_MS = 600000; // a driver writes at least every minute, or a hundred times what a page takes
 
 function load() {
   try { Object.assign(STATE, JSON.parse(decodeURIComponent(location.hash.slice(1)) || "{}")); } catch { /* an old or foreign address */ }
@@ -84,7 +85,9 @@ function update() {
 
 function drawHead() {
   document.getElementById("title").textContent = DATA.title;
-  document.getElementById("status").textContent = `${DATA.status} · written ${DATA.written.slice(0, 19).replace("T", " ")} UTC`;
+  const isStale = DATA.is_running && Date.now() - Date.parse(DATA.written) > STALE_MS;
+  document.getElementById("status").textContent = `${DATA.status} · written ${DATA.written.slice(0, 19).replace("T", " ")} UTC` +
+    (isStale ? " · not written since: the command was killed, or its disk is full" : "");
   document.getElementById("findings").innerHTML = DATA.findings.map((one) => `<li>${escaped(one)}</li>`).join("");
   const rows = DATA.studies, names = rows.length ? Object.keys(rows[0]) : [];
   document.getElementById("studies").innerHTML = !rows.length ? "" : `<div class="wide"><table><tr>${names.map((name) => `<th>${escaped(name)}</th>`).join("")}</tr>` +
