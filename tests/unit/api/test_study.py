@@ -16,9 +16,10 @@ search_space:
   function:
     x: {low: -1.0, high: 1.0}
     kind: {choices: [a, b]}
-optuna: {max_trials: 6, batch_size: 1, confirm: 0, method_budget_sec: 30}
+optuna: {max_trials: 6, batch_size: 1, confirm: 0, method_budget_sec: 30, sampler: tpe}
 """
-OPTUNA = {"max_trials": 6, "batch_size": 1, "confirm": 0, "method_budget_sec": 30}
+OPTUNA = {"max_trials": 6, "batch_size": 1, "confirm": 0, "method_budget_sec": 30, "sampler": "tpe"}
+"""Sampler ``auto`` goes by measured times, so that two runs may differ."""
 
 
 @pytest.fixture
