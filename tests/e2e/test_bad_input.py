@@ -159,7 +159,7 @@ def test_a_deleted_outcome_is_run_again_and_alone(finished):
     run("parsl-optuna", "--config", config, "--inline")
 
     again = folder / "metrics.json"
-    assert not again.exists() or json.loads(again.read_text())["objective"] == before["objective"]
+    assert not again.exists() or json.loads(again.read_text())["metrics"] == before["metrics"]
 
 
 def test_a_table_of_another_version_is_replaced_by_a_run(finished, tmp_path):

@@ -5,6 +5,8 @@ import pytest
 
 from tests.e2e.command import run, write_config
 
+pytestmark = pytest.mark.system
+
 POINTS = [{"x": x, "k": 1, "kind": "plain"} for x in (0.0, 0.1, 0.2, 1.5, 1.6, 1.7)]
 
 

@@ -9,6 +9,8 @@ import pytest
 from tests.e2e.command import run, start, write_config
 from tests.waiting import wait_for
 
+pytestmark = pytest.mark.system
+
 
 def committed(folder):
     return {path: path.read_bytes() for path in folder.glob("artifacts/runs/*/*/*/metrics.json")}
