@@ -239,7 +239,7 @@ def test_ctrl_c_twice_leaves_at_once(tmp_path, undisturbed):
 
     assert code == 130
     assert time.monotonic() - begun < 10
-    assert "the same command goes on" in err
+    assert "the same command continues" in err
     run("parsl-optuna", "--config", config, "--local")
     assert len(outcomes(folder)) == len(POINTS)
 
