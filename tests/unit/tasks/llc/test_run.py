@@ -120,7 +120,7 @@ def test_a_wrong_centre_gives_the_exact_negative_value_and_says_so(tmp_path, nam
     assert metrics["diagnostics"]["below_L0"] > 0.9
 
 
-@pytest.mark.parametrize("own_diagonal", [True, False])
+@pytest.mark.parametrize("own_diagonal", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_vi_is_exact_on_regular_targets(benches, own_diagonal):
     bench, truth = benches["anisotropic"]
 
@@ -129,7 +129,10 @@ def test_vi_is_exact_on_regular_targets(benches, own_diagonal):
     assert metrics["llc_hat"] == pytest.approx(truth, rel=0.01)
 
 
-@pytest.mark.parametrize("whitening", ["none", "rmsprop", "adam"])
+@pytest.mark.parametrize(
+    "whitening",
+    [pytest.param("none", marks=pytest.mark.slow), pytest.param("rmsprop", marks=pytest.mark.slow), "adam"],
+)
 def test_vi_is_exact_on_linear_regression_with_minibatches(benches, whitening):
     bench, truth = benches["linear"]
 
@@ -251,7 +254,8 @@ def covered(bench, truth, method, n_seeds):
     return hits
 
 
-@pytest.mark.parametrize("method", ["sgld", "mclmc"])  # of hmc among the slow tests
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["sgld", "mclmc"])  # of hmc over more seeds, below
 def test_intervals_cover(benches, method):
     """Of 30 intervals at 95 % fewer than 25 cover with a probability of 0.2 %."""
     bench, truth = benches["quadratic"]
