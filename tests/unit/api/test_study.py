@@ -1,11 +1,13 @@
 """Studies from Python."""
 
 import importlib.util
+import signal
 import sys
 
 import optuna
 import pytest
 from parsl_optuna import Study
+from parsl_optuna.api import session
 from parsl_optuna.core.errors import SpecError
 
 SPACE = {"x": {"low": -1.0, "high": 1.0}, "kind": {"choices": ["a", "b"]}}
@@ -188,6 +190,16 @@ def test_a_condition_on_what_is_fixed_is_decided(trained):
     study = Study(space=fixed, **trained | {"others": {}}).run("inline")
 
     assert all(set(params) == {"x", "optimizer"} for params in study.trials()["hyperparams"])
+
+
+def test_an_interrupted_run_leaves_the_signals_of_its_process_alone():
+    before = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+
+    with pytest.raises(KeyboardInterrupt), session.kept_signals():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as a run does that leaves
+        raise KeyboardInterrupt
+
+    assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 CONSTRAINED = OPTUNA | {"max_trials": 12, "constraints": {"size": ">= 0.5"}}

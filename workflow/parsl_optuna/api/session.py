@@ -230,11 +230,15 @@ def _say(text: str) -> None:
 def _on_interrupt(driver: Driver) -> Callable[[], None]:
     """Drain on the first Ctrl-C, leave on the second and on SIGTERM; return a function that undoes this.
 
-    Once it leaves, more signals change nothing: batch systems send several, and blocks have to be given back.
+    Once it leaves, more signals change nothing: batch systems send several, blocks have to be given back, and
+    the record has to be closed. That is not undone: a process that goes on afterwards has `kept_signals`.
     """
+    is_leaving = False
 
     def leave(number: int, frame: FrameType | None) -> None:
+        nonlocal is_leaving
         del number, frame
+        is_leaving = True
         for one in (signal.SIGINT, signal.SIGTERM):
             signal.signal(one, signal.SIG_IGN)
         raise KeyboardInterrupt
@@ -252,7 +256,18 @@ def _on_interrupt(driver: Driver) -> Callable[[], None]:
     drop_in_forks({signal.SIGTERM: leave})  # of tasks that run inline
 
     def restore() -> None:
-        for number, handler in former.items():
+        for number, handler in former.items() if not is_leaving else ():
             signal.signal(number, handler)
 
     return restore
+
+
+@contextmanager
+def kept_signals() -> Iterator[None]:
+    """Leave the handlers of SIGINT and SIGTERM as they were, for a process that goes on after a run."""
+    former = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)

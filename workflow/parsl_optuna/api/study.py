@@ -121,14 +121,15 @@ class Study:
         spec = self.spec
         if workers not in ("local", "inline"):
             spec = replace(spec, parsl_config=str(workers))
-        self.result = session.carry_out(
-            spec,
-            self.plan,
-            self.results,
-            local=workers == "local",
-            inline=workers == "inline",
-            report=self._write,
-        )
+        with session.kept_signals():
+            self.result = session.carry_out(
+                spec,
+                self.plan,
+                self.results,
+                local=workers == "local",
+                inline=workers == "inline",
+                report=self._write,
+            )
         return self
 
     def _write(self, result: Any) -> None:
