@@ -14,7 +14,8 @@ test: .venv/.installed-dev  ## run the tests, unit tests first
 	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/unit
 
 system: .venv/.installed-dev  ## run the tests with schedulers and kills
-	$(BIN)/python -m pytest -m "system and not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "system and not slow" tests/e2e tests/browser
+	$(BIN)/python -m pytest -m "system and not slow" tests/pbs tests/slurm
 
 slow: .venv/.installed-dev mutation  ## run the tests that take minutes, and a mutation run
 	$(BIN)/python -m pytest -m slow
