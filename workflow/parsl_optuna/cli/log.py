@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import click
 
 from parsl_optuna.cli import options
-from parsl_optuna.core.errors import SpecError
-from parsl_optuna.store.events import EventReader, set_aside, text_of
-from parsl_optuna.store.layout import Results
+from parsl_optuna.store.events import EventReader, text_of
 
 _POLL_SEC = 0.5
 """People do not notice half a second, and a file system does not notice two looks per second."""
@@ -30,10 +27,7 @@ def command(trial_id: str | None, follow: bool, results_dir: str | None, as_json
     They are kept in events.jsonl, one per line, and only for people: nothing is lost when it is deleted.
     When and where a trial started is known once it has ended, and is listed then.
     """
-    path = Results(Path(results_dir or "results")).events
-    if not follow and not path.exists() and not set_aside(path).exists():
-        raise SpecError(f"{path}: no such file; run parsl-optuna first, or give --results-dir")
-    reader = EventReader(path)
+    reader = EventReader(options.events(results_dir, may_come_later=follow))
     while True:
         for event in reader.new():
             if trial_id is None or str(event.get("trial_id", "")).startswith(trial_id):

@@ -11,7 +11,10 @@ from typing import Any, TypeVar
 
 import click
 
+from parsl_optuna.core.errors import SpecError
 from parsl_optuna.core.spec import FixedSpec, RunSpec, SweepSpec
+from parsl_optuna.store.events import set_aside
+from parsl_optuna.store.layout import Results
 
 F = TypeVar("F", bound=Callable[..., Any])
 AnySpec = TypeVar("AnySpec", RunSpec, FixedSpec, SweepSpec)
@@ -93,6 +96,18 @@ def with_folders(
     """Return *spec* with the given folders and Parsl file in place of the configured ones."""
     changes = {"artifacts_dir": artifacts, "results_dir": results, "parsl_config": parsl_config}
     return replace(spec, **{name: value for name, value in changes.items() if value is not None})
+
+
+def events(results_dir: str | None, *, may_come_later: bool = False) -> Path:
+    """Return the record of events of a results folder.
+
+    Raises:
+        SpecError: There is none, and it may not come later.
+    """
+    path = Results(Path(results_dir or "results")).events
+    if not may_come_later and not path.exists() and not set_aside(path).exists():
+        raise SpecError(f"{path}: no such file; run parsl-optuna first, or give --results-dir")
+    return path
 
 
 def folders(artifacts: str, results: str) -> str:

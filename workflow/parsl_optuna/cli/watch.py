@@ -11,11 +11,9 @@ from rich.console import Console
 from rich.live import Live
 
 from parsl_optuna.cli import options
-from parsl_optuna.core.errors import SpecError
 from parsl_optuna.report.watch import Watched, screen
 from parsl_optuna.store.artifacts import ArtifactStore
-from parsl_optuna.store.events import EventReader, set_aside
-from parsl_optuna.store.layout import Results
+from parsl_optuna.store.events import EventReader
 
 _POLL_SEC = 1.0
 """A person sees no more, and a shared file system bears it."""
@@ -30,12 +28,9 @@ def command(artifacts_dir: str | None, results_dir: str | None) -> None:
     It only reads events.jsonl, so it works from any machine that sees the folder. Without a terminal it
     prints the state once.
     """
-    path = Results(Path(results_dir or "results")).events
-    if not path.exists() and not set_aside(path).exists():
-        raise SpecError(f"{path}: no such file; run parsl-optuna first, or give --results-dir")
     store = ArtifactStore(Path(artifacts_dir or "artifacts"))
     labels: dict[str, str] = {}
-    reader, watched, console = EventReader(path), Watched(), Console()
+    reader, watched, console = EventReader(options.events(results_dir)), Watched(), Console()
 
     def look() -> None:
         for event in reader.new():

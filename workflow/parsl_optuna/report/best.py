@@ -44,7 +44,7 @@ def best_tables(points: Sequence[Mapping[str, Any]]) -> list[Table]:
         if point["pid"] not in tables:
             tables[point["pid"]] = _table(point)
         table, cells = tables[point["pid"]], _estimate(point)
-        varied = "  ".join(f"{name}={_short(value)}" for name, value in point["varied"].items())
+        varied = "  ".join(f"{name}={short(value)}" for name, value in point["varied"].items())
         selected = _number(point["objective"])
         if not cells and not point.get("feasible", True):
             selected += " (infeasible)"  # where there are cells, one of them is the status
@@ -230,5 +230,6 @@ def _number(value: float | None, digits: int = 4) -> str:
     return "-" if value is None else f"{value:.{digits}g}"
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """Return a number to four digits, anything else as text."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

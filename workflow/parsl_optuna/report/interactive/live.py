@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from parsl_optuna.core.clock import Clock
 from parsl_optuna.core.ended import Ended
-from parsl_optuna.report import tables
-from parsl_optuna.report.interactive import page
-from parsl_optuna.report.interactive.content import Content, Data, events_of, pictures_of, trial_of
+from parsl_optuna.report.best import short
 from parsl_optuna.report.live import duration, headline
 from parsl_optuna.store.events import EventReader
 from parsl_optuna.store.layout import Artifacts, Results
 
 if TYPE_CHECKING:
+    from parsl_optuna.report.interactive.content import Data
     from parsl_optuna.study.plan.plans import RunPlan
     from parsl_optuna.study.progress import Snapshot, StudyStatus
 
@@ -73,6 +72,8 @@ class LivePage:
     def close(self, ended: Iterable[Ended], points: Sequence[Mapping[str, Any]]) -> None:
         """Write the page of a run that has ended, with its best points."""
         assert self._snapshot is not None
+        from parsl_optuna.report.interactive.content import pictures_of  # noqa: PLC0415
+
         pictures = pictures_of(self._artifacts, ((_place(point), point) for point in points))
         findings = [_chosen(point) for point in points]
         self._write(self._snapshot, ended, is_running=False, findings=findings, pictures=pictures)
@@ -86,6 +87,11 @@ class LivePage:
         findings: Sequence[str] = (),
         pictures: Sequence[tuple[str, str]] = (),
     ) -> None:
+        # Half a second, of pandas and pyarrow: once first trials are on their way.
+        from parsl_optuna.report import tables  # noqa: PLC0415
+        from parsl_optuna.report.interactive import page  # noqa: PLC0415
+        from parsl_optuna.report.interactive.content import Content, events_of, trial_of  # noqa: PLC0415
+
         task, names = self._plan.task, self._plan.scoring.names
         for entry in ended:
             if entry.manifest.trial_id not in self._trials:
@@ -139,12 +145,8 @@ def _place(point: Mapping[str, Any]) -> str:
 
 def _chosen(point: Mapping[str, Any]) -> str:
     """Say what is best, and by how much its search flattered it."""
-    chosen = "  ".join(f"{name}={_short(value)}" for name, value in point["varied"].items())
-    value = f"{_place(point)}: best {point['leading']} {_short(point['objective'])}"
+    chosen = "  ".join(f"{name}={short(value)}" for name, value in point["varied"].items())
+    value = f"{_place(point)}: best {point['leading']} {short(point['objective'])}"
     if point["confirmed"] is not None:
-        value += f"; {_short(point['confirmed'])} on {point['confirmed_on']} fresh seeds"
+        value += f"; {short(point['confirmed'])} on {point['confirmed_on']} fresh seeds"
     return f"{value}, at {chosen}." if chosen else f"{value}."
-
-
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

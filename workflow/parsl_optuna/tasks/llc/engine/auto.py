@@ -88,12 +88,7 @@ def estimate(
     goal = Goal(relative_error, deadline.part(_TUNING_SHARE))
     with named_phase("tuning"):
         run, trace, drawing_sec = _drawn(partial(sampler.build, estimand, arrived), stages, goal, deadline)
-    result, gain = None, 1.0
-    if trace.n_draws:
-        values = {**trace.values, "adjusted": adjusted(trace.values["excess"], trace.values, run.known)}
-        trace = trace._replace(values=values)
-        if not finite_chains(values)[1]:
-            result, gain = precise(estimand, run, trace)
+    trace, result, gain = refined(estimand, run, trace)
     settings = {
         **run.settings,
         "control_gain": gain,
@@ -105,7 +100,23 @@ def estimate(
     return summarise(estimand, draws, TRIAL_GATE, result), trace
 
 
-def precise(estimand: Estimand, run: Run, trace: chain.Trace) -> tuple[tuple[float, float], float]:
+def refined(
+    estimand: Estimand, run: Run, trace: chain.Trace
+) -> tuple[chain.Trace, tuple[float, float] | None, float]:
+    """Return the draws with ``adjusted`` beside them, and what `_precise` makes of these.
+
+    Without draws, or where a chain left the finite numbers, there is no result and no gain.
+    """
+    if not trace.n_draws:
+        return trace, None, 1.0
+    values = {**trace.values, "adjusted": adjusted(trace.values["excess"], trace.values, run.known)}
+    trace = trace._replace(values=values)
+    if finite_chains(values)[1]:
+        return trace, None, 1.0
+    return trace, *_precise(estimand, run, trace)
+
+
+def _precise(estimand: Estimand, run: Run, trace: chain.Trace) -> tuple[tuple[float, float], float]:
     """Return LLC and standard error, and how many times as many draws it would take without control variates.
 
     The error is at least that of rounding an energy, which is about the dimension: the adjusted draws may be

@@ -14,9 +14,9 @@ from parsl_optuna.kernels import chain
 from parsl_optuna.kernels.diagnostics import drift, ess, mcse, rhat
 from parsl_optuna.tasks.base import Metrics
 from parsl_optuna.tasks.llc.answer.control_variates import adjusted
-from parsl_optuna.tasks.llc.answer.summary import drawn, finite_chains, summarise
+from parsl_optuna.tasks.llc.answer.summary import drawn, summarise
 from parsl_optuna.tasks.llc.answer.verdict import REFERENCE_GATE, Nature
-from parsl_optuna.tasks.llc.engine.auto import chains_for, precise
+from parsl_optuna.tasks.llc.engine.auto import chains_for, refined
 from parsl_optuna.tasks.llc.engine.draw import Run
 from parsl_optuna.tasks.llc.engine.stages import Stages
 from parsl_optuna.tasks.llc.engine.warmup import Arrived, warm_up
@@ -93,12 +93,7 @@ def estimate(
             break
         factor, begun, warm_up_steps = _SHORTER * factor, deadline.used_sec, warm_up_steps + trace.n_steps
         run = build(factor)
-    result, gain = None, 1.0
-    if trace.n_draws:
-        values = {**trace.values, "adjusted": adjusted(trace.values["excess"], trace.values, run.known)}
-        trace = trace._replace(values=values)
-        if not finite_chains(values)[1]:
-            result, gain = precise(estimand, run, trace)
+    trace, result, gain = refined(estimand, run, trace)
     draws = drawn(trace, warm_up_steps, {**run.settings, "control_gain": gain}, Nature(run.is_exact))
     return summarise(estimand, draws, REFERENCE_GATE, result)
 
