@@ -32,6 +32,7 @@ from tests.e2e.foreign_models import (
     WithHidden,
 )
 
+torch.manual_seed(3)  # the weights of the models below
 N = 60
 STREAM = torch.Generator().manual_seed(3)
 X = torch.randn(N, 6, generator=STREAM)
