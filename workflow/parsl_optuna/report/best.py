@@ -9,7 +9,9 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE
+from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from parsl_optuna.core.objective import finite
 from parsl_optuna.study.pooling import middle
@@ -34,16 +36,18 @@ def best_points(result: RunResult) -> list[dict[str, Any]]:
     return [_point(trials) for trials in result.studies if trials.best() is not None]
 
 
-def best_tables(points: Sequence[Mapping[str, Any]]) -> list[Table]:
+def best_tables(points: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
     """Return one table per problem with one row per method, then one per Pareto front.
+
+    Titles and hyperparameters are lines beside a table: within it they would be as narrow as its columns.
 
     Where there is a reference, hyperparameters stand below the rows: a terminal of 80 columns has no room.
     """
-    tables: dict[str, Table] = {}
+    tables: dict[str, tuple[RenderableType, Table, list[str]]] = {}
     for point in points:
-        if point["pid"] not in tables:
-            tables[point["pid"]] = _table(point)
-        table, cells = tables[point["pid"]], _estimate(point)
+        title = f"Best for {point['problem']} ({point['pid']}){_reference(point)}"
+        _, table, below = tables.setdefault(point["pid"], (_title(title), _table(point), []))
+        cells = _estimate(point)
         varied = "  ".join(f"{name}={short(value)}" for name, value in point["varied"].items())
         selected = _number(point["objective"])
         if not cells and not point.get("feasible", True):
@@ -56,14 +60,17 @@ def best_tables(points: Sequence[Mapping[str, Any]]) -> list[Table]:
         for one in point["baselines"]:
             others = _estimate(one) or ("-", "-")
             table.add_row(f"  {one['name']}", "", _confirmed(one), *others, _number(one["sec"], 2))
-        below = f"{point['method']}  {point['trial_id']}  {varied}"
-        table.caption = below if table.caption is None else f"{table.caption}\n{below}"
-    return [*tables.values(), *(_front_table(point) for point in points if point["front"])]
+        below.append(f"{point['method']}  {point['trial_id']}  {varied}")
+    fronts = (_front(point) for point in points if point["front"])
+    return [*(Group(title, table, *below) for title, table, below in tables.values()), *fronts]
+
+
+def _title(text: str) -> RenderableType:
+    return Text(text, style="table.title")
 
 
 def _table(point: Mapping[str, Any]) -> Table:
-    title = f"Best for {point['problem']} ({point['pid']}){_reference(point)}"
-    table = Table(title=title, title_justify="left", caption_justify="left", box=SIMPLE, pad_edge=False)
+    table = Table(box=SIMPLE, pad_edge=False)
     names = ("method", "selected", "fresh seeds")
     for name in (*names, "estimate", "status", "s") if point.get("estimate") else (*names, "trial"):
         table.add_column(name, no_wrap=True)
@@ -96,15 +103,15 @@ def _comparison(point: Mapping[str, Any]) -> str | None:
     )
 
 
-def _front_table(point: Mapping[str, Any]) -> Table:
-    title = f"Pareto front of {point['method']} for {point['problem']} ({point['pid']})"
-    table = Table(title=title, title_justify="left", box=SIMPLE, pad_edge=False)
+def _front(point: Mapping[str, Any]) -> RenderableType:
+    title = _title(f"Pareto front of {point['method']} for {point['problem']} ({point['pid']})")
+    table = Table(box=SIMPLE, pad_edge=False)
     names = list(point["objectives"])
     for name in (point.get("leading", names[0]), *names[1:], "trial"):
         table.add_column(name, no_wrap=True)
     for member in point["front"]:
         table.add_row(*(_number(member["objectives"][name]) for name in names), member["trial_id"])
-    return table
+    return Group(title, table)
 
 
 def _point(trials: ActiveStudy) -> dict[str, Any]:
