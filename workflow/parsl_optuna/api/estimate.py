@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from parsl_optuna.api.observables import Array, Moment, Observable, covariance, mean
 from parsl_optuna.core.clock import Deadline, Expired
-from parsl_optuna.core.errors import SpecError
+from parsl_optuna.core.errors import SpecError, nearest
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from parsl_optuna.tasks.llc.api import Result
+    from parsl_optuna.tasks.llc.api import Result, Settings
     from parsl_optuna.tasks.llc.problem.selection import Parameters
 
 
@@ -38,6 +39,7 @@ class Estimate:
         excess: t (L - L0) of every draw, ``(draws, chains)``.
         controlled: The same with control variates; its mean is *llc*.
         distance: ``|w - w*|`` of every draw, ``(draws, chains)``.
+        observables: What was asked for, by name.
     """
 
     llc: float
@@ -49,9 +51,10 @@ class Estimate:
     chains: str
     notes: tuple[str, ...]
     metrics: Mapping[str, Any]
-    excess: np.ndarray[Any, Any]
-    controlled: np.ndarray[Any, Any]
-    distance: np.ndarray[Any, Any]
+    excess: Array
+    controlled: Array
+    distance: Array
+    observables: Mapping[str, Observable] = field(default_factory=dict)
 
     def __str__(self) -> str:
         text = f"LLC {self.llc:.4g} ± {self.se:.2g} ({self.status}"
@@ -59,9 +62,80 @@ class Estimate:
         return f"{text}, {self.parameters:,} parameters" + "".join(f"\n  note: {note}" for note in self.notes)
 
     @property
-    def draws(self) -> dict[str, np.ndarray[Any, Any]]:
-        """The draws as ``(chains, draws)`` by name, for ``arviz.from_dict(found.draws)`` and the like."""
-        return {name: getattr(self, name).T for name in ("excess", "controlled", "distance")}
+    def draws(self) -> dict[str, Array]:
+        """The draws ``(chains, draws, *shape)`` by name, for ``arviz.from_dict({"posterior": found.draws})``.
+
+        ``excess``, ``controlled`` and ``distance``, and all observables.
+        """
+        own = {name: getattr(self, name) for name in ("excess", "controlled", "distance")}
+        seen = own | {name: observable.values for name, observable in self.observables.items()}
+        return {name: values.swapaxes(0, 1) for name, values in seen.items()}
+
+    def covariance(self, first: str, second: str) -> Moment:
+        """Return the posterior covariance of two observables; ``loss`` is the loss on the data.
+
+        Args:
+            first: Name of an observable of any shape.
+            second: Another, or the same.
+
+        Returns:
+            Arrays ``(*shape of first, *shape of second)``.
+        """
+        return covariance(self._values(first), self._values(second))
+
+    def influence(self, examples: str, on: str = "loss") -> Moment:
+        """Return the Bayesian influence of examples, -Cov(loss of an example, observable).
+
+        It is the derivative of the observable's mean by the weight of that example in t L, which is n beta/n
+        for all (Kreer et al. 2025, arXiv:2509.26544). Negative: more of the example lowers the observable.
+
+        Args:
+            examples: Name of an observable that is data: losses ``(n,)``.
+            on: Name of any observable.
+
+        Returns:
+            Arrays ``(n, *shape of on)``.
+        """
+        found = self.covariance(examples, on)
+        return Moment(-found.value, found.se)
+
+    def susceptibility(self, examples: str, full: Estimate | None = None) -> Moment:
+        """Return the response of L - L(w*) to data with more of each example, -Cov(L, loss of it - L).
+
+        Times t, it is the derivative of the mean of L - L(w*) where a share of the data is replaced by that
+        example. For a component of a model, sample it with ``parameters=`` (Baker et al. 2025,
+        arXiv:2504.18274).
+
+        Args:
+            examples: Name of an observable that is data: losses ``(n,)``.
+            full: An estimate with all parameters and the same observable. With it the mean of what
+                multiplies L - L(w*) is that of the full posterior, as in the paper.
+
+        Returns:
+            Arrays ``(n,)``.
+        """
+        loss, values = self._values("loss"), self._values(examples)
+        differences = values - loss.reshape(*loss.shape, *(1 for _ in values.shape[2:]))
+        if full is None:
+            found = covariance(loss, differences)
+            return Moment(-found.value, found.se)
+        theirs, theirs_loss = full._values(examples), full._values("loss")
+        if not np.allclose(self.observables[examples].centre, full.observables[examples].centre, rtol=1e-3):
+            raise SpecError(
+                f"full: '{examples}' has other losses at w* there; give both the same data and model"
+            )
+        shift = mean(theirs - theirs_loss.reshape(*theirs_loss.shape, *(1 for _ in theirs.shape[2:])))
+        excess = loss.reshape(*loss.shape, *(1 for _ in values.shape[2:])) - self.metrics["L0"]
+        found = mean(excess * (differences - shift.value))
+        return Moment(-found.value, np.hypot(found.se, excess.mean() * shift.se))
+
+    def _values(self, name: str) -> Array:
+        """Return an observable ``(draws, chains, *shape)``."""
+        if name == "loss":
+            return self.metrics["L0"] + self.excess / (self.metrics["beta"] * self.metrics["n"])
+        if name not in self.observables:
+            raise SpecError(f"no observable '{name}'; {nearest(name, ['loss', *self.observables])}")
+        return self.observables[name].values
 
     def plot(self, path: str | Path) -> None:
         """Draw the loss trace, the running estimate and the distance from the centre, as a PNG."""
@@ -88,6 +162,7 @@ def estimate_llc(
     seed: int = 0,
     device: str | None = None,
     memory_gb: float | None = None,
+    observables: Mapping[str, Any] | None = None,
 ) -> Estimate:
     """Estimate the local learning coefficient at the weights of *model* (Lau et al. 2023, arXiv:2308.12108).
 
@@ -112,18 +187,28 @@ def estimate_llc(
         seed: Of all randomness.
         device: ``cpu``, ``cuda`` or ``mps``; by default that of the model.
         memory_gb: GiB that data, chains and passes may take together; no limit by default.
+        observables: What to record along the draws, by name: a function ``(model) -> value`` of any shape, a
+            pair of a function ``(model, batch) -> value`` and its data, or data alone, of which the loss of
+            every example is recorded.
 
     Raises:
         SpecError: Data, loss or a number that cannot be.
     """
+    from parsl_optuna.tasks.llc.api import Settings  # noqa: PLC0415
+
+    sampling = (n_beta, gamma, kernel, relative_error, polish, precision, seed)
+    wanted = Settings(*sampling, parameters, device, memory_gb, observables)
+    return _ran(model, loss, data, wanted, budget_sec)
+
+
+def _ran(
+    model: nn.Module, loss: Callable[..., Tensor], data: Any, wanted: Settings, budget_sec: float
+) -> Estimate:
+    from parsl_optuna.tasks.llc.api import run  # noqa: PLC0415
+
     if isinstance(budget_sec, bool) or not isinstance(budget_sec, Real) or not budget_sec > 0:
         raise SpecError(f"budget_sec {budget_sec!r} must be a number above 0")
     deadline = Deadline(float(budget_sec))
-    from parsl_optuna.tasks.llc.api import Settings, run  # noqa: PLC0415
-
-    wanted = Settings(
-        n_beta, gamma, kernel, relative_error, polish, precision, seed, parameters, device, memory_gb
-    )
     try:
         found = run(model, loss, data, wanted, deadline)
     except Expired as error:
@@ -148,4 +233,5 @@ def _estimate(found: Result, seconds: float) -> Estimate:
         found.excess,
         found.controlled,
         found.distance,
+        {name: Observable(values, found.centre[name]) for name, values in found.observables.items()},
     )

@@ -6,7 +6,10 @@ Vehtari, Gelman, Simpson, Carpenter, Buerkner (2021), arXiv:1903.08008; Geyer (1
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -69,6 +72,14 @@ def drift(trace: Tensor) -> float:
     if error == 0.0:
         return 0.0 if difference == 0.0 else math.inf
     return difference / error
+
+
+def of_each(diagnostic: Callable[[Tensor], float], traces: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return a diagnostic of every observable of *traces* ``(draws, chains, *shape)``, as ``shape``."""
+    shape = traces.shape[2:]
+    columns = np.moveaxis(traces.reshape(*traces.shape[:2], -1), 2, 0)
+    found = [diagnostic(torch.from_numpy(np.ascontiguousarray(column))) for column in columns]
+    return np.array(found).reshape(shape)
 
 
 def equal_time(trace: Tensor, weights: Tensor) -> Tensor:

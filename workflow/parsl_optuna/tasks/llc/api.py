@@ -17,6 +17,7 @@ from parsl_optuna.core.errors import SpecError, nearest
 from parsl_optuna.kernels import chain
 from parsl_optuna.kernels.device import keep_memory
 from parsl_optuna.store.checkpoint import Checkpoint
+from parsl_optuna.tasks.llc.answer.observables import RECORDED
 from parsl_optuna.tasks.llc.answer.summary import drawn, summarise
 from parsl_optuna.tasks.llc.answer.verdict import TRIAL_GATE, Nature
 from parsl_optuna.tasks.llc.engine.auto import chains_for
@@ -27,6 +28,7 @@ from parsl_optuna.tasks.llc.problem.estimand import Estimand
 from parsl_optuna.tasks.llc.problem.examples import Examples, read
 from parsl_optuna.tasks.llc.problem.pose import PosedLoss, pose
 from parsl_optuna.tasks.llc.problem.posed import unwrapped
+from parsl_optuna.tasks.llc.problem.recorded import sources
 from parsl_optuna.tasks.llc.problem.selection import select
 from parsl_optuna.tasks.llc.problem.spec import Posterior, Training
 from parsl_optuna.tasks.llc.problem.target import Summary, Target, examine
@@ -70,6 +72,7 @@ class Settings:
     parameters: Any = None
     device: str | None = None
     memory_gb: float | None = None
+    observables: Any = None
 
     def __post_init__(self) -> None:
         for name in ("gamma", "relative_error", "n_beta", "memory_gb"):
@@ -98,12 +101,17 @@ def is_number(value: object) -> bool:
 
 
 class Result(NamedTuple):
-    """Metrics, and the traces ``(draws, chains)``: t (L - L0), without and with controls, and |w - w*|."""
+    """Metrics, and the traces ``(draws, chains)``: t (L - L0), without and with controls, and |w - w*|.
+
+    *observables* are traces ``(draws, chains, *shape)`` by name, *centre* their values at w*.
+    """
 
     metrics: dict[str, Any]
     excess: Any
     controlled: Any
     distance: Any
+    observables: dict[str, Any]
+    centre: dict[str, Any]
 
 
 @dataclass
@@ -152,13 +160,22 @@ def run(
         raise SpecError("precision float64: device mps has none; take precision='float32'")
     selection = select(model, settings.parameters)
     with phases.phase("reading"):
-        examples = read(data, deadline, _DATA_SHARE * settings.most_bytes)
+        most = _DATA_SHARE * settings.most_bytes
+        examples, observables = read(data, deadline, most), sources(settings.observables, deadline, most)
 
     def posed(dtype: torch.dtype) -> PosedLoss:
         place = torch.device("cpu") if device.type == "mps" and dtype == torch.float64 else device
         room = _ACTIVATIONS_SHARE * settings.most_bytes
         found = pose(
-            model, loss, examples, selection, dtype, device=place, most_bytes=room, deadline=phases.limit
+            model,
+            loss,
+            examples,
+            selection,
+            dtype,
+            device=place,
+            most_bytes=room,
+            deadline=phases.limit,
+            observables=observables,
         )
         return found._replace(loss=TimedLoss(found.loss, phases.limit))
 
@@ -180,10 +197,13 @@ def run(
     if not trace.n_draws:
         metrics["status_reason"] = _without_draw(estimand, phases, metrics["status_reason"])
         nothing = torch.empty(0, 0).numpy()
-        return Result(metrics, nothing, nothing, nothing)
-    excess, controlled, radius = (trace.values[name].cpu() for name in ("excess", "adjusted", "radius"))
-    distance = (2.0 / settings.gamma * radius).sqrt()
-    return Result(metrics, excess.numpy(), controlled.numpy(), distance.numpy())
+        return Result(metrics, nothing, nothing, nothing, {}, {})
+    at_centre = estimand.recording.at(estimand.centre.unsqueeze(0))
+    centre = {name: value[0].cpu().numpy() for name, value in at_centre.items()}
+    seen = {name: value.cpu().numpy() for name, value in trace.values.items()}
+    distance = (2.0 / settings.gamma * seen["radius"]) ** 0.5
+    recorded = {name: seen[RECORDED + name] for name in centre}
+    return Result(metrics, seen["excess"], seen["adjusted"], distance, recorded, centre)
 
 
 def _modes(model: nn.Module, loss: object) -> list[str]:
@@ -261,7 +281,7 @@ def _estimand(
         diagonal = torch.zeros_like(centre)
         summary = Summary(math.nan, exact.loss.dim, n, math.nan, None, None, None, has_exact_diagonal=False)
     centre, diagonal = (value.to(sampled.weights) for value in (centre, diagonal))
-    return Estimand(Target(posterior, sampled.loss, centre, diagonal, summary)), notes
+    return Estimand(Target(posterior, sampled.loss, centre, diagonal, summary), sampled.recording), notes
 
 
 def _check_memory(estimand: Estimand, examples: Examples, settings: Settings) -> None:

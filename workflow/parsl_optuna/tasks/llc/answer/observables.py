@@ -12,10 +12,13 @@ from parsl_optuna.kernels.metric import Metric
 from parsl_optuna.tasks.llc.answer.control_variates import LossCoordinates
 from parsl_optuna.tasks.llc.problem.estimand import Estimand
 
+RECORDED = "recorded "
+"""Before the names of a user's observables, which may be any."""
+
 
 @dataclass(frozen=True)
 class Observer:
-    """Observes chains in the coordinates *metric*; each observable is ``(chains,)``."""
+    """Observes chains in the coordinates *metric*: values ``(chains,)``, and the user's own of any shape."""
 
     estimand: Estimand
     metric: Metric
@@ -44,12 +47,17 @@ class Observer:
             "radius": self.estimand.radius(w),
             "virial": (before.position * after.gradient).sum(-1),
             "loss_virial": self.loss_coordinates.virial(w, self.metric.pushed(after.gradient)),
+            **self._recorded(w),
         }
 
     def _at(self, z: Tensor, energy: Tensor, gradient: Tensor) -> dict[str, Tensor]:
         w = self.metric.position(z)
         seen = observed(self.estimand, w, energy, (z * gradient).sum(-1))
-        return seen | {"loss_virial": self.loss_coordinates.virial(w, self.metric.pushed(gradient))}
+        loss_virial = self.loss_coordinates.virial(w, self.metric.pushed(gradient))
+        return seen | {"loss_virial": loss_virial} | self._recorded(w)
+
+    def _recorded(self, w: Tensor) -> dict[str, Tensor]:
+        return {RECORDED + name: value for name, value in self.estimand.recording.at(w).items()}
 
 
 def observed(estimand: Estimand, w: Tensor, energy: Tensor, virial: Tensor) -> dict[str, Tensor]:

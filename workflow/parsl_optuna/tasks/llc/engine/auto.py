@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,13 +12,14 @@ import numpy as np
 import torch
 
 from parsl_optuna.core.clock import Deadline, named_phase
+from parsl_optuna.core.errors import SpecError
 from parsl_optuna.kernels import chain
 from parsl_optuna.kernels.diagnostics import mcse
 from parsl_optuna.store.atomic import write_bytes
 from parsl_optuna.tasks.llc.answer.control_variates import adjusted
 from parsl_optuna.tasks.llc.answer.summary import drawn, finite_chains, summarise
 from parsl_optuna.tasks.llc.answer.verdict import TRIAL_GATE, Nature
-from parsl_optuna.tasks.llc.engine.draw import Goal, Run, draw
+from parsl_optuna.tasks.llc.engine.draw import MOST_DRAWS, Goal, Run, draw
 from parsl_optuna.tasks.llc.engine.stages import Stages
 from parsl_optuna.tasks.llc.engine.warmup import Arrived, warm_up
 from parsl_optuna.tasks.llc.problem.estimand import Estimand
@@ -37,6 +37,12 @@ _CHAIN_ELEMENTS = 2**14
 
 _FEWEST_CHAINS, _MOST_CHAINS = 8, 256
 """R-hat compares chains and metrics pool them; beyond 256 each chain would be short beside its warm-up."""
+
+_RECORDED, _FEWEST_RECORDED = 2**26, 256
+"""Values of a user's observables that are kept, 512 MiB, and the fewest draws: rather take fewer chains."""
+
+_OBSERVED_ESS = 1000.0
+"""Of runs with observables: it gives their covariances to about 5 %, sqrt(2 / ESS)."""
 
 _PICTURE_DRAWS, _PICTURE_CHAINS = 512, 32
 """As many as a picture of 1,000 pixels can show; 200 KB."""
@@ -86,8 +92,12 @@ def estimate(
     with named_phase("warm-up"):
         arrived = warm_up(estimand, n_chains, stages, deadline.part(sampler.warm_up_share))
     goal = Goal(relative_error, deadline.part(_TUNING_SHARE))
+
+    def build(stages: Stages, goal: Goal) -> Run:
+        return _recording(sampler.build(estimand, arrived, stages, goal), estimand, n_chains)
+
     with named_phase("tuning"):
-        run, trace, drawing_sec = _drawn(partial(sampler.build, estimand, arrived), stages, goal, deadline)
+        run, trace, drawing_sec = _drawn(build, stages, goal, deadline)
     trace, result, gain = refined(estimand, run, trace)
     settings = {
         **run.settings,
@@ -98,6 +108,14 @@ def estimate(
     }
     draws = drawn(trace, arrived.n_steps, settings, Nature(run.is_exact), is_tested=sampler.is_tested)
     return summarise(estimand, draws, TRIAL_GATE, result), trace
+
+
+def _recording(run: Run, estimand: Estimand, n_chains: int) -> Run:
+    """Draw as much as observables need, and keep no more of them than the memory holds."""
+    size = estimand.recording.size
+    if not size:
+        return run
+    return run._replace(most_draws=min(MOST_DRAWS, _RECORDED // (size * n_chains)), fewest_ess=_OBSERVED_ESS)
 
 
 def refined(
@@ -158,9 +176,20 @@ def save_trace(trace: chain.Trace, gamma: float, folder: Path) -> None:
 
 
 def chains_for(estimand: Estimand) -> int:
-    """Return the number of chains: many where one gradient costs less than calling it."""
+    """Return the number of chains: many where one gradient costs less than calling it.
+
+    Raises:
+        SpecError: Observables of more values than memory holds.
+    """
+    size = estimand.recording.size
+    most = min(_MOST_CHAINS, 2 ** int(math.log2(max(1.0, _RECORDED / (_FEWEST_RECORDED * max(size, 1))))))
+    if most < _FEWEST_CHAINS:
+        raise SpecError(
+            f"observables: {size:,} values per draw; at most "
+            f"{_RECORDED // (_FEWEST_RECORDED * _FEWEST_CHAINS):,} can be kept: take fewer examples"
+        )
     if not estimand.target.loss.together:
         return _FEWEST_CHAINS
     size = max(estimand.dim, estimand.n if estimand.target.loss.has_data else 0)
     affordable = 2 ** int(math.log2(max(1, _CHAIN_ELEMENTS / size)))
-    return min(_MOST_CHAINS, max(_FEWEST_CHAINS, affordable))
+    return min(most, max(_FEWEST_CHAINS, affordable))

@@ -27,9 +27,6 @@ _GROWTH = 4
 most.
 """
 
-_MOST_DRAWS = 4096
-"""Draws that are kept; then every second one is dropped, so that memory does not grow with steps."""
-
 _DRIFT = 2.5
 """Standard errors between the halves of a run from which on its first half is burn-in: by chance in 1.2 %
 of looks.
@@ -39,6 +36,8 @@ _BEGINNING = 16
 """The beginning of a chain is this part of a run: long enough that its mean is inside the range of later
 draws.
 """
+
+MOST_DRAWS = 4096
 
 _ESS_MARGIN = 2
 """Draws end at so many times the ESS of the gate, so that chance does not fail a run that has just ended."""
@@ -65,6 +64,9 @@ class Run(NamedTuple):
         is_exact: Whether every step is tested on all data, so that no step size can bias it.
         burn_in: Steps to drop first.
         noise_bias: Stochastic-gradient bias that is expected of the LLC, relative to it.
+        most_draws: Draws that are kept; then every second one is dropped, so that memory does not grow with
+            steps.
+        fewest_ess: Effective sample size at which drawing may end.
     """
 
     kernel: Kernel[Any]
@@ -76,6 +78,8 @@ class Run(NamedTuple):
     is_exact: bool = False
     burn_in: int = 0
     noise_bias: float = 0.0
+    most_draws: int = MOST_DRAWS
+    fewest_ess: float = _ESS_MARGIN * TRIAL_GATE.ess
 
 
 class _Drawing(NamedTuple):
@@ -99,7 +103,7 @@ class _Drawing(NamedTuple):
 
 
 def draw(run: Run, stages: Stages, wanted: float, deadline: Deadline) -> chain.Trace:
-    """Draw until the relative error is *wanted* or the deadline ends; keep at most 4,096 draws.
+    """Draw until the relative error is *wanted* or the deadline ends.
 
     Draws are burn-in as long as the later ones differ from them by more than their errors allow. When
     there are too many draws, every second one is dropped, and one in twice as many steps kept from then
@@ -114,7 +118,7 @@ def draw(run: Run, stages: Stages, wanted: float, deadline: Deadline) -> chain.T
         if done < at.steps and not deadline.expired:
             return at._replace(chains=chains, trace=trace, done=done)
         trace = trace._replace(truncated=done < at.steps)
-        return _next_round(_Drawing(chains, trace, at.every, at.steps, done, ended=False), run.known, wanted)
+        return _next_round(_Drawing(chains, trace, at.every, at.steps, done, ended=False), run, wanted)
 
     nothing = chain.Schedule(run.burn_in, every=run.burn_in + 1)
     part = deadline.part(_BURN_IN_SHARE)
@@ -124,7 +128,7 @@ def draw(run: Run, stages: Stages, wanted: float, deadline: Deadline) -> chain.T
     return trace._replace(n_steps=burnt.n_steps + trace.n_steps)
 
 
-def _next_round(at: _Drawing, known: Mapping[str, float], wanted: float) -> _Drawing:
+def _next_round(at: _Drawing, run: Run, wanted: float) -> _Drawing:
     """Look at the draws after a round: end, drop a burn-in, thin, or plan the next round."""
     trace, every = at.trace, at.every
     excess = trace.values.get("excess")
@@ -134,9 +138,9 @@ def _next_round(at: _Drawing, known: Mapping[str, float], wanted: float) -> _Dra
         return at._replace(trace=_without_burn_in(trace), ended=True)
     if abs(drift(excess)) > _DRIFT:
         trace = chain.later_half(trace)
-    elif _is_enough(excess, wanted, trace.values, known):
+    elif _is_enough(excess, wanted, trace.values, run):
         return at._replace(ended=True)
-    if trace.n_draws >= _MOST_DRAWS:
+    if trace.n_draws >= run.most_draws:
         trace, every = chain.thinned(trace), 2 * every
     return _Drawing(at.chains, trace, every, every * max(_ROUND, trace.n_draws // _GROWTH), 0, ended=False)
 
@@ -158,11 +162,9 @@ def _begins_outside(excess: Tensor) -> bool:
     return bool(((beginning > later.max()) | (beginning < later.min())).any())
 
 
-def _is_enough(
-    excess: Tensor, wanted: float, values: Mapping[str, Tensor], known: Mapping[str, float]
-) -> bool:
-    if len(excess) < _FEWEST_DRAWS or not ess(excess) >= _ESS_MARGIN * TRIAL_GATE.ess:
+def _is_enough(excess: Tensor, wanted: float, values: Mapping[str, Tensor], run: Run) -> bool:
+    if len(excess) < _FEWEST_DRAWS or not ess(excess) >= run.fewest_ess:
         return False
-    precise = adjusted(excess, values, known)
+    precise = adjusted(excess, values, run.known)
     is_precise = mcse(precise) <= wanted * abs(float(precise.mean()))
     return is_precise and rhat(excess) <= TRIAL_GATE.rhat  # last: it sorts all draws

@@ -13,6 +13,7 @@ from torch.linalg import vecdot
 from parsl_optuna.kernels.batch import normal_like
 from parsl_optuna.kernels.types import Potential
 from parsl_optuna.tasks.llc.problem.curvature import hvp
+from parsl_optuna.tasks.llc.problem.recorded import NOTHING, Recording
 from parsl_optuna.tasks.llc.problem.target import Target
 
 _FORWARD_SHARE = 1.0 / 3.0
@@ -24,6 +25,7 @@ class Estimand:
 
     Args:
         target: The shared target.
+        recording: What else to record of draws.
 
     Attributes:
         t: n beta.
@@ -32,8 +34,8 @@ class Estimand:
         work: Gradient evaluations x examples so far, summed over chains.
     """
 
-    def __init__(self, target: Target) -> None:
-        self.target = target
+    def __init__(self, target: Target, recording: Recording = NOTHING) -> None:
+        self.target, self.recording = target, recording
         self.dim, self.n = target.loss.dim, target.loss.n_examples
         posterior = target.posterior
         self.beta, self.gamma = posterior.beta(self.n), posterior.localiser(self.dim)

@@ -56,7 +56,7 @@ class Examples:
         """Whether the data are inputs and targets."""
         return isinstance(self.batch, (tuple, list)) and len(self.batch) == 2
 
-    def rows(self, chosen: Tensor | slice) -> Batch:
+    def rows(self, chosen: Tensor | slice | int) -> Batch:
         """Return the minibatch of some rows."""
         return mapped(self.batch, lambda tensor: tensor[chosen])
 

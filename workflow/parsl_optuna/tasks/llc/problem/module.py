@@ -7,16 +7,16 @@ one by one by plain backward passes, which any module allows.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from parsl_optuna.core.clock import Deadline
 from parsl_optuna.tasks.llc.problem.examples import Batch, Examples, axes, tensors
-from parsl_optuna.tasks.llc.problem.posed import Posed, first_line, quiet, unaccelerated_attention
+from parsl_optuna.tasks.llc.problem.posed import Calling, Posed, first_line, quiet, unaccelerated_attention
 
 _TOGETHER_BYTES = 2**19
 """Activations of one chain up to which chains go together: beyond, arithmetic outweighs overhead.
@@ -53,6 +53,18 @@ class Way(NamedTuple):
         if self.together:
             return "together"
         return "one by one" + (f" ({self.reason})" if self.reason else "")
+
+
+class _Applied(nn.Module):
+    """A function of model and loss as a module, so that it can be called with other weights."""
+
+    def __init__(self, posed: Posed, function: Callable[[Posed], Tensor]) -> None:
+        super().__init__()
+        self.posed, self.function = posed, function
+
+    def forward(self) -> Tensor:
+        """Return what the function gives."""
+        return self.function(self.posed)
 
 
 class ModuleLoss:
@@ -132,6 +144,32 @@ class ModuleLoss:
                     self._add(batch, share, w[chain], value[chain], gradient[chain])
         return value, gradient
 
+    @property
+    def calling(self) -> Calling:
+        """How the loss is called."""
+        return self._posed.calling
+
+    @property
+    def rows_at_once(self) -> int:
+        """Examples of a pass that fits the memory."""
+        return max(1, int(self._most_bytes / (2.0 * self._row_bytes)))
+
+    def applied(self, function: Callable[[Posed], Tensor], w: Tensor, *, together: bool) -> Tensor:
+        """Return what a function of model and loss gives at every one of *w* ``(chains, dim)``, stacked."""
+        applied = _Applied(self._posed, function)
+        with quiet(), unaccelerated_attention(), torch.no_grad():
+            if together:
+                return torch.vmap(lambda one: functional_call(applied, self._named(one, "posed."), ()))(w)
+            values, before = [], self.flat()
+            for one in w:
+                self._deadline.check()
+                self._flat.copy_(one)
+                changing = self._buffers if self._changing else {}
+                fresh = {f"posed.{name}": value.clone() for name, value in changing.items()}
+                values.append(functional_call(applied, fresh, ()) if fresh else applied())
+            self._flat.copy_(before)
+        return torch.stack(values)
+
     def _add(self, batch: Batch, share: float, w: Tensor, value: Tensor, gradient: Tensor) -> None:
         """Add the share of a batch to the loss ``()`` and the gradient ``(dim,)`` of one chain, in place."""
         with torch.no_grad():
@@ -174,10 +212,12 @@ class ModuleLoss:
         return functional_call(self._posed, fresh, (batch,))
 
     def _of_weights(self, w: Tensor, batch: Batch) -> Tensor:
-        parts = w.split(self._sizes)
-        named = zip(self._names, parts, self._shapes, strict=True)
-        weights = {name: part.view(shape) for name, part, shape in named}
-        return functional_call(self._posed, weights, (batch,))
+        return functional_call(self._posed, self._named(w), (batch,))
+
+    def _named(self, w: Tensor, prefix: str = "") -> dict[str, Tensor]:
+        """Return the parameters of a weight vector ``(dim,)`` by name."""
+        named = zip(self._names, w.split(self._sizes), self._shapes, strict=True)
+        return {prefix + name: part.view(shape) for name, part, shape in named}
 
     def _gathered(self) -> Tensor:
         """Make the live parameters views of one flat tensor ``(dim,)``; return it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from parsl_optuna.tasks.llc.problem.posed import (
     private_copy,
     quiet,
 )
+from parsl_optuna.tasks.llc.problem.recorded import Recorder, Recording, Source
 from parsl_optuna.tasks.llc.problem.selection import Selection
 from parsl_optuna.tasks.llc.problem.spec import Activation
 
@@ -36,12 +38,14 @@ class PosedLoss(NamedTuple):
         weights: Of the user's model, ``(dim,)``.
         chains: How chains are run.
         notes: What a reader of the result should know.
+        recording: The observables.
     """
 
     loss: Loss
     weights: Tensor
     chains: str
     notes: tuple[str, ...] = ()
+    recording: Recording = Recording()
 
 
 class RestrictedLoss:
@@ -61,14 +65,15 @@ class RestrictedLoss:
 
     def value(self, w: Tensor) -> Tensor:
         """Return losses ``(chains,)`` on all examples."""
-        return self._loss.value(self._whole(w))
+        return self._loss.value(self.whole(w))
 
     def value_and_grad(self, w: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return losses ``(chains,)`` and gradients ``(chains, dim)``."""
-        value, gradient = self._loss.value_and_grad(self._whole(w), rows)
+        value, gradient = self._loss.value_and_grad(self.whole(w), rows)
         return value, gradient[:, self._indices]
 
-    def _whole(self, w: Tensor) -> Tensor:
+    def whole(self, w: Tensor) -> Tensor:
+        """Return all parameters of some of them, ``(chains, loss.dim)``."""
         whole = self._held.expand(len(w), -1).clone()
         whole[:, self._indices] = w
         return whole
@@ -85,6 +90,7 @@ def pose(
     most_bytes: float = math.inf,
     together: bool | None = None,
     deadline: Deadline | None = None,
+    observables: Mapping[str, Source] | None = None,
 ) -> PosedLoss:
     """Return the fastest loss there is: hand-written for plain MLPs with `nn.MSELoss`, general for all else.
 
@@ -98,6 +104,7 @@ def pose(
         most_bytes: Memory that activations may take.
         together: Whether chains go together; None for what is faster.
         deadline: When it has passed, the loss raises `Expired`.
+        observables: What else to evaluate.
 
     Raises:
         SpecError: The loss cannot be called, or is not a mean over examples.
@@ -107,7 +114,7 @@ def pose(
         copied = private_copy(model).to(device, dtype)
     data = examples.to(device, dtype)
     plain = _as_mlp(copied, loss, data, selection)
-    if plain is not None:
+    if plain is not None and not observables:
         return plain
     every = dict(copied.named_parameters())
     for name, value in every.items():
@@ -120,7 +127,18 @@ def pose(
         columns = " and ".join("xy"[index] for index in posed.calling.floating)
         notes.append(f"integers of {columns} were converted to floating-point numbers")
     general = ModuleLoss(posed, selection.names, data, most_bytes, together=together, deadline=deadline)
-    return _restricted(PosedLoss(general, general.flat(), str(general.way), tuple(notes)), selection)
+    weights, recorder = general.flat(), Recorder(general, observables or {})
+    recording = Recording(recorder, recorder.size)
+    if plain is not None:
+        back = _order(every.values()).argsort().to(weights.device)
+        return plain._replace(recording=_of(recording, lambda w: w[:, back]), notes=tuple(recorder.notes))
+    told = tuple(notes + recorder.notes)
+    return _restricted(PosedLoss(general, weights, str(general.way), told, recording), selection)
+
+
+def _of(recording: Recording, whole: Callable[[Tensor], Tensor]) -> Recording:
+    """Return the recording of weights that have to be made the module's first."""
+    return recording._replace(at=lambda w: recording.at(whole(w)))
 
 
 def _restricted(posed: PosedLoss, selection: Selection) -> PosedLoss:
@@ -128,7 +146,8 @@ def _restricted(posed: PosedLoss, selection: Selection) -> PosedLoss:
         return posed
     indices = selection.indices.to(posed.weights.device)
     restricted = RestrictedLoss(posed.loss, posed.weights, indices)
-    return PosedLoss(restricted, posed.weights[indices], posed.chains, posed.notes)
+    recording = _of(posed.recording, restricted.whole)
+    return posed._replace(loss=restricted, weights=posed.weights[indices], recording=recording)
 
 
 def _as_mlp(model: nn.Module, loss: Any, examples: Examples, selection: Selection) -> PosedLoss | None:
@@ -154,13 +173,20 @@ def _as_mlp(model: nn.Module, loss: Any, examples: Examples, selection: Selectio
         return None
     if any(a.out_features != b.in_features for a, b in pairwise(linear)):
         return None
-    parts = []
-    for layer in linear:
-        parts.append(layer.weight.detach().T.flatten())
-        if layer.bias is not None:
-            parts.append(layer.bias.detach())
+    values = [value.detach() for _, value in every]
+    weights = torch.cat([value.reshape(-1) for value in values])[_order(values).to(values[0].device)]
     activation = next(iter(names), None) or "identity"
-    return PosedLoss(MlpLoss(x, y, sizes, activation, biased == {True}), torch.cat(parts), "together")
+    return PosedLoss(MlpLoss(x, y, sizes, activation, biased == {True}), weights, "together")
+
+
+def _order(values: Iterable[Tensor]) -> Tensor:
+    """Return where the weights of `MlpLoss`, its matrices transposed, stand among those of the module."""
+    parts, at = [], 0
+    for value in values:
+        places = torch.arange(at, at + value.numel()).reshape(value.shape)
+        parts.append(places.T.flatten() if value.ndim == 2 else places)
+        at += value.numel()
+    return torch.cat(parts)
 
 
 def _is_special(model: nn.Module, linear: list[nn.Linear]) -> bool:

@@ -1,0 +1,113 @@
+"""Observables of an estimate: their means, and covariances of two of them, with standard errors.
+
+No torch before an error is asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+_GROUPS = 32
+"""Groups of draws that standard errors of covariances come from, at least: known to 1/sqrt(64) = 13 %."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A covariance or what is computed from one, and its standard error; arrays of one shape."""
+
+    value: Array
+    se: Array
+
+
+@dataclass(frozen=True)
+class Observable:
+    """A function of the weights under the posterior, with errors as for the loss (arXiv:1903.08008).
+
+    Attributes:
+        values: At every draw, ``(draws, chains, *shape)``.
+        centre: At w*, ``shape``.
+    """
+
+    values: Array
+    centre: Array
+
+    @cached_property
+    def mean(self) -> Array:
+        """Posterior mean, ``shape``."""
+        return self.values.mean((0, 1))
+
+    @cached_property
+    def se(self) -> Array:
+        """Standard error of the mean, sd / sqrt(ESS), ``shape``."""
+        return self.values.std((0, 1)) / np.sqrt(self.ess)
+
+    @cached_property
+    def ess(self) -> Array:
+        """Effective sample size over all chains, ``shape``."""
+        from parsl_optuna.kernels.diagnostics import ess, of_each  # noqa: PLC0415
+
+        return of_each(ess, self.values)
+
+    @cached_property
+    def rhat(self) -> Array:
+        """Rank-normalised split R-hat, ``shape``; above 1.05 chains disagree."""
+        from parsl_optuna.kernels.diagnostics import of_each, rhat  # noqa: PLC0415
+
+        return of_each(rhat, self.values)
+
+    def __str__(self) -> str:
+        if self.centre.size > 1:
+            return f"{self.centre.shape} values, R-hat at most {np.max(self.rhat):.3f}"
+        return f"{self.mean.item():.4g} ± {self.se.item():.2g}, {self.centre.item():.4g} at the centre"
+
+
+def covariance(first: Array, second: Array) -> Moment:
+    """Return the covariance of two observables, by a jackknife over parts of the chains (Efron 1982).
+
+    Args:
+        first: ``(draws, chains, *shape)``.
+        second: ``(draws, chains, *other)`` at the same draws.
+
+    Returns:
+        Arrays of shape ``(*shape, *other)``.
+    """
+    left, right = (_groups(each - each.mean((0, 1))) for each in (first, second))
+    count, size = left.shape[:2]
+    sums = left.sum(1), right.sum(1)
+    whole = np.einsum("gda,gdb->ab", left, right, optimize=True)
+
+    def without(group: int) -> Array:
+        rest = (count - 1) * size
+        product = whole - left[group].T @ right[group]
+        means = [(each.sum(0) - each[group]) / rest for each in sums]
+        return product / rest - np.outer(*means)
+
+    total = count * size
+    plain = whole / total - np.outer(*(each.sum(0) / total for each in sums))
+    mean = sum(without(group) for group in range(count)) / count
+    spread = sum((without(group) - mean) ** 2 for group in range(count))
+    shape = first.shape[2:] + second.shape[2:]
+    value = count * plain - (count - 1) * mean
+    return Moment(value.reshape(shape), np.sqrt((count - 1) / count * spread).reshape(shape))
+
+
+def mean(values: Array) -> Moment:
+    """Return the mean of ``(draws, chains, *shape)`` over both, its error from parts of the chains."""
+    means = _groups(values).mean(1)
+    error = means.std(0, ddof=1) / math.sqrt(len(means))
+    return Moment(means.mean(0).reshape(values.shape[2:]), error.reshape(values.shape[2:]))
+
+
+def _groups(values: Array) -> Array:
+    """Cut chains into parts that are long enough to be independent: ``(groups, draws, size)`` in float64."""
+    draws, chains = values.shape[:2]
+    parts = max(1, min(math.ceil(_GROUPS / chains), draws // 4))
+    kept = values[draws % parts :].reshape(parts, draws // parts, chains, -1).astype(np.float64)
+    return kept.swapaxes(1, 2).reshape(parts * chains, draws // parts, -1)
