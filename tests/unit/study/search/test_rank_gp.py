@@ -112,6 +112,23 @@ def test_a_study_of_failures_still_answers():
     assert len({tuple(trial.params.items()) for trial in study.trials}) == 15
 
 
+def test_a_failure_is_taken_to_miss_the_constraints():
+    """Here the violation falls towards x = 1, beyond 0.5 every trial fails, and none is feasible."""
+    study = study_of()
+    for _ in range(25):
+        trial = study.ask({"x": FloatDistribution(-1.0, 1.0)})
+        x = trial.params["x"]
+        if x > 0.5:
+            study.tell(trial, state=TrialState.FAIL)
+        else:
+            trial.set_constraint("left", 2.0 - x)
+            study.tell(trial, x)
+
+    late = [trial.params["x"] for trial in study.trials[15:]]
+    assert sum(x > 0.5 for x in late) <= 3
+    assert sum(0.3 < x <= 0.5 for x in late) >= 6
+
+
 def test_constraints_are_kept():
     study = study_of()
     for _ in range(40):

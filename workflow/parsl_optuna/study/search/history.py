@@ -30,7 +30,8 @@ class History(NamedTuple):
     Attributes:
         cube: The space; its known points are first those that ended, then those that run.
         values: What the ended ones came to, to be minimised; ``inf`` of a failure.
-        constraints: Constraints of the ended ones, shape (constraints, trials); NaN where one has none.
+        constraints: Constraints of the ended ones, shape (constraints, trials); NaN where one has none,
+            ``inf`` of a failure: where trials fail is no place to look for those that keep the constraints.
         seen: Points that are not to be proposed.
     """
 
@@ -96,7 +97,8 @@ def _reports(trial: FrozenTrial, sign: float) -> dict[int, float]:
 def _constraints(ended: Sequence[FrozenTrial]) -> Array:
     found = [_constraints_of(one) for one in ended]
     names = sorted({name for one in found for name in one})
-    rows = [[one.get(name, math.nan) for one in found] for name in names]
+    missing = [math.inf if one.state == TrialState.FAIL else math.nan for one in ended]
+    rows = [[one.get(name, other) for one, other in zip(found, missing, strict=True)] for name in names]
     return np.array(rows, dtype=float).reshape(len(names), len(ended))
 
 

@@ -160,7 +160,7 @@ class _Model:
         is_good = np.isfinite(history.values[chosen])
         self._limits: list[tuple[gp.Posterior, float]] = []
         for row in history.constraints[:, chosen]:
-            has_one = np.isfinite(row)
+            has_one = ~np.isnan(row)
             values, limit = _limited(row[has_one])
             self._limits.append((_posterior(points[has_one], values, running, cube.choices), limit))
             is_good &= has_one & (row <= 0.0)
