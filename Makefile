@@ -14,7 +14,7 @@ test: .venv/.installed-dev  ## run the tests, unit tests first
 	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/unit
 
 system: .venv/.installed-dev  ## run the tests with schedulers and kills
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "system and not slow" tests/e2e tests/browser
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "system and not slow" tests/e2e tests/browser tests/docs
 	$(BIN)/python -m pytest -m "system and not slow" tests/pbs tests/slurm
 
 slow: .venv/.installed-dev mutation  ## run the tests that take minutes, and a mutation run
@@ -37,8 +37,9 @@ check: .venv/.installed-dev  ## lint and type-check
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-docs: .venv/.installed-dev  ## write docs/commands.md and its like from the code
+docs: .venv/.installed-docs  ## write the references from the code, and the site to build/site
 	$(BIN)/python -m docs.generate
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -c docs -d build/doctrees . build/site
 
 bench: .venv/.installed-dev  ## run every benchmark; see benchmarks/README.md
 	for script in benchmarks/bench_*.py; do $(BIN)/python -m benchmarks.$$(basename $$script .py) || exit 1; done
@@ -50,4 +51,8 @@ bench: .venv/.installed-dev  ## run every benchmark; see benchmarks/README.md
 
 .venv/.installed-dev: .venv/.installed
 	$(PIP) -e .[dev]
+	touch $@
+
+.venv/.installed-docs: .venv/.installed
+	$(PIP) -e .[docs]
 	touch $@

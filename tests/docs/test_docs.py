@@ -20,9 +20,8 @@ from docs.generate import REFERENCES
 from tests.conftest import ROOT
 from tests.e2e.command import run
 
-DOCUMENTS = [
-    path for path in ROOT.rglob("*.md") if ".venv" not in path.parts and ".pytest_cache" not in path.parts
-]
+OTHERS = {".venv", ".pytest_cache", "build"}
+DOCUMENTS = [path for path in ROOT.rglob("*.md") if not OTHERS & set(path.relative_to(ROOT).parts)]
 README = (ROOT / "README.md").read_text()
 GUIDE = (ROOT / "docs" / "guide.md").read_text()
 

@@ -1,4 +1,10 @@
-"""The tutorial's files, run as it says."""
+"""The tutorials, followed literally in an empty folder, and their files, run as they say."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -6,6 +12,68 @@ import pytest
 from tests.e2e.command import ROOT, run
 
 TUTORIAL = ROOT / "docs" / "tutorial"
+BLOCK = re.compile(r"^```(bash|python|yaml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"# (\S+\.(?:py|yaml))\n")
+
+
+def follow(page, folder):
+    """Write every file of a page and run every command, in order; a block of Python without a name is run."""
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    printed = []
+    for kind, text in BLOCK.findall(page.read_text()):
+        name = FILE.match(text)
+        if name is not None:
+            (folder / name[1]).write_text(text)
+        elif kind != "yaml":  # a YAML block without a name repeats what `init` wrote
+            words = ["bash", "-euc", text] if kind == "bash" else [sys.executable, "-c", text]
+            done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
+            assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+            assert "Traceback" not in done.stderr
+            printed.append(done.stdout)
+    return printed
+
+
+@pytest.mark.system
+def test_the_scientist_s(tmp_path):
+    out = follow(TUTORIAL / "scientist.md", tmp_path)
+
+    assert " 0 trials run by this command" in out[2]
+    assert pd.read_parquet(tmp_path / "decay" / "results" / "optuna_trials.parquet").state.eq("ok").sum() >= 20
+
+
+@pytest.mark.system
+def test_the_optuna_user_s(tmp_path):
+    out = follow(TUTORIAL / "optuna.md", tmp_path)
+
+    assert "{'layers': " in out[1]
+    assert "'size'" in out[2]
+
+
+@pytest.mark.system
+def test_the_wandb_user_s(tmp_path):
+    out = follow(TUTORIAL / "wandb.md", tmp_path)
+
+    assert "20 runs" in out[0]
+    assert "6 runs" in out[1]
+    shown = re.findall(r"```yaml\n(program: .*?)```", (TUTORIAL / "wandb.md").read_text(), re.DOTALL)
+    assert (tmp_path / "sweep.yaml").read_text().endswith(shown[0])
+
+
+@pytest.mark.system
+def test_the_one_about_networks(tmp_path):
+    out = follow(TUTORIAL / "networks.md", tmp_path)
+
+    assert "made up" in out[0]
+    assert "ok" in out[2]
+    assert (tmp_path / "llc.png").exists()
+
+
+@pytest.mark.system
+def test_the_analyst_s(tmp_path):
+    out = follow(TUTORIAL / "analyst.md", tmp_path)
+
+    assert "30 trials" in out[1]
+    assert (tmp_path / "trials.csv").exists()
 
 
 @pytest.mark.parametrize(("name", "best"), [("branin", 2.0), ("train", 1e-6)])

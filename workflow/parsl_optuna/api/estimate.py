@@ -177,7 +177,7 @@ def estimate_llc(
         parameters: What is sampled, all else held (the restricted LLC): a name or pattern, a submodule, a
             list of these, or a mapping of names to boolean masks. By default what requires a gradient.
         n_beta: t, the factor on the loss; n / ln n by default.
-        gamma: Precision of the localiser gamma/2 |w - w*|^2.
+        gamma: Precision of the localization prior, ``gamma/2 |w - w*|^2``.
         kernel: ``langevin`` takes most from a gradient; ``hmc`` has no error of discretisation; ``sgld``
             uses minibatches.
         relative_error: Stop once the standard error is this share of the LLC.
