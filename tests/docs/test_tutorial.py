@@ -38,7 +38,8 @@ def test_the_scientist_s(tmp_path):
     out = follow(TUTORIAL / "scientist.md", tmp_path)
 
     assert " 0 trials run by this command" in out[2]
-    assert pd.read_parquet(tmp_path / "decay" / "results" / "optuna_trials.parquet").state.eq("ok").sum() >= 20
+    rows = pd.read_parquet(tmp_path / "decay" / "results" / "optuna_trials.parquet")
+    assert (rows.state == "ok").sum() >= 20
 
 
 @pytest.mark.system
