@@ -10,6 +10,7 @@ import parsl_optuna
 
 project = "parsl-optuna"
 version = release = parsl_optuna.__version__
+smartquotes = False  # an option begins with two hyphens
 root_doc = "docs/index"
 include_patterns = ["docs/**.md", "benchmarks/README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
 exclude_patterns = [".*", "build", "artifacts", "results", "tests", "workflow", "benchmarks/[!R]*"]

@@ -1,4 +1,4 @@
-"""Write the references of commands, configuration keys and columns from the code: ``make docs``.
+"""Write the references of commands, configuration keys, columns and messages from the code: ``make docs``.
 
 What a person reads about an option, a key or a column is written once, beside the code that uses it.
 """
@@ -18,6 +18,8 @@ import click
 from parsl_optuna.cli.main import commands
 from parsl_optuna.core import resources, spec
 from parsl_optuna.report.columns import AFTER_TASK, BEFORE_TASK, STRUCTS, Column
+
+from docs.messages import message_reference
 
 FOLDER = Path(__file__).parent
 _NOTE = "Written by `make docs` from the code; a test compares the two.\n"
@@ -137,6 +139,7 @@ REFERENCES = {
     "columns.md": column_reference,
     "commands.md": command_reference,
     "configuration.md": configuration_reference,
+    "messages.md": message_reference,
 }
 
 

@@ -17,6 +17,7 @@ from parsl_optuna.study.plan.sweep.winners import Earlier, Winners
 from parsl_optuna.study.plan.tuning import load_run, plan_run
 
 from docs.generate import REFERENCES
+from docs.messages import GROUPS, NO_MESSAGES, PACKAGE, group_of, messages
 from tests.conftest import ROOT
 from tests.e2e.command import run
 
@@ -42,6 +43,32 @@ def test_every_command_in_the_readme_exists():
 @pytest.mark.parametrize("name", REFERENCES)
 def test_the_references_are_what_the_code_says(name):
     assert (ROOT / "docs" / name).read_text() == REFERENCES[name](), "run: make docs"
+
+
+def test_every_message_has_a_group_that_says_what_to_do():
+    found = messages()
+
+    assert [one for one in found if group_of(one.file) is None] == [], "give it a group in docs/messages.py"
+    assert {group_of(one.file).title for one in found} == {group.title for group in GROUPS}
+    assert all(group.cure for group in GROUPS)
+
+
+def test_the_groups_of_messages_name_files_that_exist():
+    for name in [*(name for group in GROUPS for name in group.files), *NO_MESSAGES]:
+        assert (PACKAGE / name).exists(), name
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("store/lease.py", "held by process"),  # raised
+        ("execution/slurm.py", "the partition is down"),  # one of a table
+        ("study/plan/sweep/early.py", "no run will be stopped early"),  # a note
+        ("worker/supervise.py", "after its budget of"),  # why a trial ended
+    ],
+)
+def test_messages_of_every_kind_are_found(file, words):
+    assert any(one.file == file and words in one.text for one in messages())
 
 
 def test_every_option_of_the_contract_is_documented():
