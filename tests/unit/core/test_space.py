@@ -4,7 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from parsl_optuna.core.errors import SpecError
-from parsl_optuna.core.space import Categorical, Float, Int, Space
+from parsl_optuna.core.space import Categorical, Float, Int, Space, uneven
+
+
+def values_of(dimension):
+    return [point["x"] for point in Space({"x": dimension}).points()]
 
 
 @pytest.mark.parametrize(
@@ -14,7 +18,10 @@ from parsl_optuna.core.space import Categorical, Float, Int, Space
         (lambda: Float(0.0, 1.0, log=True), "a log scale needs low above 0"),
         (lambda: Float(0.0, math.inf), "bounds must be finite"),
         (lambda: Int(1, 5, step=0), "step 0 must be at least 1"),
-        (lambda: Int(1, 8, step=2, log=True), "exactly 1 on a log scale"),
+        (lambda: Int(1, 8, step=2, log=True), "low must be a multiple of step, and 1 is none of 2"),
+        (lambda: Float(0.25, 8.0, log=True, step=0.1), "low must be a multiple of step"),
+        (lambda: Float(0.0, 1.0, step=0.0), "step 0.0 must be a number above 0"),
+        (lambda: Float(0.0, 1.0, step=math.inf), "step inf must be a number above 0"),
         (lambda: Categorical(()), "choices is empty"),
         (lambda: Categorical((1, 1)), "names a value twice"),
     ],
@@ -30,6 +37,50 @@ def test_an_int_contains_exactly_its_grid(low, width, step, value):
 
     assert dimension.contains(value) == (value in range(low, low + width + 1, step))
     assert dimension.contains(float(value)) == dimension.contains(value)
+
+
+@given(
+    st.decimals(-10, 10, places=2), st.decimals("0.01", 3, places=3), st.integers(0, 50), st.integers(0, 50)
+)
+def test_steps_have_the_values_that_a_person_would_write(low, step, n_steps, index):
+    dimension = Float(float(low), float(low + n_steps * step), step=float(step))
+    written = float(low + min(index, n_steps) * step)
+
+    assert dimension.contains(written)
+    assert written in values_of(dimension)
+    assert dimension.stored(float(low) + min(index, n_steps) * float(step)) == written
+
+
+def test_a_sum_of_floating_point_numbers_is_the_value_that_is_meant():
+    dimension = Float(0.0, 1.0, step=0.1)
+
+    assert dimension.stored(0.1 + 0.2) == 0.3 != 0.1 + 0.2
+    assert not dimension.contains(0.1 + 0.2)
+    assert dimension.stored(0.35) == 0.35
+    assert not dimension.contains(0.35)
+
+
+def test_steps_on_a_log_scale_are_multiples():
+    assert values_of(Int(4, 12, step=4, log=True)) == [4, 8, 12]
+    assert values_of(Float(0.1, 0.4, step=0.1, log=True)) == [0.1, 0.2, 0.3, 0.4]
+
+
+def test_a_bound_that_is_no_step_is_told():
+    assert uneven(Float(0.0, 1.0, step=0.3)) == (
+        "high 1 is not low 0 and a whole number of steps of 0.3; the last value is 0.9"
+    )
+    assert "the last value is 9" in str(uneven(Int(0, 10, step=3)))
+    assert uneven(Float(0.0, 0.9, step=0.3)) is None
+    assert uneven(Int(0, 9, step=3)) is None
+    assert uneven(Float(0.0, 1.0)) is None
+    assert uneven(Categorical((1, 2))) is None
+
+
+def test_a_condition_may_name_a_step():
+    space = Space({"x": Float(0, 1, step=0.5), "n": Int(1, 2)}, {}, {"n": {"x": (0.5,)}})
+
+    assert space.size() == 4
+    assert len(list(space.points())) == 4
 
 
 def test_a_bool_is_not_a_number():
@@ -112,7 +163,7 @@ def test_a_continuous_parameter_counts_only_where_it_is_active():
         ({"x": {"kind": ("A",)}}, "x.when.kind: 'A' is none of its values"),
         ({"x": {"n": (7,)}}, r"x.when.n: 7 is none of its values; they are \[1, 3\]"),
         ({"x": {"kind": ()}}, "names no value"),
-        ({"kind": {"x": (0.5,)}}, "needs a parameter with choices or of whole numbers"),
+        ({"kind": {"x": (0.5,)}}, "needs a parameter with choices, steps or whole numbers"),
         ({"n": {"kind": ("a",)}, "kind": {"n": (1,)}}, "in a circle: n -> kind -> n"),
     ],
 )
@@ -121,6 +172,12 @@ def test_impossible_conditions_are_refused(conditions, message):
 
     with pytest.raises(SpecError, match=message):
         Space(dimensions, {}, conditions)
+
+
+def test_steps_and_orders_are_described():
+    space = Space({"x": Float(0, 1, step=0.3), "size": Categorical(("s", "m", "l"), ordered=True)})
+
+    assert space.describe() == {"x": "[0, 0.9] step 0.3", "size": "{s < m < l}"}
 
 
 def test_a_condition_is_described():

@@ -107,6 +107,8 @@ def carry_out(
     executor = choose_executor(spec, longest_sec(plan), events, local=local, inline=inline)
     check_apart(store.paths.root, results.root)
     store.check_writable()
+    for note in plan.notes:
+        warn(note)
     from parsl_optuna.report.best import best_points  # noqa: PLC0415
     from parsl_optuna.report.interactive.live import LivePage  # noqa: PLC0415
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from parsl_optuna.api import session
 from parsl_optuna.cli import options
 from parsl_optuna.report.live import duration
 from parsl_optuna.store.artifacts import ArtifactStore
@@ -53,6 +54,8 @@ def command(
     spec = options.with_budgets(load_run(config, assignments), **budgets)
     spec = options.with_folders(spec, artifacts_dir, results_dir)
     plan = plan_run(spec, str(config))
+    for note in plan.notes:
+        session.warn(note)
     store = ArtifactStore(Path(spec.artifacts_dir))
     lines = forecast(plan, store)
     predictions = []

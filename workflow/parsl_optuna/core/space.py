@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from parsl_optuna.core.errors import SpecError, nearest
+from parsl_optuna.core.grid import Grid
 from parsl_optuna.core.ids import without_exact_form
 
 Scalar = bool | int | float | str | None
@@ -20,30 +21,47 @@ Scalar = bool | int | float | str | None
 class Float:
     """A real interval [low, high]; uniform, or uniform in the logarithm.
 
+    With a step, the numbers low, low + step, … up to high; on a log scale low is a multiple of step.
+
     Raises:
-        SpecError: Bounds upside down, not finite, or a log scale that reaches zero.
+        SpecError: Bounds upside down, not finite, or a log scale that reaches zero; a step that cannot be.
     """
 
     low: float
     high: float
     log: bool = False
+    step: float | None = None
 
     def __post_init__(self) -> None:
         _check_bounds("Float", self.low, self.high, self.log)
+        if self.step is not None:
+            _check_step(self.low, self.step, self.log)
 
     @property
     def first(self) -> Scalar:
         """A value of it."""
         return self.low
 
+    @cached_property
+    def grid(self) -> Grid | None:
+        """Its values; None where they are a continuum."""
+        return None if self.step is None else _grid(float(self.low), float(self.high), self.step, self.log)
+
+    def stored(self, value: Scalar) -> Scalar:
+        """Return a value as trials hold it: 0.1 + 0.2 is 0.3 at steps of 0.1."""
+        is_snapped = self.grid is not None and _is_number(value) and math.isfinite(value)  # type: ignore[arg-type]
+        return self.grid.snapped(float(value)) if is_snapped else value  # type: ignore[union-attr, arg-type]
+
     def contains(self, value: Scalar) -> bool:
-        """Whether *value* is a number within the bounds."""
-        return _is_number(value) and self.low <= float(value) <= self.high  # type: ignore[arg-type]
+        """Whether *value* is a number within the bounds, and one of the steps."""
+        if not _is_number(value) or not self.low <= float(value) <= self.high:  # type: ignore[arg-type]
+            return False
+        return self.grid is None or self.grid.at(self.grid.index(float(value))) == value  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
 class Int:
-    """The integers low, low + step, … up to high; on a log scale step must be 1.
+    """The integers low, low + step, … up to high; on a log scale low is a multiple of step.
 
     Raises:
         SpecError: Bounds upside down, or a step that is not positive.
@@ -59,13 +77,23 @@ class Int:
         if inexact is not None:
             raise SpecError(f"the bound {inexact}")
         _check_bounds("Int", self.low, self.high, self.log)
-        if self.step < 1 or (self.log and self.step != 1):
-            raise SpecError(f"step {self.step} must be at least 1 (exactly 1 on a log scale)")
+        if self.step < 1:
+            raise SpecError(f"step {self.step} must be at least 1")
+        _check_step(self.low, self.step, self.log)
 
     @property
     def first(self) -> Scalar:
         """A value of it."""
         return self.low
+
+    @cached_property
+    def grid(self) -> Grid:
+        """Its values."""
+        return _grid(self.low, self.high, self.step, self.log)
+
+    def stored(self, value: Scalar) -> Scalar:
+        """Return a value as trials hold it: 3.0 is 3."""
+        return int(value) if isinstance(value, float) and value.is_integer() else value
 
     def contains(self, value: Scalar) -> bool:
         """Whether *value* is an integer on the grid."""
@@ -76,13 +104,18 @@ class Int:
 
 @dataclass(frozen=True)
 class Categorical:
-    """A finite set of choices without order.
+    """A finite set of choices.
+
+    Attributes:
+        choices: The values.
+        ordered: Whether neighbours among them are alike, so that a search takes their places for numbers.
 
     Raises:
         SpecError: No choices, the same choice twice, or a number that JSON does not hold.
     """
 
     choices: tuple[Scalar, ...]
+    ordered: bool = False
 
     def __post_init__(self) -> None:
         if not self.choices:
@@ -97,6 +130,10 @@ class Categorical:
     def first(self) -> Scalar:
         """A value of it."""
         return self.choices[0]
+
+    def stored(self, value: Scalar) -> Scalar:
+        """Return a value as trials hold it."""
+        return value
 
     def contains(self, value: Scalar) -> bool:
         """Whether *value* is one of the choices, a bool never counting as a number."""
@@ -253,9 +290,9 @@ def _check_condition(
             f"{name}.when.{parent}: is no other parameter that varies here; {nearest(parent, others)}"
         )
     dimension = dimensions[parent]
-    if isinstance(dimension, Float):
+    if isinstance(dimension, Float) and dimension.step is None:
         raise SpecError(
-            f"{name}.when.{parent}: a condition needs a parameter with choices or of whole numbers, and "
+            f"{name}.when.{parent}: a condition needs a parameter with choices, steps or whole numbers, and "
             f"'{parent}' is a range of real ones"
         )
     if not allowed:
@@ -276,11 +313,37 @@ def _check_bounds(kind: str, low: float, high: float, log: bool) -> None:
         raise SpecError(f"a log scale needs low above 0, got {low} ({kind})")
 
 
+def _check_step(low: float, step: float, log: bool) -> None:
+    if not (math.isfinite(step) and step > 0):
+        raise SpecError(f"step {step} must be a number above 0")
+    grid = _grid(low, low, step, log)
+    if grid.at(grid.first) != low:
+        raise SpecError(f"on a log scale low must be a multiple of step, and {low:g} is none of {step:g}")
+
+
+def _grid(low: float, high: float, step: float, log: bool) -> Grid:
+    """Return the values of a range with steps; on a log scale the multiples of a step, by their number."""
+    return Grid(0.0, step, round(low / step), high) if log else Grid(low, step, 0, high)
+
+
+def uneven(dimension: Dimension) -> str | None:
+    """Say so where the upper bound is none of the values at equal steps; None where it is."""
+    grid = None if isinstance(dimension, Categorical) else dimension.grid
+    if grid is None or isinstance(dimension, Categorical) or grid.is_whole:
+        return None
+    return (
+        f"high {dimension.high:g} is not low {dimension.low:g} and a whole number of steps of "
+        f"{grid.step:g}; the last value is {grid.at(grid.last):g}"
+    )
+
+
 def _values(dimension: Dimension) -> Sequence[Scalar]:
     if isinstance(dimension, Categorical):
         return dimension.choices
     if isinstance(dimension, Int):
         return range(dimension.low, dimension.high + 1, dimension.step)
+    if dimension.grid is not None:
+        return [dimension.grid.at(index) for index in range(dimension.grid.first, dimension.grid.last + 1)]
     if dimension.low < dimension.high:
         raise SpecError(f"[{dimension.low:g}, {dimension.high:g}] has no list of values; give choices")
     return (dimension.low,)
@@ -288,11 +351,11 @@ def _values(dimension: Dimension) -> Sequence[Scalar]:
 
 def _count(dimension: Dimension) -> float:
     """Return how many values a dimension has."""
-    if isinstance(dimension, Float):
-        return math.inf if dimension.low < dimension.high else 1
-    if isinstance(dimension, Int):
-        return (dimension.high - dimension.low) // dimension.step + 1
-    return len(dimension.choices)
+    if isinstance(dimension, Categorical):
+        return len(dimension.choices)
+    if dimension.grid is not None:
+        return dimension.grid.last - dimension.grid.first + 1
+    return math.inf if dimension.low < dimension.high else 1
 
 
 def _is_number(value: Any) -> bool:
@@ -301,7 +364,10 @@ def _is_number(value: Any) -> bool:
 
 def _describe(dimension: Dimension) -> str:
     if isinstance(dimension, Categorical):
-        return "{" + ", ".join(str(choice) for choice in dimension.choices) + "}"
+        return "{" + (" < " if dimension.ordered else ", ").join(map(str, dimension.choices)) + "}"
     scale = " log" if dimension.log else ""
-    step = f" step {dimension.step}" if isinstance(dimension, Int) and dimension.step > 1 else ""
-    return f"[{dimension.low:g}, {dimension.high:g}]{scale}{step}"
+    high, step = dimension.high, ""
+    if dimension.grid is not None:
+        high = dimension.grid.at(dimension.grid.last)
+        step = "" if isinstance(dimension, Int) and dimension.step == 1 else f" step {dimension.step:g}"
+    return f"[{dimension.low:g}, {high:g}]{scale}{step}"

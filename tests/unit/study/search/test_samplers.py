@@ -34,6 +34,28 @@ def test_every_sampler_runs_a_study_and_gives_the_same_table_when_interrupted(tm
     assert rows(resumed) == rows(whole)
 
 
+STEPS = {
+    "x": {"low": -1.0, "high": 1.0, "step": 0.1},
+    "k": {"choices": [1, 2, 4, 8], "ordered": True},
+}
+
+
+@pytest.mark.parametrize("name", ["rank_gp", "tpe", "nsgaii", "grid"])
+def test_steps_and_orders_are_the_same_when_interrupted(tmp_path, name):
+    sampler = {"name": name, **PARAMS.get(name, {})}
+    plan = toy_plan(
+        sampler=sampler, search_space={"guess": STEPS}, max_trials=12, batch_size=1, n_startup_trials=3
+    )
+    whole = drive(plan, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        drive(plan, tmp_path / "cut", KilledExecutor(8, mid_trial=True))
+
+    assert rows(drive(plan, tmp_path / "cut")) == rows(whole)
+    points = [one.manifest.hyperparams for one in whole.studies[0].ended.values()]
+    assert all(point["x"] == round(point["x"], 1) for point in points)
+    assert {point["k"] for point in points} <= {1, 2, 4, 8}
+
+
 def test_grid_takes_every_point_once_in_order(tmp_path):
     space = {"x": {"choices": [0.0, 1.0]}, "k": {"choices": [1, 2]}, "kind": "plain"}
     result = drive(

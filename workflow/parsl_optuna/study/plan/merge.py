@@ -19,8 +19,8 @@ def merge_space(
     Args:
         default: The task's space.
         changes: ``parameter -> fixed value`` or a mapping with some of ``low``, ``high``, ``log``,
-            ``step``, ``choices``, ``dist`` (``float``, ``int``, ``categorical``), and ``when``: other
-            parameters, each with its value or values at which this one is active.
+            ``step``, ``choices``, ``ordered``, ``dist`` (``float``, ``int``, ``categorical``), and ``when``:
+            other parameters, each with its value or values at which this one is active.
         params: Default hyperparameters; their names are all there are.
         where: File and key, for messages.
 
@@ -78,7 +78,7 @@ def _conditional(
                     gone.add(name)
                 continue
             left.setdefault(name, {})[parent] = (
-                tuple(map(_whole, allowed)) if isinstance(dimension, Int) else allowed
+                allowed if dimension is None else tuple(map(dimension.stored, allowed))
             )
     try:
         Space(dimensions, {}, left)  # a mistake in what is left out is one, too
@@ -95,18 +95,16 @@ def _conditional(
     )
 
 
-def _whole(value: Scalar) -> Scalar:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
 def _fixed(value: Any, where: str) -> Scalar:
     if isinstance(value, (list, tuple)):
         raise SpecError(f"{where}: a list is no value; to try each of them, write {{choices: {list(value)}}}")
     return value
 
 
-_ELSEWHERE = {"min": "low", "max": "high", "values": "choices", "distribution": "dist"}
-"""Words of W&B sweep files for keys of a search space."""
+_ELSEWHERE = {
+    "min": "low", "max": "high", "values": "choices", "distribution": "dist", "type": "dist", "q": "step",
+}  # fmt: skip
+"""Words of W&B sweep files and of other tools for keys of a search space."""
 
 
 @dataclass(frozen=True)
@@ -115,49 +113,59 @@ class _Change:
     low: float | None = None
     high: float | None = None
     log: bool | None = None
-    step: int | None = None
+    step: float | None = None
     choices: list[Any] | None = None
+    ordered: bool = False
     when: Any = None
 
 
 def _dimension(default: Dimension | None, raw: Mapping[str, Any], value: Scalar, where: str) -> Dimension:
     for name in [name for name in _ELSEWHERE if name in raw]:
-        raise SpecError(f"{where}.{name}: is a key of W&B sweep files; here it is '{_ELSEWHERE[name]}'")
+        raise SpecError(f"{where}.{name}: is another tool's key; here it is '{_ELSEWHERE[name]}'")
     change = structure(_Change, raw, where)
     kind = change.dist or _kind(default, change, value, raw)
     if kind not in ("float", "int", "categorical"):
         hint = "; for a log scale, add log: true" if "log" in kind else ""
         raise SpecError(f"{where}.dist: unknown distribution '{kind}'; known: categorical, float, int{hint}")
     try:
-        if kind == "categorical":
-            if change.choices is None:
-                raise SpecError("choices is missing")
-            return _categorical(change.choices)
-        numeric = default if isinstance(default, (Float, Int)) else None
-        low = change.low if change.low is not None else getattr(numeric, "low", None)
-        high = change.high if change.high is not None else getattr(numeric, "high", None)
-        if low is None or high is None or change.choices is not None:
-            raise SpecError(f"a {kind} needs low and high, and no choices")
-        log = change.log if change.log is not None else bool(getattr(numeric, "log", False))
-        if kind == "float":
-            if change.step is not None:
-                raise SpecError("step goes with whole numbers; use choices for a grid of others")
-            return Float(low, high, log)
-        if low != int(low) or high != int(high):
-            raise SpecError(f"low {low} and high {high} must be whole numbers")
-        step = change.step if change.step is not None else (1 if log else getattr(numeric, "step", 1))
-        if low < high < low + step:
-            raise SpecError(f"step {step} is larger than the range from {low:g} to {high:g}")
-        return Int(int(low), int(high), step, log)
+        return _categorical(change) if kind == "categorical" else _numeric(kind, default, change)
     except SpecError as error:
         raise SpecError(f"{where}: {error}") from error
 
 
-def _categorical(choices: list[Any]) -> Categorical:
-    for choice in choices:
+def _numeric(kind: str, default: Dimension | None, change: _Change) -> Float | Int:
+    numeric = default if isinstance(default, (Float, Int)) else None
+    low = change.low if change.low is not None else getattr(numeric, "low", None)
+    high = change.high if change.high is not None else getattr(numeric, "high", None)
+    if low is None or high is None or change.choices is not None:
+        raise SpecError(f"a {kind} needs low and high, and no choices")
+    if change.ordered:
+        raise SpecError("ordered goes with choices; numbers have an order")
+    log = change.log if change.log is not None else bool(getattr(numeric, "log", False))
+    step = change.step
+    if step is None and not (log and change.log):
+        step = getattr(numeric, "step", None)
+    if step is not None and low < high < low + step:
+        raise SpecError(f"step {step:g} is larger than the range from {low:g} to {high:g}")
+    if kind == "float":
+        return Float(low, high, log, step)
+    if low != int(low) or high != int(high):
+        raise SpecError(f"low {low} and high {high} must be whole numbers")
+    if step is not None and step != int(step):
+        raise SpecError(f"step {step} must be a whole number; for real numbers, add dist: float")
+    return Int(int(low), int(high), 1 if step is None else int(step), log)
+
+
+def _categorical(change: _Change) -> Categorical:
+    if change.choices is None:
+        raise SpecError("choices is missing")
+    for name in ("low", "high", "log", "step"):
+        if getattr(change, name) is not None:
+            raise SpecError(f"{name} goes with a range, and choices with none; remove one of them")
+    for choice in change.choices:
         if not isinstance(choice, Scalar):
             raise SpecError(f"the choice {choice!r} must be a single value, such as a number or a string")
-    return Categorical(tuple(choices))
+    return Categorical(tuple(change.choices), change.ordered)
 
 
 def _kind(default: Dimension | None, change: _Change, value: Scalar, raw: Mapping[str, Any]) -> str:
@@ -165,6 +173,8 @@ def _kind(default: Dimension | None, change: _Change, value: Scalar, raw: Mappin
         return "categorical"
     if isinstance(default, Float) or (default is None and isinstance(value, float)):
         return "float"
+    if change.step is not None and not change.step.is_integer():
+        return "int" if isinstance(default, Int) else "float"
     if value is None and default is None:  # nothing is known but how the bounds are written
         written = (raw.get("low"), raw.get("high"))
         return "int" if all(isinstance(bound, int) for bound in written) else "float"

@@ -10,7 +10,7 @@ from typing import Any
 from parsl_optuna.core.objective import Scoring
 from parsl_optuna.core.records import Manifest
 from parsl_optuna.core.resources import LimitsSpec
-from parsl_optuna.core.space import Scalar, Space
+from parsl_optuna.core.space import Scalar, Space, uneven
 from parsl_optuna.study.plan.resolve import ProblemPlan
 from parsl_optuna.tasks.base import Task
 
@@ -242,6 +242,16 @@ class RunPlan:
     scoring: Scoring = field(default_factory=Scoring)
     limits: LimitsSpec = field(default_factory=LimitsSpec)
     max_hours: float | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know of the search spaces before anything runs, a line each."""
+        found = (
+            (f"search_space.{study.method}.{name}", uneven(dimension))
+            for study in self.studies
+            for name, dimension in study.space.dimensions.items()
+        )
+        return tuple(dict.fromkeys(f"{key}: {text}" for key, text in found if text is not None))
 
     def fixed(self, study: StudyPlan, point: Point) -> Manifest:
         """Return the manifest of a fixed point."""

@@ -253,6 +253,8 @@ def _guess(
     guess: Mapping[str, Any],
     where: str,
 ) -> Mapping[str, Scalar]:
+    known = space.dimensions
+    guess = {name: known[name].stored(value) if name in known else value for name, value in guess.items()}
     complete = completed(guess, where)
     for name in guess:
         dimension = space.dimensions.get(name)

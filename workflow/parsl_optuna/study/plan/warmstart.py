@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parsl_optuna.core.errors import SpecError, nearest
-from parsl_optuna.core.space import Int, Scalar, Space
+from parsl_optuna.core.space import Scalar, Space
 from parsl_optuna.core.spec import WarmStart
 
 if TYPE_CHECKING:
@@ -57,15 +57,10 @@ def _read(path: Path, where: str) -> pd.DataFrame:
 
 
 def _point(params: Mapping[str, Any], space: Space) -> dict[str, Scalar]:
-    """Return the parameters of *space* alone; tables may hold whole numbers as floats."""
-    point = {}
-    for name, dimension in space.dimensions.items():
-        if name in params:
-            value = params[name]
-            if isinstance(dimension, Int) and isinstance(value, float) and value.is_integer():
-                value = int(value)
-            point[name] = value
-    return space.active(point)
+    """Return the parameters of *space* alone, as trials hold them: tables have whole numbers as floats."""
+    return space.active(
+        {name: one.stored(params[name]) for name, one in space.dimensions.items() if name in params}
+    )
 
 
 def _is_finite(value: Any) -> bool:

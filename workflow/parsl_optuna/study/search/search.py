@@ -16,12 +16,6 @@ from types import MappingProxyType
 from typing import Any
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
 from optuna.samplers import RandomSampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
@@ -29,10 +23,11 @@ from optuna.trial import TrialState
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.core.ids import derive_seed
 from parsl_optuna.core.records import Asked
-from parsl_optuna.core.space import Dimension, Float, Int, Scalar
+from parsl_optuna.core.space import Scalar
 from parsl_optuna.study.plan.plans import StudyPlan
 from parsl_optuna.study.search import constraints
 from parsl_optuna.study.search.choice import Choice, choose
+from parsl_optuna.study.search.codes import Codes, suggest
 from parsl_optuna.study.search.history import REFUSED
 from parsl_optuna.study.search.samplers import STATEFUL, Ask, make_sampler
 
@@ -55,9 +50,7 @@ class Search:
 
     def __init__(self, plan: StudyPlan, n_objectives: int, *, is_constrained: bool = False) -> None:
         self._plan, self._is_constrained = plan, is_constrained
-        self._distributions = {
-            name: _distribution(dimension) for name, dimension in plan.space.dimensions.items()
-        }
+        self._codes = Codes(plan.space)
         self._study_seed = derive_seed("sampler", plan.search.seed)
         self._numbers: dict[int, int] = {}
         self._asked: set[int] = set()
@@ -168,7 +161,7 @@ class Search:
         if self._plan.search.sampler == "grid":
             point = next((one for one in self._grid if _key(one) not in self._seen), None)
             if point is not None:
-                study.enqueue_trial(dict(point))
+                study.enqueue_trial(self._codes.encode(point))
             at_random = True
         if at_random:
             study.sampler = RandomSampler(self._seed(number, attempt) % 2**32)
@@ -179,18 +172,19 @@ class Search:
             trial = self._asked_of(study)
         self._numbers[number] = trial.number
         self._asked.add(number)
-        self._seen.add(_key(trial.params))
-        return dict(trial.params)
+        point = self._codes.decode(trial.params)
+        self._seen.add(_key(point))
+        return point
 
     def _asked_of(self, study: optuna.Study) -> optuna.Trial:
         """Ask for a trial: of parameters with conditions one by one, of those that are active."""
         space = self._plan.space
         if not space.conditions:
-            return study.ask(self._distributions)
-        trial = study.ask()
+            return study.ask(self._codes.distributions)
+        trial, point = study.ask(), {}
         for name in space.ordered:
-            if space.is_active(name, trial.params):
-                _suggest(trial, name, space.dimensions[name])
+            if space.is_active(name, point):
+                point[name] = suggest(trial, name, space.dimensions[name])
         return trial
 
     def leftover(self, number: int) -> dict[str, Scalar] | None:
@@ -204,7 +198,7 @@ class Search:
 
     def suggest(self, number: int, guess: Mapping[str, Scalar]) -> dict[str, Scalar]:
         """Return a first guess as trial *number*, completed by the sampler where it is partial."""
-        self._study.enqueue_trial(dict(guess))
+        self._study.enqueue_trial(self._codes.encode(guess))
         return self.ask(number)
 
     def refuse(self, number: int) -> None:
@@ -247,7 +241,7 @@ class Search:
 
     def pickled(self) -> bytes:
         """Return the study as bytes for notebooks."""
-        return pickle.dumps(self._study)
+        return pickle.dumps(self._codes.decoded(self._study))
 
     def should_terminate(self) -> bool:
         """Whether Optuna's terminator sees nothing left to gain."""
@@ -271,8 +265,8 @@ class Search:
         trial = optuna.trial.create_trial(
             state=state,
             values=list(values) if values is not None else None,
-            params=dict(point),
-            distributions={name: self._distributions[name] for name in point},
+            params=self._codes.encode(point),
+            distributions={name: self._codes.distributions[name] for name in point},
             system_attrs=attributes,
         )
         self._study.add_trial(trial)
@@ -286,8 +280,8 @@ class Search:
             self._seed(number, attempt),
             number,
             attempt,
-            self._distributions,
-            self._plan.space.conditions,
+            self._codes.distributions,
+            self._codes.conditions,
             self._is_constrained,
         )
         sampler = make_sampler(self.choice.sampler, settings.sampler_params, ask, settings.n_startup_trials)
@@ -319,20 +313,3 @@ def pareto_front(values: Sequence[Sequence[float]]) -> list[int]:
 
 def _key(point: Mapping[str, Scalar]) -> str:
     return json.dumps(dict(point), sort_keys=True)
-
-
-def _suggest(trial: optuna.Trial, name: str, dimension: Dimension) -> None:
-    if isinstance(dimension, Float):
-        trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log)
-    elif isinstance(dimension, Int):
-        trial.suggest_int(name, dimension.low, dimension.high, log=dimension.log, step=dimension.step)
-    else:
-        trial.suggest_categorical(name, dimension.choices)
-
-
-def _distribution(dimension: Dimension) -> BaseDistribution:
-    if isinstance(dimension, Float):
-        return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
-    if isinstance(dimension, Int):
-        return IntDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step)
-    return CategoricalDistribution(dimension.choices)
