@@ -34,19 +34,8 @@ class Trajectory:
         """One row per checkpoint: its loss L0, LLC, standard error, status with its reason, and seconds."""
         import pandas as pd  # noqa: PLC0415
 
-        rows = [
-            {
-                "checkpoint": label,
-                "loss": found.metrics["L0"],
-                "llc": found.llc,
-                "se": found.se,
-                "status": found.status,
-                "reason": found.reason,
-                "seconds": found.seconds,
-            }
-            for label, found in zip(self.labels, self.estimates, strict=True)
-        ]
-        return pd.DataFrame(rows)
+        rows = [row(found) for found in self.estimates]
+        return pd.DataFrame({"checkpoint": list(self.labels)}).join(pd.DataFrame(rows))
 
     def __str__(self) -> str:
         lines = [f"{label}: {found}" for label, found in zip(self.labels, self.estimates, strict=True)]
@@ -54,10 +43,22 @@ class Trajectory:
 
     def plot(self, path: str | Path) -> None:
         """Draw LLC and loss against the checkpoints, as a PNG; hollow where the status is not ok."""
-        from parsl_optuna.report.plots import training_picture  # noqa: PLC0415
+        from parsl_optuna.report.plots import series_picture  # noqa: PLC0415
         from parsl_optuna.store.atomic import write_bytes  # noqa: PLC0415
 
-        write_bytes(Path(path), training_picture(self.table))
+        write_bytes(Path(path), series_picture(self.table, "checkpoint", "loss"))
+
+
+def row(found: Estimate) -> dict[str, Any]:
+    """Return what a table has of one estimate."""
+    return {
+        "loss": found.metrics["L0"],
+        "llc": found.llc,
+        "se": found.se,
+        "status": found.status,
+        "reason": found.reason,
+        "seconds": found.seconds,
+    }
 
 
 def estimate_over(

@@ -85,27 +85,32 @@ def estimate_picture(excess: Array, controlled: Array, distance: Array, value: f
     return _png(figure)
 
 
-def training_picture(table: pd.DataFrame) -> bytes:
-    """Return a picture of LLC and loss along training.
+def series_picture(table: pd.DataFrame, along: str, beside: str, *, log: bool = False) -> bytes:
+    """Return a picture of several LLC.
 
     Args:
-        table: `Trajectory.table`: columns ``checkpoint``, ``loss``, ``llc``, ``se``, ``status``.
+        table: Columns *along*, *beside*, ``llc``, ``se`` and ``status``.
+        along: What the horizontal axis shows.
+        beside: What is drawn in gray, on an axis of its own.
+        log: Whether the horizontal axis is logarithmic.
     """
     figure = Figure(figsize=(7.0, 4.0), layout="constrained")
     axis = figure.subplots()
-    has_numbers = is_numeric(table["checkpoint"])
-    at = table["checkpoint"] if has_numbers else pd.Series(range(len(table)))
+    has_numbers = is_numeric(table[along])
+    at = table[along] if has_numbers else pd.Series(range(len(table)))
     line = axis.errorbar(at, table["llc"], 2 * table["se"], capsize=3, label="LLC ± 2 standard errors")
     trusted = table["status"] == "ok"
     axis.plot(at[trusted], table["llc"][trusted], "o", color=line[0].get_color())
     hollow = {"markerfacecolor": "white", "markeredgecolor": line[0].get_color()}
     axis.plot(at[~trusted], table["llc"][~trusted], "o", label="status not ok", **hollow)
-    axis.set(xlabel="checkpoint", ylabel="LLC")
+    axis.set(xlabel=along, ylabel="LLC")
+    if log:
+        axis.set_xscale("log")
     if not has_numbers:
-        axis.set_xticks(at, table["checkpoint"].astype(str), rotation=45)
-    losses = axis.twinx()
-    losses.plot(at, table["loss"], color="gray", linewidth=1, label="loss")
-    losses.set_ylabel("loss (gray)")
+        axis.set_xticks(at, table[along].astype(str), rotation=45)
+    other = axis.twinx()
+    other.plot(at, table[beside], color="gray", linewidth=1)
+    other.set_ylabel(f"{beside} (gray)")
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)
     return _png(figure)

@@ -51,6 +51,9 @@ settling, and 128 draws that are a few steps apart.
 _MODES = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
 """Modules that do something else in training."""
 
+_NEGLIGIBLE = 0.01
+"""Share of the LLC by which it may depend on a factor of 2 in gamma without a note."""
+
 _DATA_SHARE, _ACTIVATIONS_SHARE = 0.5, 0.25
 """Of the memory, at most. The rest is for the chains."""
 
@@ -185,6 +188,7 @@ def run(
     estimand, notes = _estimand(exact, sampled, settings, phases, notes)
     _check_memory(estimand, examples, settings)
     metrics, trace = _sampled(estimand, settings, phases)
+    notes = [*notes, *_of_gamma(metrics)]
     metrics |= {
         "parameters": selection.dim,
         "parameters_held": selection.total - selection.dim,
@@ -204,6 +208,20 @@ def run(
     distance = (2.0 / settings.gamma * seen["radius"]) ** 0.5
     recorded = {name: seen[RECORDED + name] for name in centre}
     return Result(metrics, seen["excess"], seen["adjusted"], distance, recorded, centre)
+
+
+def _of_gamma(metrics: dict[str, Any]) -> list[str]:
+    """Say by how much the LLC depends on gamma, if that is more than its interval."""
+    seen, value, error = metrics["diagnostics"], metrics["llc_hat"], metrics["se_hat"]
+    slope, chance = seen["prior_sensitivity"], 2.0 * seen["prior_sensitivity_se"]
+    share = 1.0 - 2.0 ** -max(slope - chance, 0.0)  # certain, of a gamma twice as large
+    if not share * value > max(2.0 * error, _NEGLIGIBLE * value):  # so also of nan
+        return []
+    lower = (1.0 - 2.0**-slope) * value
+    return [
+        f"gamma {metrics['gamma']:g}: twice as much would lower the LLC by {lower:.2g}, more than its "
+        f"interval; the posterior fills {seen['prior_width_filled']:.0%} of the prior's width; see gamma_sweep"
+    ]
 
 
 def _modes(model: nn.Module, loss: object) -> list[str]:

@@ -125,6 +125,8 @@ def summarise(
         "variance_over_mean": _ratio(draws.traces.excess),
         "variance_over_mean_se": _ratio_error(draws.traces.excess, ess(excess)),
         "prior_sensitivity": _sensitivity(excess, radius),
+        "prior_sensitivity_se": _sensitivity_error(excess, radius),
+        "prior_width_filled": math.nan if empty else math.sqrt(2.0 * float(radius.mean()) / estimand.dim),
         "below_L0": math.nan if empty else float((draws.traces.excess < 0).double().mean()),
         "lowest_excess": math.nan if empty else float(draws.traces.excess.min()),
         "acceptance": draws.acceptance,
@@ -176,3 +178,10 @@ def _sensitivity(excess: Tensor, radius: Tensor) -> float:
         return math.nan
     covariance = ((excess - excess.mean()) * (radius - radius.mean())).mean()
     return float(covariance / excess.mean())
+
+
+def _sensitivity_error(excess: Tensor, radius: Tensor) -> float:
+    """Return the standard error of `_sensitivity`, from the product of both deviations."""
+    if excess.numel() < 2:
+        return math.nan
+    return mcse((excess - excess.mean()) * (radius - radius.mean())) / abs(float(excess.mean()))

@@ -63,6 +63,14 @@ def select(model: nn.Module, parameters: Parameters = None) -> Selection:
     return _selection(chosen, every, total)
 
 
+def scale(model: nn.Module, parameters: Parameters = None) -> float:
+    """Return the root mean square of the sampled weights; 1 where all are 0."""
+    chosen, every = select(model, parameters), dict(model.named_parameters())
+    values = torch.cat([every[name].detach().double().reshape(-1).cpu() for name in chosen.names])
+    size = float((values if chosen.indices is None else values[chosen.indices]).square().mean().sqrt())
+    return size if size > 0 else 1.0
+
+
 def _selection(chosen: Mapping[str, Tensor | None], every: Mapping[str, Tensor], total: int) -> Selection:
     names = tuple(name for name in every if name in chosen)
     for name in names:
