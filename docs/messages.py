@@ -1,6 +1,6 @@
 """List what the program can say, read from its code: ``docs/messages.md``.
 
-A message is what is raised, and any other text of at least four words that is no docstring and no help. A file
+A message is what is raised, and any other text of at least three words that is no docstring and no help. A file
 with messages belongs to the group that names the longest part of its path.
 """
 
@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "workflow" / "parsl_optuna"
-_LEAST_WORDS = 4
+_LEAST_WORDS = 3
+_CODE = ("#", "<", "%(", "srun ", "exec ")
+"""So begins text for a shell, a browser or a log file."""
 
 
 @dataclass(frozen=True)
@@ -237,7 +239,7 @@ def _silent(tree: ast.Module) -> set[ast.AST]:
 
 def _is_told(text: str, least: int) -> bool:
     words = [word for word in text.split() if any(sign.isalpha() for sign in word)]
-    return len(words) >= least
+    return len(words) >= least and not text.startswith(_CODE)
 
 
 def _text(node: ast.AST, texts: dict[str, ast.expr]) -> str:

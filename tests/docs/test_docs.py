@@ -128,3 +128,16 @@ def test_commands_with_files_name_files_that_exist():
         for word in shlex.split(line, comments=True):
             if "/" in word and not word.startswith(("artifacts", "FILE", "sqlite:")):
                 assert (ROOT / word).exists(), word
+
+
+def test_what_the_troubleshooting_page_quotes_is_said():
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    said = [" ".join(one.text.split()) for one in messages()]
+    quoted = [
+        quote
+        for line in re.findall(r"\*\*You see\*\* (.*)", page)
+        for quote in re.findall(r"`([^`]*…[^`]*)`", line)
+    ]
+
+    assert len(quoted) > 15
+    assert [quote for quote in quoted if not any(quote in text for text in said)] == []
