@@ -13,6 +13,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from parsl_optuna.core.space import Conditions
+from parsl_optuna.study.search import constraints
 from parsl_optuna.study.search.cube import Cube
 from parsl_optuna.study.search.scores import at_last_step, scalarised
 
@@ -95,15 +96,8 @@ def _reports(trial: FrozenTrial, sign: float) -> dict[int, float]:
 
 
 def _constraints(ended: Sequence[FrozenTrial]) -> Array:
-    found = [_constraints_of(one) for one in ended]
+    found = [constraints.of(one) for one in ended]
     names = sorted({name for one in found for name in one})
     missing = [math.inf if one.state == TrialState.FAIL else math.nan for one in ended]
     rows = [[one.get(name, other) for one, other in zip(found, missing, strict=True)] for name in names]
     return np.array(rows, dtype=float).reshape(len(names), len(ended))
-
-
-def _constraints_of(trial: FrozenTrial) -> Mapping[str, float]:
-    """Return a trial's constraints by name; up to Optuna 4 they are a list among its attributes."""
-    if hasattr(trial, "constraints"):
-        return trial.constraints
-    return {str(i): value for i, value in enumerate(trial.system_attrs.get("constraints") or ())}
