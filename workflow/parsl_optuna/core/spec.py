@@ -33,9 +33,10 @@ class OptunaSpec:
         hmc_budget_sec: Time for a reference.
         method_budget_sec: Time for a trial.
         seed: All proposals derive from it, the problem, the method and the trial's number.
-        sampler: A name of `SAMPLERS`, or a mapping of ``name`` and the sampler's own parameters.
-        pruner: A name of `PRUNERS`, or a mapping of ``name`` and the pruner's own parameters; null
-            lets every trial run to its end.
+        sampler: A name of `SAMPLERS`, or ``module:Class``, ``FILE.py:Class`` or ``FOLDER:Class`` of a
+            subclass of Optuna's ``BaseSampler``; or a mapping of ``name`` and the sampler's own parameters.
+        pruner: A name of `PRUNERS`, or as above of a subclass of ``BasePruner``; or a mapping of ``name`` and
+            the pruner's own parameters; null lets every trial run to its end.
         n_startup_trials: Trials before the sampler starts to model.
         objective: What ``error`` means: a name (``abs``, ``huber``, ``standardised``, ``metric``) or its
             mapping. Given, the search goes by it; null is ``abs``, and the search goes by ``objectives``.
@@ -112,6 +113,12 @@ class OptunaSpec:
     def pruner_params(self) -> dict[str, Any]:
         """The pruner's own parameters."""
         return _own_params(self.pruner)
+
+    @property
+    def has_own_search(self) -> bool:
+        """Whether sampler or pruner have parameters, or are classes of the user's, which may be wrong."""
+        names = (self.sampler_name, self.pruner_name or "")
+        return bool(self.sampler_params or self.pruner_params) or any(":" in name for name in names)
 
     def __post_init__(self) -> None:
         if self.objectives is not None:
@@ -345,8 +352,16 @@ def _named(key: str, value: Any, known: tuple[str, ...], example: str) -> None:
     if isinstance(value, dict) and "name" not in value:
         raise SpecError(f"{key}: name is missing; e.g. {example}")
     name = value["name"] if isinstance(value, dict) else value
-    if name not in known:
-        raise SpecError(f"{key}: unknown name '{name}'; {nearest(str(name), known)}")
+    if not isinstance(name, str):
+        raise SpecError(
+            f"{key}: must be a name, or a mapping with one, such as {example}; got a {type(name).__name__}; "
+            "a class of your own is named 'module:Class'"
+        )
+    module, colon, attribute = name.rpartition(":")
+    if colon and not (module and attribute.isidentifier()):
+        raise SpecError(f"{key}: '{name}' must be module:Class, FILE.py:Class or FOLDER:Class")
+    if not colon and name not in known:
+        raise SpecError(f"{key}: unknown name '{name}'; {nearest(name, known)}, or module:Class")
 
 
 def _distinct(name: str, values: tuple[str, ...]) -> None:

@@ -96,6 +96,9 @@ def plan_run(spec: RunSpec, where: str) -> RunPlan:
         for method in spec.methods:
             with mistakes:
                 studies.append(_study(task, spec, problem, method, where))
+            if spec.optuna.has_own_search and len(studies) == 1:
+                with mistakes:
+                    _try_search(studies[0], spec, where)
     mistakes.raise_any()
     if spec.optuna.across is not None:
         studies = _across(studies, spec, where)
@@ -107,6 +110,19 @@ def plan_run(spec: RunSpec, where: str) -> RunPlan:
         spec.limits,
         spec.optuna.max_hours,
     )
+
+
+def _try_search(study: StudyPlan, spec: RunSpec, where: str) -> None:
+    """Make the sampler and the pruner, so that mistakes are told before anything runs."""
+    from parsl_optuna.study.search.pruners import make_pruner  # noqa: PLC0415  Optuna takes a second to load
+    from parsl_optuna.study.search.search import Search  # noqa: PLC0415
+
+    try:
+        Search(study, max(len(spec.optuna.objective_names), 1))
+        if study.search.pruner is not None:
+            make_pruner(study.search.pruner, study.search.pruner_params, study.pid)
+    except SpecError as error:
+        raise SpecError(f"{where} {error}") from error
 
 
 def _across(studies: Sequence[StudyPlan], spec: RunSpec, where: str) -> list[StudyPlan]:

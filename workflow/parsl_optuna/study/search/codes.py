@@ -14,6 +14,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from parsl_optuna.core.errors import SpecError
 from parsl_optuna.core.space import Categorical, Dimension, Float, Int, Scalar, Space
 
 
@@ -50,13 +51,32 @@ class Codes:
         """Return what Optuna proposed as a point."""
         return {name: _decoded(self._dimensions[name], value) for name, value in params.items()}
 
+    def fixed(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return values of some parameters as Optuna sees them.
+
+        Raises:
+            SpecError: A value that is none of the parameter's.
+        """
+        found = dict(values)
+        for name, value in values.items():
+            dimension = self._dimensions.get(name)
+            if dimension is None:  # the sampler tells it
+                continue
+            if not dimension.contains(dimension.stored(value)):
+                raise SpecError(
+                    f"$.optuna.sampler.fixed_params.{name}: {value!r} is outside the search space; widen it"
+                )
+            found[name] = _encoded(dimension, dimension.stored(value))
+        return found
+
+    @property
+    def are_needed(self) -> bool:
+        """Whether Optuna sees anything else than the values."""
+        return any(_is_coded(one) for one in self._dimensions.values())
+
     def decoded(self, study: optuna.Study) -> optuna.Study:
-        """Return a study whose trials have the values of the points, for people."""
-        if not any(_is_coded(one) for one in self._dimensions.values()):
-            return study
-        shown = optuna.create_study(
-            study_name=study.study_name, directions=study.directions, sampler=study.sampler
-        )
+        """Return a copy of a study, with the values of the points and without its sampler."""
+        shown = optuna.create_study(study_name=study.study_name, directions=study.directions)
         for trial in study.get_trials(deepcopy=False):
             one = copy.copy(trial)
             one.params = self.decode(trial.params)
@@ -113,7 +133,7 @@ def _decoded(dimension: Dimension, code: Any) -> Scalar:
     if not _is_coded(dimension):
         return code
     if isinstance(dimension, Categorical):
-        return dimension.choices[code]
+        return dimension.choices[code] if 0 <= code < len(dimension.choices) else code
     assert dimension.grid is not None
     value = dimension.grid.at(code)
     return value if isinstance(dimension, Float) else int(value)

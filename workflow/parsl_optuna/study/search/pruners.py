@@ -5,6 +5,7 @@ A study of its own, because Optuna prunes one objective only, and knows nothing 
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
@@ -26,8 +27,11 @@ from optuna.trial import TrialState
 
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.core.load import structure
+from parsl_optuna.study.search import classes
 from parsl_optuna.study.search.hyperband import HyperbandSettings, WandbHyperband
 from parsl_optuna.study.search.samplers import plain_params
+
+_PLACE = "$.optuna.pruner"
 
 _CLASSES: dict[str, Callable[..., BasePruner]] = {
     "median": MedianPruner,
@@ -79,7 +83,9 @@ class OptunaPruner:
             warnings.simplefilter("ignore")
             trial.report(value, step)
         # Asked at once and for every report: halving notes there who has reached which rung.
-        if trial.should_prune():
+        with classes.blamed(_PLACE, self._name) if classes.is_class(self._name) else contextlib.nullcontext():
+            is_pruned = trial.should_prune()
+        if is_pruned:
             self._reasons[trial_id] = f"the pruner '{self._name}' stopped it at step {step}"
 
     def reason_to_stop(self, trial_id: str) -> str | None:
@@ -105,8 +111,8 @@ def make_pruner(name: str, params: Mapping[str, Any], study: str) -> Pruner:
     """Return a pruner.
 
     Args:
-        name: One of `spec.PRUNERS`.
-        params: Its own parameters, plain values.
+        name: One of `spec.PRUNERS`, or a user's class.
+        params: Its own parameters, plain values of ours.
         study: Name of the study.
 
     Raises:
@@ -114,22 +120,24 @@ def make_pruner(name: str, params: Mapping[str, Any], study: str) -> Pruner:
     """
     if name == "wandb_hyperband":
         return WandbHyperband(structure(HyperbandSettings, dict(params), "$.optuna.pruner"))
+    if classes.is_class(name):
+        kind = classes.load(name, BasePruner, _PLACE)
+        return OptunaPruner(classes.made(name, kind, params, {}, _PLACE), name, study)
     return OptunaPruner(_optuna_pruner(name, dict(params)), name, study)
 
 
 def _optuna_pruner(name: str, params: dict[str, Any]) -> BasePruner:
-    place = "$.optuna.pruner"
     if name == "patient":
         base = params.pop("base", None)
         wrapped = None if base is None else _optuna_pruner(base, {})
         known = [one for one in inspect.signature(PatientPruner).parameters if one != "wrapped_pruner"]
         return _made(
-            name, PatientPruner, {"wrapped_pruner": wrapped, **plain_params(place, name, params, known)}
+            name, PatientPruner, {"wrapped_pruner": wrapped, **plain_params(_PLACE, name, params, known)}
         )
     if name not in _CLASSES:
-        raise SpecError(f"{place}.base: '{name}' is no pruner of Optuna's; known: {', '.join(_CLASSES)}")
+        raise SpecError(f"{_PLACE}.base: '{name}' is no pruner of Optuna's; known: {', '.join(_CLASSES)}")
     known = list(inspect.signature(_CLASSES[name]).parameters)
-    return _made(name, _CLASSES[name], plain_params(place, name, params, known))
+    return _made(name, _CLASSES[name], plain_params(_PLACE, name, params, known))
 
 
 def _made(name: str, make: Callable[..., BasePruner], given: Mapping[str, Any]) -> BasePruner:

@@ -27,7 +27,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from parsl_optuna.core.errors import SpecError, nearest
 from parsl_optuna.core.space import Conditions
-from parsl_optuna.study.search import constraints
+from parsl_optuna.study.search import classes, constraints
 
 
 class _BruteForce(BruteForceSampler):
@@ -49,6 +49,8 @@ _CLASSES: dict[str, Callable[..., BaseSampler]] = {
     "qmc": QMCSampler,
     "brute_force": _BruteForce,
 }
+_PLACE = "$.optuna.sampler"
+
 STATEFUL = {"cmaes", "nsgaii", "nsgaiii", "qmc"}
 """Samplers that keep a state on trials: a study of theirs is rebuilt by asking again."""
 
@@ -86,14 +88,17 @@ def make_sampler(name: str, params: Mapping[str, Any], ask: Ask, n_startup_trial
     """Return a sampler for one ask.
 
     Args:
-        name: One of `spec.SAMPLERS`, ``auto`` and ``grid`` excepted.
-        params: Its own parameters, plain values.
+        name: One of `spec.SAMPLERS`, ``auto`` and ``grid`` excepted; or a user's class, which is made once
+            per study, with the study's seed.
+        params: Its own parameters, plain values of ours.
         ask: Which one.
         n_startup_trials: Random trials first, where the sampler knows such a thing.
 
     Raises:
         SpecError: A parameter that the sampler does not have, or that is not a plain value.
     """
+    if classes.is_class(name):
+        return _of_the_user(name, params, ask, n_startup_trials)
     if name == "partial_fixed":
         return _partial_fixed(dict(params), ask, n_startup_trials)
     known = _parameters(name)
@@ -119,6 +124,21 @@ def make_sampler(name: str, params: Mapping[str, Any], ask: Ask, n_startup_trial
         raise SpecError(f"$.optuna.sampler: '{name}' refuses its parameters: {error}") from error
 
 
+def remembers(name: str) -> bool:
+    """Whether a sampler has a state besides the trials, so that a study is rebuilt by asking again."""
+    return name in STATEFUL or classes.is_class(name)
+
+
+def _of_the_user(name: str, params: Mapping[str, Any], ask: Ask, n_startup_trials: int) -> BaseSampler:
+    given: dict[str, Any] = {"seed": ask.study_seed % 2**32}
+    if "n_startup_trials" not in params:
+        given["n_startup_trials"] = n_startup_trials
+    if ask.is_constrained:
+        given |= constraints.parameters(("constraints_func",))
+    kind = classes.load(name, BaseSampler, _PLACE)
+    return classes.made(name, kind, params, given, _PLACE)
+
+
 def _class(name: str) -> Callable[..., BaseSampler]:
     if name != "rank_gp":
         return _CLASSES[name]
@@ -139,6 +159,8 @@ def plain_params(where: str, name: str, params: Mapping[str, Any], known: list[s
         SpecError: A parameter that is not in *known*, or that is not a plain value.
     """
     for key, value in params.items():
+        if key == "seed":
+            raise SpecError(f"{where}.seed: is set by the study; remove it, and give the study's own seed")
         if key not in known:
             raise SpecError(f"{where}.{key}: '{name}' has no such parameter; {nearest(key, known)}")
         if not isinstance(value, (bool, int, float, str, type(None))):
@@ -148,10 +170,15 @@ def plain_params(where: str, name: str, params: Mapping[str, Any], known: list[s
 
 def _partial_fixed(params: dict[str, Any], ask: Ask, n_startup_trials: int) -> BaseSampler:
     fixed, base = params.pop("fixed_params", None), params.pop("base", "tpe")
+    known = () if ask.space is None else ask.space
+    for key in fixed if isinstance(fixed, dict) else ():
+        if key not in known:
+            raise SpecError(f"{_PLACE}.fixed_params.{key}: does not vary here; {nearest(str(key), known)}")
     if not isinstance(fixed, dict) or base not in (*_CLASSES, "rank_gp"):
         raise SpecError(
             "$.optuna.sampler: partial_fixed needs fixed_params: {name: value}, and base: a sampler"
         )
-    return PartialFixedSampler(
-        fixed, make_sampler(base, params, ask._replace(space=None, conditions={}), n_startup_trials)
-    )
+    inner = make_sampler(base, params, ask._replace(space=None, conditions={}), n_startup_trials)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return PartialFixedSampler(fixed, inner)

@@ -7,6 +7,7 @@ in an earlier life.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 import random
@@ -16,7 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 import optuna
-from optuna.samplers import RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
@@ -25,11 +26,11 @@ from parsl_optuna.core.ids import derive_seed
 from parsl_optuna.core.records import Asked
 from parsl_optuna.core.space import Scalar
 from parsl_optuna.study.plan.plans import StudyPlan
-from parsl_optuna.study.search import constraints
+from parsl_optuna.study.search import classes, constraints
 from parsl_optuna.study.search.choice import Choice, choose
 from parsl_optuna.study.search.codes import Codes, suggest
 from parsl_optuna.study.search.history import REFUSED
-from parsl_optuna.study.search.samplers import STATEFUL, Ask, make_sampler
+from parsl_optuna.study.search.samplers import Ask, make_sampler, remembers
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -57,6 +58,8 @@ class Search:
         self._seen: set[str] = set()
         self._seconds: list[float] = []
         self._common: Any = None
+        self._is_foreign = classes.is_class(plan.search.sampler)
+        self._foreign: BaseSampler | None = None
         if plan.search.sampler == "auto" and plan.search.sampler_params:
             raise SpecError("$.optuna.sampler: 'auto' has no parameters; name a sampler, like rank_gp or tpe")
         if plan.search.sampler == "grid":
@@ -77,6 +80,9 @@ class Search:
                 study_name=f"{self._plan.pid}:{self._plan.method}",
                 directions=[StudyDirection.MINIMIZE] * self._n_objectives,
             )
+            if self._is_foreign:  # some samplers would stop a loop of Optuna's, and there is none
+                setattr(self._made, "stop", _nothing)  # noqa: B010
+                self._made.sampler = self._sampler(0, 0)
             for restore in self._late:
                 restore()
         return self._made
@@ -129,7 +135,7 @@ class Search:
         violations: Mapping[str, float],
     ) -> None:
         attributes: dict[str, Any] = {}
-        if self._plan.search.sampler in STATEFUL and asked.by == "search":
+        if remembers(self._plan.search.sampler) and asked.by == "search":
             again = self._ask_again(number, asked.attempt)
             if again == point:
                 if ended:
@@ -169,10 +175,13 @@ class Search:
             study.sampler = self._sampler(number, attempt)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            trial = self._asked_of(study)
+            with self._blamed():
+                trial = self._asked_of(study)
+        if self._is_foreign:
+            study.sampler = self._sampler(number, attempt)  # what ends is told to it, whoever proposed it
         self._numbers[number] = trial.number
         self._asked.add(number)
-        point = self._codes.decode(trial.params)
+        point = self._decoded(trial.params)
         self._seen.add(_key(point))
         return point
 
@@ -186,6 +195,20 @@ class Search:
             if space.is_active(name, point):
                 point[name] = suggest(trial, name, space.dimensions[name])
         return trial
+
+    def _decoded(self, params: Mapping[str, Any]) -> dict[str, Scalar]:
+        """Return a proposal as a point; a user's sampler may propose anything."""
+        point = self._codes.decode(params)
+        if self._is_foreign and not self._plan.space.contains(point):
+            name = self._plan.search.sampler
+            raise SpecError(f"$.optuna.sampler: '{name}' proposed {point}, which is outside the search space")
+        return point
+
+    def _blamed(self) -> contextlib.AbstractContextManager[None]:
+        """Tell what a user's sampler raises in one line."""
+        if not self._is_foreign:
+            return contextlib.nullcontext()
+        return classes.blamed("$.optuna.sampler", self._plan.search.sampler)
 
     def leftover(self, number: int) -> dict[str, Scalar] | None:
         """Propose, for trial *number*, one of the points of a small finite space that are left; or None."""
@@ -205,7 +228,8 @@ class Search:
         """Take back what was proposed for trial *number*: it never runs, and counts as nothing."""
         trial = self._study.get_trials(deepcopy=False)[self._numbers[number]]
         self._study._storage.set_trial_user_attr(trial._trial_id, REFUSED, number)
-        self._study.tell(trial.number, state=TrialState.FAIL)
+        with self._blamed():
+            self._study.tell(trial.number, state=TrialState.FAIL)
 
     def tell(
         self,
@@ -233,15 +257,18 @@ class Search:
             # Optuna takes the value of a pruned trial from its reports.
             handle = optuna.trial.Trial(study, study.get_trials(deepcopy=False)[trial]._trial_id)
             handle.report(pruned_at, 0)
-            study.tell(trial, state=TrialState.PRUNED)
-        elif values is None:
-            study.tell(trial, state=TrialState.FAIL)
-        else:
-            study.tell(trial, list(values))
+        with self._blamed():
+            if pruned_at is not None:
+                study.tell(trial, state=TrialState.PRUNED)
+            elif values is None:
+                study.tell(trial, state=TrialState.FAIL)
+            else:
+                study.tell(trial, list(values))
 
     def pickled(self) -> bytes:
-        """Return the study as bytes for notebooks."""
-        return pickle.dumps(self._codes.decoded(self._study))
+        """Return the study as bytes for notebooks, which may not have a user's sampler."""
+        is_shown = self._is_foreign or self._codes.are_needed
+        return pickle.dumps(self._codes.decoded(self._study) if is_shown else self._study)
 
     def should_terminate(self) -> bool:
         """Whether Optuna's terminator sees nothing left to gain."""
@@ -275,6 +302,8 @@ class Search:
 
     def _sampler(self, number: int, attempt: int) -> optuna.samplers.BaseSampler:
         settings = self._plan.search
+        if self._foreign is not None:
+            return self._foreign
         ask = Ask(
             self._study_seed,
             self._seed(number, attempt),
@@ -284,7 +313,12 @@ class Search:
             self._codes.conditions,
             self._is_constrained,
         )
-        sampler = make_sampler(self.choice.sampler, settings.sampler_params, ask, settings.n_startup_trials)
+        params = dict(settings.sampler_params)
+        if isinstance(params.get("fixed_params"), dict):
+            params["fixed_params"] = self._codes.fixed(params["fixed_params"])
+        sampler = make_sampler(self.choice.sampler, params, ask, settings.n_startup_trials)
+        if self._is_foreign:
+            self._foreign = sampler
         if isinstance(sampler, TPESampler) and hasattr(sampler, "_search_space"):
             # What all trials have in common; a new sampler would find it out anew, from all of them.
             self._common = sampler._search_space = self._common or sampler._search_space
@@ -313,3 +347,7 @@ def pareto_front(values: Sequence[Sequence[float]]) -> list[int]:
 
 def _key(point: Mapping[str, Scalar]) -> str:
     return json.dumps(dict(point), sort_keys=True)
+
+
+def _nothing() -> None:
+    """Do nothing."""
