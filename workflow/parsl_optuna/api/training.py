@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor, nn
 
-    from parsl_optuna.tasks.llc.problem.checkpoints import Label
+    from parsl_optuna.tasks.llc.problem.folder import Label
 
 
 @dataclass(frozen=True)

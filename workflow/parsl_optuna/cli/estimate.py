@@ -32,9 +32,24 @@ _METHOD = "auto"
 @click.option(
     "--problem",
     "source",
-    required=True,
     metavar="FILE|PRESET",
     help="YAML file with one problem or a list 'problems', or the name of a model preset.",
+)
+@click.option(
+    "--checkpoints", metavar="FOLDER", help="Files of torch.save: the LLC along a training run, on workers."
+)
+@click.option(
+    "--model",
+    metavar="FILE.py:NAME",
+    help="With --checkpoints: a function without arguments that returns model, loss and data.",
+)
+@click.option(
+    "--gamma", type=float, help="With --checkpoints: precision of the localization prior, 1 unless given."
+)
+@click.option(
+    "--device",
+    metavar="cpu|cuda|mps",
+    help="With --checkpoints: where to compute; without it, where the function leaves the model.",
 )
 @click.option(
     "--set",
@@ -47,40 +62,68 @@ _METHOD = "auto"
     "--kernel", default="langevin", show_default=True, help="langevin, hmc (exact) or sgld (minibatches)."
 )
 @click.option("--error", "relative_error", default=0.005, show_default=True, help="Standard error over LLC.")
-@click.option("--budget", default=60.0, show_default=True, help="Seconds per problem.")
+@click.option("--budget", default=60.0, show_default=True, help="Seconds per problem or checkpoint.")
 @click.option("--seed", default=0, show_default=True, help="Replicate number.")
+@click.option("--inline", is_flag=True, help="With --checkpoints: run in this process, one by one.")
+@click.option(
+    "--parsl-config",
+    metavar="FILE",
+    help="With --checkpoints: Parsl's configuration.  [default: local workers]",
+)
 @options.artifacts_dir
 @options.results_dir
 @options.as_json
 def command(
-    source: str,
-    assignments: tuple[str, ...],
     kernel: str,
     relative_error: float,
-    budget: float,
-    seed: int,
-    artifacts_dir: str | None,
-    results_dir: str | None,
+    inline: bool,
+    parsl_config: str | None,
     as_json: bool,
+    **given: Any,
 ) -> int:
     """Estimate the local learning coefficient; step size, burn-in and length are chosen automatically.
 
-    Runs in this process until the standard error is small enough or the budget is used up. The same
-    command again reads stored results. Exits with 1 unless every status is ok.
+    A problem runs in this process until the standard error is small enough or the budget is used up;
+    checkpoints of a model of your own are trials of a study. The same command again reads stored
+    results. Exits with 1 unless every status is ok.
     """
+    if not given["budget"] > 0:
+        raise SpecError(f"--budget {given['budget']} must be above 0")
+    given["artifacts_dir"], given["results_dir"] = (
+        given[name] or name.removesuffix("_dir") for name in ("artifacts_dir", "results_dir")
+    )
+    asked = {"kernel": kernel, "relative_error": relative_error}
+    if (given["source"] is None) == (given["checkpoints"] is None):
+        raise SpecError("give either --problem FILE|PRESET or --checkpoints FOLDER --model FILE.py:NAME")
+    if given["checkpoints"] is None:
+        unused = [name for name in ("model", "gamma", "device") if given[name] is not None]
+        unused += ["inline"] * inline + ["parsl-config"] * (parsl_config is not None)
+        if unused:
+            raise SpecError(f"--{unused[0]}: goes with --checkpoints; set keys of a problem with --set")
+        return _estimate_problems(given, asked, as_json=as_json)
+    if given["model"] is None or given["assignments"]:
+        wrong = (
+            "--set: goes with --problem"
+            if given["assignments"]
+            else "--checkpoints: give --model FILE.py:NAME"
+        )
+        raise SpecError(wrong)
+    from parsl_optuna.cli import along  # noqa: PLC0415
+
+    asked |= {name: given[name] for name in ("gamma", "device") if given[name] is not None}
+    return along.estimate(given, asked, inline=inline, parsl_config=parsl_config, as_json=as_json)
+
+
+def _estimate_problems(given: Mapping[str, Any], asked: Mapping[str, Any], *, as_json: bool) -> int:
     from parsl_optuna.worker import execute as worker  # noqa: PLC0415
 
-    if not budget > 0:
-        raise SpecError(f"--budget {budget} must be above 0")
     task = resolve_task("llc")
-    store, results = (
-        ArtifactStore(Path(artifacts_dir or "artifacts")),
-        Results(Path(results_dir or "results")),
-    )
+    store, results = ArtifactStore(Path(given["artifacts_dir"])), Results(Path(given["results_dir"]))
     store.check_writable()
-    asked = {"kernel": kernel, "relative_error": relative_error}
-    problems = [bind_problem(task, raw, where) for raw, where in _problems(source, assignments)]
-    params = task.complete({}, _METHOD, asked, "estimate")
+    problems = [
+        bind_problem(task, raw, where) for raw, where in _problems(given["source"], given["assignments"])
+    ]
+    params, seed, budget = task.complete({}, _METHOD, asked, "estimate"), given["seed"], given["budget"]
     outcomes = []
     for problem in problems:
         manifest = Manifest(task.name, task.version, "trial", problem.pid, _METHOD, params, seed, budget)

@@ -20,7 +20,7 @@ from parsl_optuna.store.checkpoint import Checkpoint
 from parsl_optuna.tasks.llc.answer.observables import RECORDED
 from parsl_optuna.tasks.llc.answer.summary import drawn, summarise
 from parsl_optuna.tasks.llc.answer.verdict import TRIAL_GATE, Nature
-from parsl_optuna.tasks.llc.engine.auto import chains_for
+from parsl_optuna.tasks.llc.engine.auto import chains_for, pictured
 from parsl_optuna.tasks.llc.engine.stages import Stages
 from parsl_optuna.tasks.llc.problem.centre import find_centre
 from parsl_optuna.tasks.llc.problem.checks import WrongLoss
@@ -204,10 +204,8 @@ def run(
         return Result(metrics, nothing, nothing, nothing, {}, {})
     at_centre = estimand.recording.at(estimand.centre.unsqueeze(0))
     centre = {name: value[0].cpu().numpy() for name, value in at_centre.items()}
-    seen = {name: value.cpu().numpy() for name, value in trace.values.items()}
-    distance = (2.0 / settings.gamma * seen["radius"]) ** 0.5
-    recorded = {name: seen[RECORDED + name] for name in centre}
-    return Result(metrics, seen["excess"], seen["adjusted"], distance, recorded, centre)
+    recorded = {name: trace.values[RECORDED + name].cpu().numpy() for name in centre}
+    return Result(metrics, **pictured(trace, settings.gamma), observables=recorded, centre=centre)
 
 
 def _of_gamma(metrics: dict[str, Any]) -> list[str]:
@@ -220,7 +218,7 @@ def _of_gamma(metrics: dict[str, Any]) -> list[str]:
     lower = (1.0 - 2.0**-slope) * value
     return [
         f"gamma {metrics['gamma']:g}: twice as much would lower the LLC by {lower:.2g}, more than its "
-        f"interval; the posterior fills {seen['prior_width_filled']:.0%} of the prior's width; see gamma_sweep"
+        f"interval; the posterior fills {seen['prior_width_filled']:.0%} of the prior's width"
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -158,19 +158,24 @@ def _drawn(
     return run, trace, deadline.used_sec - begun
 
 
-def save_trace(trace: chain.Trace, gamma: float, folder: Path) -> None:
-    """Write ``trace.npz`` for pictures: at most 512 draws of at most 32 chains.
+def pictured(trace: chain.Trace, gamma: float) -> dict[str, np.ndarray[Any, Any]]:
+    """Return what pictures show, each ``(draws, chains)``.
 
-    ``excess`` is t (L - L0), ``controlled`` the same after control variates, and ``distance`` is |w - w*|,
-    each ``(draws, chains)`` in single precision.
+    ``excess`` is t (L - L0), ``controlled`` the same after control variates, ``distance`` is |w - w*|.
     """
-    every = max(1, trace.n_draws // _PICTURE_DRAWS)
-    excess, precise, radius = (
-        trace.values[name][::every, :_PICTURE_CHAINS].float() for name in ("excess", "adjusted", "radius")
-    )
-    distance = (2.0 / gamma * radius).sqrt()
+    excess, precise, radius = (trace.values[name].cpu().numpy() for name in ("excess", "adjusted", "radius"))
+    return {"excess": excess, "controlled": precise, "distance": (2.0 / gamma * radius) ** 0.5}
+
+
+def save_trace(shown: Mapping[str, np.ndarray[Any, Any]], folder: Path) -> None:
+    """Write ``trace.npz`` for pictures: at most 512 draws of at most 32 chains, in single precision."""
+    every = max(1, len(shown["excess"]) // _PICTURE_DRAWS)
     stream = io.BytesIO()
-    np.savez(stream, excess=excess.numpy(), controlled=precise.numpy(), distance=distance.numpy())
+    excess, controlled, distance = (
+        shown[name][::every, :_PICTURE_CHAINS].astype(np.float32)
+        for name in ("excess", "controlled", "distance")
+    )
+    np.savez(stream, excess=excess, controlled=controlled, distance=distance)
     folder.mkdir(parents=True, exist_ok=True)
     write_bytes(folder / "trace.npz", stream.getvalue())
 

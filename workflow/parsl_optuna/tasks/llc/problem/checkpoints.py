@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from parsl_optuna.core.errors import SpecError
+from parsl_optuna.tasks.llc.problem.folder import Label, files
 from parsl_optuna.tasks.llc.problem.posed import first_line, private_copy
 
-_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
 _INSIDE = ("state_dict", "model_state_dict", "model")
 """Keys under which training frameworks keep the weights beside an optimizer's state."""
-
-Label = str | int | float
 
 
 def models(model: nn.Module, checkpoints: Any) -> Iterator[tuple[Label, nn.Module]]:
@@ -54,7 +51,7 @@ def models(model: nn.Module, checkpoints: Any) -> Iterator[tuple[Label, nn.Modul
 
 def _labelled(checkpoints: Any) -> Iterator[tuple[Label, Any]]:
     if isinstance(checkpoints, (str, Path)):
-        yield from _files(Path(checkpoints))
+        yield from files(Path(checkpoints))
     elif isinstance(checkpoints, Mapping):
         yield from checkpoints.items()
     elif isinstance(checkpoints, Iterable) and not isinstance(checkpoints, (Tensor, nn.Module)):
@@ -63,20 +60,6 @@ def _labelled(checkpoints: Any) -> Iterator[tuple[Label, Any]]:
     else:
         kind = type(checkpoints).__name__
         raise SpecError(f"checkpoints: cannot read a {kind}; give a folder, a mapping of labels, or a list")
-
-
-def _files(folder: Path) -> list[tuple[Label, Path]]:
-    if not folder.is_dir():
-        raise SpecError(f"checkpoints: {folder} is not a folder")
-    found = [path for path in folder.iterdir() if path.suffix in _SUFFIXES]
-    if not found:
-        raise SpecError(f"checkpoints: no file {', '.join('*' + suffix for suffix in _SUFFIXES)} in {folder}")
-    numbers = {path: [int(digits) for digits in re.findall(r"\d+", path.stem)] for path in found}
-    found.sort(key=lambda path: (numbers[path], path.name))
-    last = {path: numbers[path][-1] if numbers[path] else None for path in found}
-    if None in last.values() or len(set(last.values())) < len(found):
-        return [(path.stem, path) for path in found]
-    return [(number, path) for path, number in last.items() if number is not None]
 
 
 def _state(checkpoint: Any, label: Label) -> Mapping[str, Tensor]:

@@ -65,7 +65,7 @@ def run(estimand: Estimand, params: Params, stages: Stages, work: Work) -> Metri
     """Estimate the LLC, and leave ``trace.npz`` for pictures."""
     metrics, trace = estimate(estimand, params, stages, work.deadline)
     if work.files is not None and trace.n_draws:
-        auto.save_trace(trace, estimand.gamma, work.files)
+        auto.save_trace(auto.pictured(trace, estimand.gamma), work.files)
     return metrics
 
 
