@@ -18,12 +18,15 @@ def test_an_analysis_is_tables_pictures_and_one_page(tmp_path):
     folder = tmp_path / "results" / "analysis"
     report = tmp_path / "results" / "report.html"
     assert str(report) in out
-    assert "ok" in out.splitlines()[0]
-    assert report.read_text().count("<img alt='") == 3
+    assert "best error" in out.splitlines()[0]
+    assert "48 trials: 48 ok." in out
+    drawn = {path.name for path in folder.glob("*.png")}
+    assert {"objective_by_hyperparameter.png", "interaction.png"} <= drawn
+    assert "<img" not in report.read_text().partition("<script>")[0]  # the page draws them itself
     effects = pd.read_csv(folder / "effects.csv")
     assert set(effects.parameter) == {"x", "k", "kind"}
     assert set(effects.metric) == {"objective", "cost"}
-    assert "no test" in effects.note.iloc[0]  # the sampler learns
+    assert "a sampler that learns" in effects.note.iloc[0]  # the sampler learns
     ranked = pd.read_csv(folder / "importances.csv")
     cost = ranked[ranked.metric == "cost"].groupby("parameter").importance.mean()
     assert cost.idxmax() == "k"

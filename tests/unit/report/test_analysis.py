@@ -55,7 +55,7 @@ def test_failures_are_counted_with_their_reasons(tmp_path):
 
     found = analysed(tmp_path, rows)
 
-    assert found.findings[0] == "3 trials: 1 ok, 2 failed."
+    assert found.findings[-1] == "3 trials: 1 ok, 2 failed."
     assert found.tables["failures"].iloc[0][["reason", "trials"]].tolist() == ["ValueError: x", 2]
 
 

@@ -1,7 +1,7 @@
 import json
 
 import pandas as pd
-from parsl_optuna.report.configurations import flatten, means, strata, varied
+from parsl_optuna.report.configurations import flatten, label, means, strata, varied
 
 
 def trials(points, values, **columns):
@@ -76,3 +76,13 @@ def test_problems_and_methods_are_never_pooled():
 
 def test_a_task_that_is_not_there_leaves_all_parameters_in():
     assert varied(flatten(trials([{"a": 1}, {"a": 2}], 1.0, task="nowhere:TASK"))) == ["hp_a"]
+
+
+def test_a_text_that_reads_as_a_number_is_not_that_number():
+    points = [{"a": 1}, {"a": "1"}, {"b": None}, {"b": "null"}, {"c": True}, {"c": "true"}]
+
+    rows = flatten(trials(points, 1.0))
+
+    assert varied(rows) == ["hp_a", "hp_b", "hp_c"]
+    assert rows["hp_a"].dropna().map(label).tolist() == ["1", '"1"']
+    assert rows["configuration"].nunique() == 6

@@ -143,6 +143,24 @@ def test_any_two_of_several_values_are_compared():
     assert found[["first", "second"]].to_numpy().tolist() == [["x", "y"], ["x", "z"], ["y", "z"]]
 
 
+def test_differences_that_differ_by_rounding_alone_are_not_tested():
+    points = [{"a": a, "seed": seed} for seed in range(4) for a in (1, 2)]
+    values = [0.1 * p["seed"] + 0.3 * p["a"] for p in points]
+
+    (pair,) = effects.pairs(trials(points, values), ["objective"]).to_dict("records")
+
+    assert pair["difference"] == pytest.approx(0.3)
+    assert math.isnan(pair["d_z"])
+    assert math.isnan(pair["p_t"])
+
+
+def test_values_that_hold_a_separator_are_not_mixed_up():
+    """Joined by a bar, ("x|y", "z") and ("x", "y|z") would be one."""
+    points = [{"a": 1, "b": "x|y", "c": "z"}, {"a": 2, "b": "x", "c": "y|z"}]
+
+    assert "a" not in set(effects.pairs(trials(points, [1.0, 2.0]), ["objective"]).get("parameter", []))
+
+
 def test_a_single_seed_has_a_difference_and_no_test():
     (pair,) = effects.pairs(trials([{"a": 1}, {"a": 2}], [1.0, 4.0]), ["objective"]).to_dict("records")
 
@@ -177,7 +195,7 @@ def test_corrected_values_keep_their_order_and_are_never_smaller(values):
 
 def test_outcomes_are_counted_by_the_tasks_own_words():
     rows = trials([{"a": i} for i in range(4)], 1.0, state=["ok", "ok", "failed", "ok"],
-                  outcome=["good", "no_pruning", None, "good"])  # fmt: skip
+                  verdict=["good", "no_pruning", None, "good"])  # fmt: skip
 
     found = effects.outcomes(rows).set_index("how")["trials"].to_dict()
     assert found == {"good": 2, "no_pruning": 1, "failed": 1}

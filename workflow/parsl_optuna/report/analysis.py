@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,19 +10,39 @@ from typing import Any
 import pandas as pd
 
 from parsl_optuna.core.errors import SpecError
+from parsl_optuna.core.objective import finite
 from parsl_optuna.report import effects
+from parsl_optuna.report.bias import biases
 from parsl_optuna.report.columns import leading_column
-from parsl_optuna.report.configurations import PREFIX, Frame, Series, flatten, label, means, strata, varied
+from parsl_optuna.report.configurations import (
+    PREFIX,
+    Frame,
+    Series,
+    flatten,
+    means,
+    strata,
+    task_of,
+    varied,
+)
+from parsl_optuna.report.findings import findings, value_text
 from parsl_optuna.report.importance import importances
-from parsl_optuna.report.tables import maximised_of, objectives_of, read
+from parsl_optuna.report.interactions import interactions
+from parsl_optuna.report.levels import levels
+from parsl_optuna.report.tables import leading_of, maximised_of, objectives_of, read
+from parsl_optuna.report.transfer import transfer
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.progress import reports
 
-_MOST_CURVES = 40
+MOST_CURVES = 40
 """Largest number of curves per study; more cannot be distinguished in a picture."""
 
+_MOST_REPORTED = 8
+"""Metrics of which curves are shown: those that come first in the reports."""
+
+_MOST_POINTS = 120
+"""Of a curve; the page holds some hundred of them."""
+
 _SHOWN = 5
-_SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
@@ -37,6 +56,7 @@ class Analysis:
         rows: All trials, flat.
         trials: The rows of the table as they are, as plain data.
         objectives: Names of the objectives, the leading one first.
+        leading: What people call that one.
         maximised: Those of which more is better.
     """
 
@@ -46,6 +66,7 @@ class Analysis:
     rows: Frame
     trials: Sequence[Mapping[str, Any]]
     objectives: Sequence[str]
+    leading: str
     maximised: Sequence[str]
 
 
@@ -66,9 +87,12 @@ def analyse(table: Path, store: ArtifactStore, *, sampler_learns: bool = True) -
         raise SpecError(f"{table}: no trial has an objective; nothing to analyse")
     names = objectives_of(arrow)
     rows["objective"] = rows[leading_column(names, rows.columns)]
+    task = task_of(rows)
+    if task is not None and task.verdict in rows:
+        rows["verdict"] = rows[task.verdict]
     metrics = ["objective", *(name for name in names[1:] if name in rows.columns)]
     more_is_better = names[0] in maximised_of(arrow)
-    curves = _curves(_sorted(rows, "objective", more_is_better), metrics[1:], store)
+    curves = _curves(_sorted(rows, "objective", more_is_better), store)
     tables = {
         "outcomes": effects.outcomes(rows),
         "failures": _failures(rows),
@@ -76,9 +100,15 @@ def analyse(table: Path, store: ArtifactStore, *, sampler_learns: bool = True) -
         "importances": importances(rows, metrics),
         "effects": effects.effects(rows, metrics, sampler_learns=sampler_learns),
         "pairs": effects.pairs(rows, metrics, sampler_learns=sampler_learns),
+        "levels": levels(rows, "objective"),
+        "interactions": interactions(rows, "objective", sampler_learns=sampler_learns),
+        "transfer": transfer(rows, "objective", more_is_better=more_is_better),
     }
-    findings = tuple(_findings(rows, tables))
-    return Analysis(findings, tables, curves, rows, arrow.to_pylist(), names, maximised_of(arrow))
+    if task is not None and task.comparison is not None:
+        tables["bias"] = biases(rows, task.comparison)
+    leading = leading_of(arrow)
+    found = tuple(findings(rows, tables, leading))
+    return Analysis(found, tables, curves, rows, arrow.to_pylist(), names, leading, maximised_of(arrow))
 
 
 def strongest_pair(analysis: Analysis) -> tuple[Frame, str, str] | None:
@@ -96,65 +126,6 @@ def strongest_pair(analysis: Analysis) -> tuple[Frame, str, str] | None:
                 if {first, second} <= set(varied(together)):
                     return together, first, second
     return None
-
-
-def cell(value: object) -> str:
-    """Return a number to four digits, anything else as text; nothing for a missing value."""
-    if isinstance(value, float):
-        return "" if value != value else f"{value:.4g}"
-    return str(value)
-
-
-def _value(value: object) -> str:
-    return cell(value) if isinstance(value, float) else label(value)
-
-
-def _findings(rows: Frame, tables: Mapping[str, Frame]) -> list[str]:
-    counts = Counter(rows["state"])
-    missed = int(rows["feasible"].eq(False).sum()) if "feasible" in rows else 0
-    others = [f"{count} {state}" for state, count in counts.most_common() if state != "ok"]
-    sentences = [f"{len(rows)} trials: {counts['ok']} ok" + "".join(f", {one}" for one in others) + "."]
-    if missed:
-        sentences.append(f"{missed} trials miss a constraint; they are best only where no other trial is.")
-    best = tables["best"]
-    for head, _ in strata(rows):
-        mine = best[(best["problem"] == head["problem"]) & (best["method"] == head["method"])]
-        place = f"{head['method']} on {head['problem']}"
-        if not mine.empty:
-            first = mine.iloc[0]
-            seeds = f", the mean of {first['n']} seeds" if first["n"] > 1 else ", from a single seed"
-            point = f" at {first['hyperparameters']}" if first["hyperparameters"] else ""
-            sentences.append(f"{place}: best objective {cell(first['objective'])}{seeds}{point}.")
-        sentences.append(f"{place}: {_what_matters(tables['importances'], tables['effects'], head)}")
-    return sentences
-
-
-def _what_matters(ranked: Frame, found: Frame, head: Mapping[str, str]) -> str:
-    def mine(table: Frame) -> Frame:
-        if table.empty:
-            return table
-        same = (table["problem"] == head["problem"]) & (table["method"] == head["method"])
-        return table[same & (table["metric"] == "objective")]
-
-    importance, effect = mine(ranked), mine(found)
-    parts = []
-    if importance.empty:
-        parts.append("no hyperparameter varies")
-    elif importance.iloc[0]["parameter"]:
-        first = importance.iloc[0]
-        parts.append(
-            f"{first['parameter']} matters most (importance {cell(first['importance'])}; "
-            f"a forest explains {first['r2']:.0%} of unseen configurations)"
-        )
-    else:
-        parts.append(f"no ranking of hyperparameters: {importance.iloc[0]['note']}")
-    if not effect.empty:
-        if (effect["note"] != "").any():
-            parts.append(f"effects are not tested ({effect[effect['note'] != '']['note'].iloc[0]})")
-        else:
-            clear = effect[effect["p_holm"] < _SIGNIFICANT]["parameter"].unique()
-            parts.append(f"clear effects (corrected p < {_SIGNIFICANT}): {', '.join(clear) or 'none'}")
-    return "; ".join(parts) + "."
 
 
 def _failures(rows: Frame) -> Frame:
@@ -186,26 +157,42 @@ def _best(rows: Frame, more_is_better: bool) -> Frame:
         names = varied(units)
         for configuration, unit in _sorted(units, "y", more_is_better).head(_SHOWN).iterrows():
             known = [name for name in names if not pd.isna(unit[name])]
-            point = "  ".join(f"{name.removeprefix(PREFIX)}={_value(unit[name])}" for name in known)
-            trial = group[group["configuration"] == configuration]["trial_id"].iloc[0]
-            entry = {"trial": trial, "objective": float(unit["y"]), "n": int(unit["n"])}
+            point = "  ".join(f"{name.removeprefix(PREFIX)}={value_text(unit[name])}" for name in known)
+            trial = group[group["configuration"] == configuration].iloc[0]
+            entry = {"trial": trial["trial_id"], "objective": float(unit["y"]), "n": int(unit["n"])}
+            entry["verdict"] = said if isinstance(said := trial.get("verdict"), str) else ""
             found.append(head | entry | {"hyperparameters": point})
     return pd.DataFrame(found)
 
 
-def _curves(
-    rows: Frame, others: Sequence[str], store: ArtifactStore
-) -> dict[str, dict[str, dict[str, Series]]]:
-    """Read what the best trials reported, rows in that order: their first metric, and further objectives."""
+def _curves(rows: Frame, store: ArtifactStore) -> dict[str, dict[str, dict[str, Series]]]:
+    """Read what trials reported, of the best and of evenly spaced others, by metric, study and trial.
+
+    Args:
+        rows: Trials, the best ones first.
+        store: Where their reports are.
+    """
     found: dict[str, dict[str, dict[str, Series]]] = {}
     for (problem, method), group in rows.groupby(["problem", "method"]):
-        for _, row in group.head(_MOST_CURVES).iterrows():
+        for _, row in group.iloc[spread(len(group), MOST_CURVES)].iterrows():
             reported = reports(store.paths.progress(row["pid"], row["method"], row["trial_id"]))
-            first = [next(iter(reported[0].metrics))] if reported and reported[0].metrics else []
-            for metric in dict.fromkeys([*first, *others]):
-                values = {report.step: report.metrics.get(metric) for report in reported}
-                known = {step: value for step, value in values.items() if isinstance(value, (int, float))}
-                if len(known) > 1:
+            numbers = [
+                name
+                for name in dict.fromkeys(name for report in reported for name in report.metrics)
+                if any(finite(report.metrics.get(name)) is not None for report in reported)
+            ]
+            for metric in numbers[:_MOST_REPORTED]:
+                known = {one.step: finite(one.metrics.get(metric)) for one in reported}
+                points = [(step, value) for step, value in known.items() if value is not None]
+                if len(points) > 1:
+                    shown = [points[index] for index in spread(len(points), _MOST_POINTS)]
                     study = found.setdefault(metric, {}).setdefault(f"{problem}, {method}", {})
-                    study[row["trial_id"]] = pd.Series(known, dtype=float)
+                    study[row["trial_id"]] = pd.Series(dict(shown), dtype=float)
     return found
+
+
+def spread(length: int, most: int) -> list[int]:
+    """Return up to *most* evenly spaced indices, the first and the last one among them."""
+    if length <= most:
+        return list(range(length))
+    return [round(index * (length - 1) / (most - 1)) for index in range(most)]

@@ -26,6 +26,9 @@ Series = Any
 PREFIX = "hp_"
 """Begins the name of a column that holds a hyperparameter."""
 
+_NULL = "null"
+"""Stands for a value null; a text of these letters is quoted."""
+
 STRATA = ["problem", "method"]
 
 
@@ -72,12 +75,20 @@ def means(rows: Frame, metric: str) -> Frame:
 
 
 def label(value: object) -> str:
-    """Return a hyperparameter's value as people write it."""
+    """Return a hyperparameter's value as people write it; a text that reads as a number is quoted."""
     if isinstance(value, str):
-        return value
+        return json.dumps(value) if _is_ambiguous(value) else value
     if isinstance(value, float) and value.is_integer():
         return str(int(value))  # a column of whole numbers with gaps holds floats
     return json.dumps(value.item() if hasattr(value, "item") else value)  # type: ignore[union-attr]
+
+
+def _is_ambiguous(text: str) -> bool:
+    """Whether a text reads as a value of another kind, so that ``1`` and ``"1"`` would be one level."""
+    try:
+        return text != _NULL and not isinstance(json.loads(text), (list, dict))
+    except ValueError:
+        return False
 
 
 def is_numeric(values: Series) -> bool:
@@ -102,4 +113,10 @@ def active(task: Task | None, method: str, hyperparams_json: str) -> dict[str, A
     """Return the hyperparameters of a trial that have an effect; a value null is the text ``null``."""
     params: Mapping[str, Any] = json.loads(hyperparams_json)
     without = frozenset() if task is None or task.irrelevant is None else task.irrelevant(method, params)
-    return {name: "null" if value is None else value for name, value in params.items() if name not in without}
+    kept = {name: value for name, value in params.items() if name not in without}
+    special = {None: _NULL, _NULL: json.dumps(_NULL)}
+    return {name: special.get(value, value) if _is_plain(value) else value for name, value in kept.items()}
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or isinstance(value, str)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -35,13 +36,16 @@ _LEAST = 5
 """Fisher's interval of a rank correlation divides by the square root of n - 3; below 5 it covers nearly
 all."""
 
-ADAPTIVE = "proposed by a sampler that learns: no test"
+_ROUNDING = 1e-12
+"""Share of the largest difference below which a spread of differences is that of rounding."""
+
+ADAPTIVE = "proposed by a sampler that learns"
 """Its later trials depend on earlier values, so that they are not the independent draws that tests assume."""
 
 
 def outcomes(rows: Frame) -> Frame:
-    """Count trials by problem, method and state; by the task's own outcome where it reports one."""
-    how = rows["state"].where(rows["state"] != "ok", rows.get("outcome", rows["state"]).fillna("ok"))
+    """Count trials by problem, method and state; by the task's own ``verdict`` where there is one."""
+    how = rows["state"].where(rows["state"] != "ok", rows.get("verdict", rows["state"]).fillna("ok"))
     counts = rows.assign(how=how).groupby(["problem", "method", "how"]).size()
     return counts.rename("trials").reset_index()
 
@@ -79,7 +83,7 @@ def effects(rows: Frame, metrics: Sequence[str], *, sampler_learns: bool = True)
     if table.empty:
         return table
     table.loc[table["note"] != "", "p"] = math.nan
-    return _corrected(table, [*STRATA, "metric", "parameter"], "p")
+    return corrected(table, [*STRATA, "metric", "parameter"], "p")
 
 
 def pairs(rows: Frame, metrics: Sequence[str], *, sampler_learns: bool = True) -> Frame:
@@ -119,7 +123,7 @@ def pairs(rows: Frame, metrics: Sequence[str], *, sampler_learns: bool = True) -
     if table.empty:
         return table
     table.loc[table["note"] != "", ["p_t", "p_wilcoxon"]] = math.nan
-    return _corrected(table, [*STRATA, "metric", "parameter", "first", "second"], "p_t")
+    return corrected(table, [*STRATA, "metric", "parameter", "first", "second"], "p_t")
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -136,11 +140,19 @@ def holm(p: np.ndarray) -> np.ndarray:
     return corrected
 
 
-def _corrected(table: Frame, keys: list[str], column: str) -> Frame:
-    """Add ``p_holm``, each test counted once however many rows it has."""
+def corrected(table: Frame, keys: list[str], column: str) -> Frame:
+    """Add ``p_holm`` (`holm`), each test counted once however many rows it has."""
     tests = table.drop_duplicates(keys)
     corrected = tests[keys].assign(p_holm=holm(tests[column].to_numpy(dtype=float)))
     return table.merge(corrected, on=keys)
+
+
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % interval of a mean (Student's t); nothing is known from fewer than two values."""
+    if len(values) < 2:
+        return math.nan, math.nan
+    reach = float(stats.t.ppf(0.5 + _CONFIDENCE / 2, len(values) - 1)) * float(stats.sem(values))
+    return float(values.mean()) - reach, float(values.mean()) + reach
 
 
 def _effect(values: Series, metric: Series) -> list[dict[str, Any]]:
@@ -172,7 +184,7 @@ def _by_value(labels: Series, metric: Series) -> list[dict[str, Any]]:
         p = float(stats.kruskal(*groups.values()).pvalue)
     entries = []
     for value, group in groups.items():
-        low, high = _interval(group)
+        low, high = interval(group)
         entries.append(
             {
                 "kind": "mean",
@@ -194,8 +206,8 @@ def _paired(sides: Sequence[Frame], rest: list[str], metric: str) -> dict[str, A
         known = side.assign(y=side[metric].map(finite).astype(float)).dropna(subset=["y"])
         if known.empty:
             return None
-        keys = known[["replicate", *rest]].map(lambda value: "" if pd.isna(value) else label(value))
-        matched = known.assign(key=keys.agg("|".join, axis=1))
+        keys = known[rest].map(lambda value: None if pd.isna(value) else label(value))
+        matched = known.assign(key=[json.dumps(key) for key in keys.to_numpy().tolist()])
         columns.append(matched.groupby(["replicate", "key"])["y"].mean())
     both: Frame = pd.concat(columns, axis=1, join="inner", keys=["first", "second"])
     if both.empty:
@@ -206,8 +218,9 @@ def _paired(sides: Sequence[Frame], rest: list[str], metric: str) -> dict[str, A
 
 def _differences(difference: np.ndarray) -> dict[str, float]:
     """Return the mean difference of seeds with interval, size and tests; of one seed, the mean alone."""
-    low, high = _interval(difference)
+    low, high = interval(difference)
     spread = float(difference.std(ddof=1)) if len(difference) > 1 else 0.0
+    spread = spread if spread > _ROUNDING * float(np.abs(difference).max()) else 0.0
     mean = float(difference.mean())
     return {
         "difference": mean,
@@ -217,10 +230,3 @@ def _differences(difference: np.ndarray) -> dict[str, float]:
         "p_t": float(stats.ttest_1samp(difference, 0.0).pvalue) if spread > 0 else math.nan,
         "p_wilcoxon": float(stats.wilcoxon(difference).pvalue) if spread > 0 else math.nan,
     }
-
-
-def _interval(values: np.ndarray) -> tuple[float, float]:
-    if len(values) < 2:
-        return math.nan, math.nan
-    reach = float(stats.t.ppf(0.5 + _CONFIDENCE / 2, len(values) - 1)) * float(stats.sem(values))
-    return float(values.mean()) - reach, float(values.mean()) + reach

@@ -240,3 +240,42 @@ def latent_plane(train: Any, test: Any) -> bytes:
     axis.set_ylabel("latent 2")
     axis.legend()
     return _png(figure)
+
+
+def is_lines(values: Array) -> bool:
+    """Whether an array is drawn as a line per column."""
+    return values.ndim == 2 and values.shape[1] != 2 and len(values) > 1
+
+
+def array_picture(values: Array, title: str) -> bytes:
+    """Return a picture of an array, by its number of dimensions; see `tasks.pictures`."""
+    if values.ndim in (3, 4):
+        return _tiles(values)
+    figure = Figure(figsize=(6.0, 3.4), layout="constrained")
+    axis = figure.subplots()
+    axis.set_title(title.replace("_", " "), fontsize=9)
+    if is_lines(values):
+        axis.plot(values, linewidth=0.7, alpha=0.8)
+    elif values.ndim == 2:
+        axis.plot(values[:, 0], values[:, 1], ".", ms=4, alpha=0.5)
+    else:
+        axis.bar(range(values.size), values.ravel())
+    axis.grid(alpha=0.3)
+    return _png(figure)
+
+
+def _tiles(values: Array) -> bytes:
+    """Return a picture of a table ``(rows, columns)`` of images or lines."""
+    rows, columns = values.shape[:2]
+    figure = Figure(figsize=(0.9 * columns, 0.9 * rows), layout="constrained")
+    limits = (float(np.nanmin(values)), float(np.nanmax(values)))
+    for axis, one in zip(
+        figure.subplots(rows, columns, squeeze=False).flat, values.reshape(-1, *values.shape[2:]), strict=True
+    ):
+        axis.set_axis_off()
+        if one.ndim == 2:
+            axis.imshow(one, cmap="gray_r", vmin=limits[0], vmax=limits[1])
+        else:
+            axis.plot(one, linewidth=1)
+            axis.set_ylim(*limits)
+    return _png(figure)

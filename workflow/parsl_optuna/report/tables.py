@@ -24,6 +24,7 @@ SCHEMA_VERSION = "1"
 _VERSION_KEY = b"parsl_optuna_schema"
 _OBJECTIVES_KEY = b"parsl_optuna_objectives"
 _MAXIMISED_KEY = b"parsl_optuna_maximised"
+_LEADING_KEY = b"parsl_optuna_leading"
 _TYPES = {
     "float": pa.float64(),
     "int": pa.int64(),
@@ -62,6 +63,8 @@ def table(entries: Iterable[Ended], task: Task) -> pa.Table:
         _OBJECTIVES_KEY: json.dumps(names).encode(),
         _MAXIMISED_KEY: json.dumps(maximised).encode(),
     }
+    if scored is not None:
+        metadata[_LEADING_KEY] = scored.scoring.leading.encode()
     return pa.table(columns).replace_schema_metadata(metadata)
 
 
@@ -121,6 +124,12 @@ def objectives_of(rows: pa.Table) -> list[str]:
 def maximised_of(rows: pa.Table) -> list[str]:
     """Return the names of those objectives of a table of which more is better."""
     return json.loads((rows.schema.metadata or {}).get(_MAXIMISED_KEY, b"[]"))
+
+
+def leading_of(rows: pa.Table) -> str:
+    """Return what people call the first objective of a table."""
+    stored = (rows.schema.metadata or {}).get(_LEADING_KEY)
+    return stored.decode() if stored is not None else objectives_of(rows)[0]
 
 
 def collect(store: ArtifactStore, task_name: str) -> list[Ended]:

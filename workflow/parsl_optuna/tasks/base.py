@@ -12,7 +12,7 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from parsl_optuna.core.clock import Deadline
 from parsl_optuna.core.errors import SpecError, TaskError, WorkflowError, nearest
@@ -20,7 +20,7 @@ from parsl_optuna.core.records import Comparison
 from parsl_optuna.core.space import Scalar, Space
 from parsl_optuna.store.checkpoint import Checkpoint
 
-_NO_TASKS = ("base", "source", "user_module")
+_NO_TASKS = ("base", "pictures", "source", "user_module")
 
 Metrics = dict[str, Any]
 """What a run returns: plain JSON values; non-finite numbers become null on disk."""
@@ -79,6 +79,29 @@ class Reference:
     params: Mapping[str, Scalar] = field(default_factory=dict)
 
 
+Chart = Literal["grouped", "reported", "verdicts", "pairs", "transfer", "bias"]
+
+
+@dataclass(frozen=True)
+class View:
+    """A question that people ask of a task's trials, and the picture of the report that answers it.
+
+    Attributes:
+        question: The heading.
+        chart: ``grouped``: a metric against a hyperparameter or metric, by colour; ``reported``: what trials
+            reported,
+            by colour; ``verdicts``: how trials ended, by group; ``pairs``: differences between two values of
+            a hyperparameter; ``transfer``: what is best on one problem, on the others; ``bias``: against the
+            reference.
+        picks: What the menus of that picture show at first: metric, x, colour; metric, colour; group;
+            hyperparameter.
+    """
+
+    question: str
+    chart: Chart
+    picks: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Task:
     """A plug-in.
@@ -112,6 +135,8 @@ class Task:
             on from the end of a shorter one, and gives what it would have given from the start.
         irrelevant: ``(method, params) -> names`` of parameters without effect, given the others.
         columns: Metrics that become typed columns of the parquet: name -> ``float|int|str|bool``.
+        verdict: The column, a text, that says in a word how a run that ended ok went.
+        views: What people ask of its trials, for the report.
         code_folder: ``resolved problem -> folder`` of the user's code, whose commit is recorded; relative to
             the folder in which the command was started, which it is without this.
         code_files: ``(resolved problem, launch folder) -> files`` of the user's that a run executes in other
@@ -140,6 +165,8 @@ class Task:
     extends: Mapping[str, str] = field(default_factory=dict)
     irrelevant: Callable[[str, Mapping[str, Any]], frozenset[str]] | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
+    verdict: str | None = None
+    views: tuple[View, ...] = ()
     code_folder: Callable[[Mapping[str, Any]], str] | None = None
     code_files: Callable[[Mapping[str, Any], Path], list[Path]] | None = None
 

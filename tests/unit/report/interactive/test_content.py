@@ -1,7 +1,8 @@
 from datetime import UTC, datetime
 
-from parsl_optuna.report.interactive.content import events_of, pictures_of, trial_of
+from parsl_optuna.report.interactive.content import events_of, trial_of
 from parsl_optuna.store.layout import Artifacts
+from parsl_optuna.tasks.base import resolve_task
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 ROW = {
@@ -21,7 +22,8 @@ ROW = {
     "runtime_sec": 2.0,
     "started": NOON,
     "ended": NOON,
-    "hyperparams_json": '{"x": 1, "kind": null}',
+    "hyperparams_json": '{"x": 1, "kind": null, "seed": 4}',
+    "seed": 0,
     "value": float("nan"),
     "llc": 3.0,
     "metrics": {"free": "text", "llc": 9.0},
@@ -38,6 +40,7 @@ def test_a_trial_is_what_the_table_says(tmp_path):
 
     assert found["values"] == [0.5, 7.0]
     assert found["params"] == {"x": 1, "kind": "null"}
+    assert (found["seeds"], found["replicate"], found["verdict"]) == ({"seed": 4}, 0, "ok")
     assert found["began"] == found["ended"] == 1767355200000
     assert found["folder"] == "artifacts/runs/p_1/guess/r_1"
 
@@ -63,13 +66,13 @@ def test_the_last_events_come_first():
     assert events_of(events)[0] == {"at": "2026-01-02", "text": "ended  trial_id=r_2"}
 
 
-def test_small_pictures_of_trials_are_taken_along(tmp_path):
-    store = Artifacts(tmp_path)
-    folder = store.files("p_1", "guess", "r_1")
-    folder.mkdir(parents=True)
-    (folder / "a.png").write_bytes(b"picture")
-    (folder / "huge.png").write_bytes(b"x" * 400_000)
+def test_the_verdict_is_the_tasks_own_word_on_a_trial_that_ended_ok(tmp_path):
+    task = resolve_task("lvae")
+    row = ROW | {"outcome": "no_pruning", "method": "lvae"}
 
-    found = pictures_of(store, [("guess on small", ROW)])
+    verdicts = [
+        trial_of(row | {"state": state}, task, ["loss", "size"], Artifacts(tmp_path), tmp_path)["verdict"]
+        for state in ("ok", "failed")
+    ]
 
-    assert found == [("guess on small: a.png", "data:image/png;base64,cGljdHVyZQ==")]
+    assert verdicts == ["no_pruning", "failed"]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 import html
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from parsl_optuna.report import plots
-from parsl_optuna.report.analysis import Analysis, cell, strongest_pair
+from parsl_optuna.report.analysis import MOST_CURVES, Analysis, spread, strongest_pair
 from parsl_optuna.report.configurations import STRATA, Frame, Series, strata, task_of, varied
+from parsl_optuna.report.findings import cell
 from parsl_optuna.report.interactive import page
-from parsl_optuna.report.interactive.content import Content, events_of, pictures_of, trial_of
+from parsl_optuna.report.interactive.content import Content, events_of, trial_of, views_of
+from parsl_optuna.report.interactive.left import lines_of, pictures_of
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.atomic import strict, write_bytes
 from parsl_optuna.store.events import EventReader
@@ -22,13 +25,32 @@ from parsl_optuna.store.layout import Results
 _MOST_PANELS = 12
 """Panels of a picture that can still be read."""
 
+_MOST_OPEN = 12
+"""Rows of a table that is open at first."""
+
 _TITLES = {
     "outcomes": "Outcomes",
     "failures": "Why trials did not end ok",
     "best": "Best configurations (means over their seeds)",
+    "bias": "Differences from the reference (95 % intervals; covered: share within 1.96 stated errors)",
     "importances": "Importance of hyperparameters (permutation in a random forest)",
     "effects": "Effect of each hyperparameter (means with 95 % intervals, or rank correlations)",
+    "interactions": "Does the effect of one hyperparameter depend on another? (F-test in a linear model)",
+    "levels": "Each value: median and quartiles over configurations, spread over seeds",
     "pairs": "Two values of one hyperparameter, all else equal (second minus first; the unit is the seed)",
+    "transfer": "What is best on one problem, on another (configurations that both have)",
+}
+
+_WHY_EMPTY = {
+    "failures": "every trial ended ok",
+    "best": "no trial that ended ok has an objective",
+    "bias": "no trial that ended ok has a reference",
+    "importances": "no hyperparameter varies within a problem and method",
+    "effects": "no hyperparameter varies within a problem and method",
+    "interactions": "no two hyperparameters vary together, or configurations are too few for a model of both",
+    "levels": "no hyperparameter with at most eight values varies",
+    "pairs": "no two trials differ in one hyperparameter alone",
+    "transfer": "no method has two configurations on several problems",
 }
 
 
@@ -40,35 +62,68 @@ def write(analysis: Analysis, results: Results, store: ArtifactStore) -> Path:
     write_bytes(folder / "summary.md", _markdown(analysis).encode())
     for name, content in pictures.items():
         write_bytes(folder / f"{name}.png", content)
-    page.write(_content(analysis, pictures, results, store), results.report)
+    page.write(_content(analysis, results, store), results.report)
     return results.report
 
 
-def _content(
-    analysis: Analysis, pictures: Mapping[str, bytes], results: Results, store: ArtifactStore
-) -> Content:
-    rows, names, task = analysis.rows, analysis.objectives, task_of(analysis.rows)
-    best = analysis.tables["best"]
+def _content(analysis: Analysis, results: Results, store: ArtifactStore) -> Content:
+    rows, names, task, tables = analysis.rows, analysis.objectives, task_of(analysis.rows), analysis.tables
+    best = tables["best"]
     first = [] if best.empty else list(best.groupby(STRATA)["trial"].first())
     leading = rows[rows["trial_id"].isin(first)].to_dict("records")
+    left = pictures_of(store.paths, ((f"{one['method']} on {one['problem']}", one) for one in leading))
     ended = Counter(rows["state"])
     return Content(
         title=", ".join(dict.fromkeys([*rows["task"], *rows["problem"]])),
         status=", ".join(f"{count} {state}" for state, count in ended.most_common()),
         is_running=False,
+        is_analysed=True,
         findings=analysis.findings,
-        objectives=[{"name": name, "maximise": name in analysis.maximised} for name in names],
+        objectives=[
+            {"name": analysis.leading if index == 0 else name, "maximise": name in analysis.maximised}
+            for index, name in enumerate(names)
+        ],
         trials=[trial_of(row, task, names, store.paths, results.root) for row in analysis.trials],
         curves={metric: _curves(by_study) for metric, by_study in analysis.curves.items()},
         comparison=None if task is None else task.comparison,
         events=events_of(EventReader(results.events).new()),
-        importances=_importances(analysis.tables["importances"]),
-        sections=[
-            *((_TITLES[name], _html_table(table)) for name, table in analysis.tables.items()),
-            *((name.replace("_", " "), _img(name, data)) for name, data in pictures.items()),
-        ],
-        pictures=pictures_of(store.paths, ((f"{one['method']} on {one['problem']}", one) for one in leading)),
+        importances=_of_leading(tables["importances"]),
+        pairs=_of_leading(tables["pairs"]),
+        transfer=_records(tables["transfer"]),
+        biases=_records(tables.get("bias", pd.DataFrame())),
+        views=views_of(task),
+        lines=lines_of(store.paths, _shown(analysis)),
+        missing=_missing(analysis, left),
+        sections=[(_TITLES[name], _html_table(table)) for name, table in tables.items() if not table.empty],
+        pictures=left,
     )
+
+
+def _shown(analysis: Analysis) -> list[dict[str, Any]]:
+    """Return the trials whose lines the page holds: some of every study, as of curves."""
+    rows = analysis.rows
+    found = []
+    for _, group in rows[rows["state"] == "ok"].groupby(STRATA):
+        found += group.iloc[spread(len(group), MOST_CURVES)].to_dict("records")
+    return found
+
+
+def _missing(analysis: Analysis, pictures: Sequence[object]) -> list[tuple[str, str]]:
+    """Return what has nothing to show, and why."""
+    found = [(_TITLES[name], _WHY_EMPTY[name]) for name, table in analysis.tables.items() if table.empty]
+    if not analysis.curves:
+        found.append(("What trials reported", "no trial reported values, or the artifacts are not here"))
+    if not pictures:
+        found.append(("Pictures of the best trials", "they left none"))
+    return found
+
+
+def _of_leading(table: Frame) -> list[dict[str, Any]]:
+    return [] if table.empty else _records(table[table["metric"] == "objective"])
+
+
+def _records(table: Frame) -> list[dict[str, Any]]:
+    return strict(table.to_dict("records"))
 
 
 def _curves(by_study: Mapping[str, Mapping[str, Series]]) -> dict[str, Any]:
@@ -76,18 +131,6 @@ def _curves(by_study: Mapping[str, Mapping[str, Series]]) -> dict[str, Any]:
         study: {trial: [[step, value] for step, value in one.items()] for trial, one in curves.items()}
         for study, curves in by_study.items()
     }
-
-
-def _importances(table: Frame) -> list[dict[str, Any]]:
-    if table.empty:
-        return []
-    names = ["problem", "method", "parameter", "importance"]
-    return strict(table[table["metric"] == "objective"][names].to_dict("records"))
-
-
-def _img(name: str, content: bytes) -> str:
-    title, data = html.escape(name.replace("_", " ")), base64.b64encode(content).decode()
-    return f"<img alt='{title}' src='data:image/png;base64,{data}'>"
 
 
 def _pictures(analysis: Analysis) -> dict[str, bytes]:
@@ -108,13 +151,12 @@ def _pictures(analysis: Analysis) -> dict[str, bytes]:
 def _markdown(analysis: Analysis) -> str:
     parts = ["# Analysis", "", *(f"- {one}" for one in analysis.findings), ""]
     for name, table in analysis.tables.items():
-        parts += [f"## {_TITLES[name]}", "", _markdown_table(table), ""]
+        shown = f"Left out: {_WHY_EMPTY[name]}." if table.empty else _markdown_table(table)
+        parts += [f"## {_TITLES[name]}", "", shown, ""]
     return "\n".join(parts)
 
 
 def _markdown_table(table: Frame) -> str:
-    if table.empty:
-        return "Nothing to show."
     lines = ["| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns)]
     lines += [
         "| " + " | ".join(cell(value).replace("|", r"\|") for value in row) + " |"
@@ -124,11 +166,12 @@ def _markdown_table(table: Frame) -> str:
 
 
 def _html_table(table: Frame) -> str:
-    if table.empty:
-        return "<p>Nothing to show.</p>"
+    table = table[[name for name in table.columns if not table[name].map(cell).eq("").all()]]
     head = "".join(f"<th>{html.escape(name)}</th>" for name in table.columns)
     body = "".join(
         "<tr>" + "".join(f"<td>{html.escape(cell(value))}</td>" for value in row) + "</tr>"
         for row in table.itertuples(index=False)
     )
-    return f"<div class='wide'><table><tr>{head}</tr>{body}</table></div>"
+    state = " open" if len(table) <= _MOST_OPEN else ""
+    rows = f"<div class='wide'><table><tr>{head}</tr>{body}</table></div>"
+    return f"<details{state}><summary>{len(table)} rows</summary>{rows}</details>"

@@ -1,5 +1,19 @@
 // Pictures of the trials that the filters leave. Each draws itself into an element when it comes into view.
 
+const DATA = JSON.parse(document.getElementById("data").textContent);
+const BY_ID = new Map(DATA.trials.map((trial) => [trial.id, trial]));
+const STATE = {problem: "", method: "", state: "", search: "", sort: "number", down: false, page: 0, chosen: "", picks: {}};
+
+// A trial of a list of points has no number: the order of its study is that in which trials began.
+(() => {
+  const next = new Map();
+  for (const trial of [...DATA.trials].sort((a, b) => (a.number ?? 1e15) - (b.number ?? 1e15) || a.began - b.began)) {
+    const study = JSON.stringify([trial.problem, trial.method]);
+    trial.order = trial.number ?? next.get(study) ?? 0;
+    next.set(study, trial.order + 1);
+  }
+})();
+
 const COLOURS = ["#2a6fdb", "#d9772b", "#2f9e6e", "#b04fb8", "#c0392b", "#7a7f2a", "#16889c", "#8d6e5a"];
 const WEBGL_FROM = 2000; // points; below it SVG is sharper and needs no graphics card
 const hasWebgl = (() => {
@@ -39,15 +53,16 @@ const partners = (trials, first) =>
   parameterNames(trials.filter((trial) => first in trial.params)).filter((name) => name !== first);
 const hover = (trial) => {
   const params = Object.entries(trial.params).slice(0, 12).map(([name, value]) => `${escaped(name)}=${escaped(value)}`);
+  params.push(...Object.entries(trial.seeds).map(([name, value]) => `${escaped(name)}=${escaped(value)}`));
   return [`${trial.id.slice(0, 12)} (${trial.number ?? "-"}) ${trial.state}`, groupName(trial), ...params].join("<br>");
 };
 const isNumeric = (values) => values.length > 0 && values.every(known);
-// Over two orders of magnitude only a logarithm shows more than one corner.
+// Over one and a half orders of magnitude only a logarithm shows more than one corner.
 const wantsLog = (values) => {
   if (!isNumeric(values)) return false;
   let low = Infinity, high = 0;
   for (const value of values) { if (value <= 0) return false; low = Math.min(low, value); high = Math.max(high, value); }
-  return high / low > 100;
+  return high / low > 30;
 };
 const axis = (title, values) => ({
   title: {text: escaped(title)}, type: isNumeric(values) ? (wantsLog(values) ? "log" : "linear") : "category",
@@ -56,7 +71,7 @@ const axis = (title, values) => ({
 });
 const layout = (extra) => ({
   margin: {l: 50, r: 10, t: 10, b: 40}, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-  font: {color: style("--ink"), size: 12}, legend: {orientation: "h", y: -0.25}, hovermode: "closest", ...extra,
+  font: {color: style("--ink"), size: 12}, legend: {orientation: "h", y: 1.02, yanchor: "bottom", x: 0}, hovermode: "closest", ...extra,
 });
 const points = (trials, x, y, extra = {}) => ({
   type: trials.length > WEBGL_FROM && hasWebgl ? "scattergl" : "scatter", mode: "markers",
@@ -72,14 +87,14 @@ const scored = (trials, index = 0) => trials.filter((trial) => trial.state === "
 function course(trials) {
   const traces = [], all = [];
   let colour = 0;
-  for (const [name, group] of grouped(scored(trials).filter((trial) => trial.by !== "confirm" && trial.number !== null))) {
-    const ordered = group.sort((a, b) => a.number - b.number);
+  for (const [name, group] of grouped(scored(trials).filter((trial) => trial.by !== "confirm"))) {
+    const ordered = group.sort((a, b) => a.order - b.order);
     const look = {color: COLOURS[colour++ % COLOURS.length]};
-    traces.push(points(ordered, (one) => one.number, (one) => one.values[0], {name, legendgroup: name, marker: {...look, size: 6, opacity: .6, symbol: ordered.map((one) => one.feasible ? "circle" : "x")}}));
+    traces.push(points(ordered, (one) => one.order, (one) => one.values[0], {name, legendgroup: name, marker: {...look, size: 6, opacity: .6, symbol: ordered.map((one) => one.feasible ? "circle" : "x")}}));
     let best = null;
     const counting = candidates(ordered);
     const line = counting.map((one) => best = best === null || better(one.values[0], best) ? one.values[0] : best);
-    traces.push({type: "scatter", mode: "lines", x: counting.map((one) => one.number), y: line, line: {...look, shape: "hv"},
+    traces.push({type: "scatter", mode: "lines", x: counting.map((one) => one.order), y: line, line: {...look, shape: "hv"},
       name: `best: ${name}`, legendgroup: name, showlegend: false, hoverinfo: "skip"});
     for (const one of ordered) all.push(one.values[0]);
   }
@@ -150,22 +165,6 @@ function front(trials) {
   };
 }
 
-function curves(trials, [metric]) {
-  const studies = DATA.curves[metric] || {}, ids = new Set(trials.map((trial) => trial.id));
-  const traces = [], all = [];
-  let colour = 0;
-  for (const [study, byTrial] of Object.entries(studies)) {
-    const look = {color: COLOURS[colour++ % COLOURS.length]};
-    for (const [id, pairsOf] of Object.entries(byTrial)) if (ids.has(id)) {
-      traces.push({type: "scatter", mode: "lines", x: pairsOf.map((one) => one[0]), y: pairsOf.map((one) => one[1]), line: {...look, width: 1.2},
-        opacity: .6, name: study, legendgroup: study, showlegend: !traces.some((one) => one.name === study), customdata: pairsOf.map(() => id),
-        hovertemplate: `${id.slice(0, 12)}<br>%{x}, %{y}<extra></extra>`});
-      for (const one of pairsOf) all.push(one[1]);
-    }
-  }
-  return traces.length ? {traces, layout: {xaxis: axis("step", [1]), yaxis: axis(metric, all)}} : null;
-}
-
 function importances(trials) {
   const shown = new Set(trials.map(groupName)), groups = new Map();
   for (const row of DATA.importances) {
@@ -206,22 +205,10 @@ function comparison(trials) {
   const usable = trials.filter((trial) => known(trial.metrics[names.value]) && known(trial.metrics[names.reference]));
   if (!usable.length) return null;
   let colour = 0;
-  const traces = [...grouped(usable)].map(([name, own]) => points(own, (one) => one.number, (one) => one.metrics[names.value] - one.metrics[names.reference], {
+  const traces = [...grouped(usable)].map(([name, own]) => points(own, (one) => one.order, (one) => one.metrics[names.value] - one.metrics[names.reference], {
     name, marker: {color: COLOURS[colour++ % COLOURS.length], size: 6, symbol: own.map((one) => one.state === "ok" && one.feasible ? "circle" : "x")},
     error_y: {type: "data", thickness: 1, width: 0,
       array: own.map((one) => 1.96 * Math.hypot(one.metrics[names.value_se] || 0, one.metrics[names.reference_se] || 0))},
   }));
   return {traces, layout: {xaxis: axis("trial", [1]), yaxis: {...axis(`${names.value} − ${names.reference}`, [1]), zeroline: true, zerolinewidth: 2}}};
 }
-
-const CHARTS = [
-  {title: "History", draw: course, wanted: () => true},
-  {title: "Difference from the reference, with 95 % of both errors", draw: comparison, wanted: () => DATA.comparison},
-  {title: "One hyperparameter", draw: slice, choose: parameterNames, count: 1},
-  {title: "Two hyperparameters", draw: pairs, choose: parameterNames, count: 2},
-  {title: "Pareto front of the first two objectives", draw: front, wanted: () => DATA.objectives.length > 1},
-  {title: "Importance of hyperparameters", draw: importances, wanted: () => DATA.importances.length},
-  {title: "What trials reported", draw: curves, choose: () => Object.keys(DATA.curves), count: 1},
-  {title: "All hyperparameters", draw: parallel, broad: true, wanted: () => hasWebgl && parameterNames(DATA.trials).length},
-  {title: "Workers", draw: timeline, broad: true, wanted: () => true},
-];

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from parsl_optuna.core.records import Comparison, State
+from parsl_optuna.core.seeds import is_seed
 from parsl_optuna.report.columns import AFTER_TASK, BEFORE_TASK, STRUCTS, leading_column
 from parsl_optuna.report.configurations import active
 from parsl_optuna.store.atomic import strict
@@ -27,10 +27,6 @@ _OUTPUT_BYTES = 1500
 _MOST_EVENTS = 200
 """The last ones; `parsl-optuna log` shows them all."""
 
-_MOST_PICTURES = 6
-_PICTURE_BYTES = 300_000
-"""Of one picture: a page with several still opens at once."""
-
 Data = dict[str, Any]
 
 
@@ -45,11 +41,18 @@ class Content:
         findings: Sentences, the most important one first.
         objectives: ``name`` and ``maximise``, the leading one first.
         trials: `trial_of` each.
+        is_analysed: Whether statistics and curves are there, which `analyze` adds.
         studies: Rows of the table of studies, by column.
         curves: Metric -> ``problem, method`` -> trial id -> pairs of step and value.
         comparison: Which metrics are compared with a reference; None without one.
         events: Texts with their times, the last one first.
         importances: Rows ``problem, method, parameter, importance``.
+        pairs: Rows of `effects.pairs` on the leading objective.
+        transfer: Rows of `transfer.transfer`.
+        biases: Rows of `bias.biases`.
+        views: The task's `View`s.
+        lines: Trial id -> name -> lines that the trial left.
+        missing: Pictures and tables that have nothing to show, and why.
         sections: Titles and HTML of an analysis.
         pictures: Titles and data URIs.
     """
@@ -60,11 +63,18 @@ class Content:
     findings: Sequence[str]
     objectives: Sequence[Mapping[str, Any]]
     trials: Sequence[Data]
+    is_analysed: bool = False
     studies: Sequence[Mapping[str, Any]] = ()
     curves: Mapping[str, Any] = field(default_factory=dict)
     comparison: Comparison | None = None
     events: Sequence[Mapping[str, str]] = ()
     importances: Sequence[Mapping[str, Any]] = ()
+    pairs: Sequence[Mapping[str, Any]] = ()
+    transfer: Sequence[Mapping[str, Any]] = ()
+    biases: Sequence[Mapping[str, Any]] = ()
+    views: Sequence[Mapping[str, Any]] = ()
+    lines: Mapping[str, Any] = field(default_factory=dict)
+    missing: Sequence[tuple[str, str]] = ()
     sections: Sequence[tuple[str, str]] = ()
     pictures: Sequence[tuple[str, str]] = ()
 
@@ -82,6 +92,7 @@ def trial_of(
         page: Folder of the page, from which files are linked.
     """
     place = (row["pid"], row["method"], row["trial_id"])
+    params = active(task, row["method"], row["hyperparams_json"])
     declared = {name: value for name, value in row.items() if name not in _FIXED}
     metrics = declared | {name: (row.get(name) or {}) for name in ("metrics", "diagnostics")}
     first = row[leading_column(objectives, row)]
@@ -93,11 +104,14 @@ def trial_of(
         "method": row["method"],
         "number": row["trial_number"],
         "state": row["state"],
+        "verdict": _verdict(row, task),
         "reason": row["reason"],
         "feasible": row.get("feasible") is not False,
         "by": row["asked_by"],
         "values": values,
-        "params": active(task, row["method"], row["hyperparams_json"]),
+        "params": {name: value for name, value in params.items() if not is_seed(name)},
+        "seeds": {name: value for name, value in params.items() if is_seed(name)},
+        "replicate": row["seed"],
         "metrics": _flat(metrics),
         "began": _milliseconds(row["started"]),
         "ended": _milliseconds(row["ended"]),
@@ -116,21 +130,15 @@ def events_of(events: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
     return [{"at": str(event["at"]), "text": text_of(event)} for event in reversed(last)]
 
 
-def pictures_of(store: Artifacts, trials: Iterable[tuple[str, Mapping[str, Any]]]) -> list[tuple[str, str]]:
-    """Return the PNG files that trials left, as data URIs.
+def views_of(task: Task | None) -> list[Data]:
+    """Return the task's questions as plain data."""
+    return [] if task is None else [asdict(view) for view in task.views]
 
-    Args:
-        store: Where the files are.
-        trials: What to call a trial, and its ``pid``, ``method`` and ``trial_id``.
-    """
-    found = []
-    for name, trial in trials:
-        folder = store.files(trial["pid"], trial["method"], trial["trial_id"])
-        for path in sorted(folder.rglob("*.png")):
-            if path.stat().st_size <= _PICTURE_BYTES and len(found) < _MOST_PICTURES:
-                data = base64.b64encode(path.read_bytes()).decode()
-                found.append((f"{name}: {path.relative_to(folder)}", f"data:image/png;base64,{data}"))
-    return found
+
+def _verdict(row: Mapping[str, Any], task: Task | None) -> str:
+    """Return how a trial went in a word: its state, or what its task says of a run that ended ok."""
+    said = row.get(task.verdict) if task is not None and task.verdict is not None else None
+    return said if row["state"] == State.OK and isinstance(said, str) else row["state"]
 
 
 def _flat(metrics: Mapping[str, Any]) -> Data:

@@ -72,7 +72,7 @@ class LivePage:
     def close(self, ended: Iterable[Ended], points: Sequence[Mapping[str, Any]]) -> None:
         """Write the page of a run that has ended, with its best points."""
         assert self._snapshot is not None
-        from parsl_optuna.report.interactive.content import pictures_of  # noqa: PLC0415
+        from parsl_optuna.report.interactive.left import pictures_of  # noqa: PLC0415
 
         pictures = pictures_of(self._artifacts, ((_place(point), point) for point in points))
         findings = [_chosen(point) for point in points]
@@ -90,9 +90,15 @@ class LivePage:
         # Half a second, of pandas and pyarrow: once first trials are on their way.
         from parsl_optuna.report import tables  # noqa: PLC0415
         from parsl_optuna.report.interactive import page  # noqa: PLC0415
-        from parsl_optuna.report.interactive.content import Content, events_of, trial_of  # noqa: PLC0415
+        from parsl_optuna.report.interactive.content import (  # noqa: PLC0415
+            Content,
+            events_of,
+            trial_of,
+            views_of,
+        )
 
-        task, names = self._plan.task, self._plan.scoring.names
+        task, scoring = self._plan.task, self._plan.scoring
+        names = scoring.names
         for entry in ended:
             if entry.manifest.trial_id not in self._trials:
                 row = tables.row(entry, task)
@@ -105,11 +111,15 @@ class LivePage:
             status=headline(snapshot) if is_running else _total(snapshot),
             is_running=is_running,
             findings=findings or [_so_far(one) for one in snapshot.studies if one.best is not None],
-            objectives=[{"name": name, "maximise": self._plan.scoring.is_maximised(name)} for name in names],
+            objectives=[
+                {"name": scoring.leading if index == 0 else name, "maximise": scoring.is_maximised(name)}
+                for index, name in enumerate(names)
+            ],
             trials=list(self._trials.values()),
             studies=[_row(one) for one in snapshot.studies],
             comparison=task.comparison,
             events=events_of(self._events),
+            views=views_of(task),
             pictures=pictures,
         )
         page.write(content, self._results.report)

@@ -1,9 +1,7 @@
 // Filters, and what follows from them. The state is in the address, so that a reload keeps it.
 
-const DATA = JSON.parse(document.getElementById("data").textContent);
-const BY_ID = new Map(DATA.trials.map((trial) => [trial.id, trial]));
-const STATE = {problem: "", method: "", state: "", search: "", sort: "number", down: false, page: 0, chosen: "", picks: {}};
 const RELOAD_MS = 15000;
+const SETTINGS = {responsive: true, displaylogo: false, displayModeBar: false};
 const STALE_MS = 600000; // a driver writes at least every minute, or a hundred times what a page takes
 
 function load() {
@@ -16,30 +14,42 @@ function keep() {
 function shownTrials() {
   const words = STATE.search.toLowerCase();
   return DATA.trials.filter((trial) => ["problem", "method", "state"].every((name) => !STATE[name] || trial[name] === STATE[name]) &&
-    (!words || JSON.stringify([trial.id, trial.params, trial.reason, trial.host]).toLowerCase().includes(words)));
+    (!words || JSON.stringify([trial.id, trial.params, trial.seeds, trial.verdict, trial.reason, trial.host]).toLowerCase().includes(words)));
 }
 
 let trials = [], watcher = null;
 
 function drawChart(box, chart, index) {
   const tools = box.querySelector(".tools"), plot = box.querySelector(".plot"), picks = [], menus = [];
-  for (let which = 0; which < (chart.count || 0); which++) {
-    const names = which ? partners(trials, picks[0]) : chart.choose(trials), kept = (STATE.picks[index] || [])[which];
-    picks.push(names.includes(kept) ? kept : names[0]);
+  chart.menus.forEach((choices, which) => {
+    const names = choices(trials, picks), wanted = [(STATE.picks[chart.title] || [])[which], (chart.picks || [])[which]];
+    picks.push(wanted.find((name) => names.includes(name)) ?? names[0]);
     menus.push(`<select data-which="${which}" aria-label="${escaped(chart.title)} ${which + 1}">` +
       names.map((name) => `<option${name === picks[which] ? " selected" : ""}>${escaped(name)}</option>`).join("") + "</select>");
-  }
+  });
   tools.innerHTML = menus.join("");
-  const found = chart.draw(trials, picks);
+  const found = picks.includes(undefined) ? null : chart.draw(trials, picks);
   if (!found || typeof found === "string") {
     Plotly.purge(plot);
+    plot.style.height = "auto";
     plot.innerHTML = `<p class="quiet">${found || "Nothing to show for these trials."}</p>`;
     return;
   }
   if (plot.firstChild && !plot.classList.contains("js-plotly-plot")) plot.innerHTML = "";
-  Plotly.react(plot, found.traces, layout(found.layout), {responsive: true, displaylogo: false, displayModeBar: false});
+  plot.style.height = found.layout.height ? `${found.layout.height}px` : "";
+  Plotly.react(plot, found.traces, layout(found.layout), SETTINGS);
   plot.removeAllListeners?.("plotly_click");
-  plot.on?.("plotly_click", (event) => choose(event.points[0].customdata));
+  plot.on?.("plotly_click", (event) => { if (BY_ID.has(event.points[0].customdata)) choose(event.points[0].customdata); });
+}
+
+// What has nothing to show is left out, with the reason.
+const SHOWN = [], LEFT_OUT = [];
+function sortCharts() {
+  for (const chart of CHARTS) {
+    const why = chart.why(chart.picks || []);
+    if (why === null) SHOWN.push(chart);
+    else if (why) LEFT_OUT.push([chart.title, why]);
+  }
 }
 
 function drawCharts() {
@@ -48,13 +58,11 @@ function drawCharts() {
   watcher = new IntersectionObserver((entries) => {
     for (const entry of entries) if (entry.isIntersecting) {
       watcher.unobserve(entry.target);
-      drawChart(entry.target, CHARTS[entry.target.dataset.index], entry.target.dataset.index);
+      drawChart(entry.target, SHOWN[entry.target.dataset.index], entry.target.dataset.index);
     }
   }, {rootMargin: "200px"});
-  CHARTS.forEach((chart, index) => {
+  SHOWN.forEach((chart, index) => {
     let box = host.querySelector(`[data-index="${index}"]`);
-    const wanted = chart.choose ? chart.choose(DATA.trials).length >= chart.count : chart.wanted();
-    if (!wanted) return;
     if (!box) {
       box = document.createElement("section");
       box.className = `chart${chart.broad ? " broad" : ""}`;
@@ -94,6 +102,9 @@ function drawHead() {
     rows.map((row) => `<tr>${names.map((name) => `<td>${escaped(row[name])}</td>`).join("")}</tr>`).join("") + "</table></div>";
   document.getElementById("pictures").innerHTML = !DATA.pictures.length ? "" : "<h2>Pictures of the best trials</h2>" +
     DATA.pictures.map(([title, source]) => `<figure><img src="${source}" alt="${escaped(title)}"><figcaption class="quiet">${escaped(title)}</figcaption></figure>`).join("");
+  const missing = [...LEFT_OUT, ...DATA.missing];
+  document.getElementById("missing").innerHTML = !missing.length ? "" : "<h2>Left out</h2><ul>" +
+    missing.map(([title, why]) => `<li>${escaped(title)}: <span class="quiet">${escaped(why)}.</span></li>`).join("") + "</ul>";
   document.getElementById("events").innerHTML = !DATA.events.length ? "" : "<h2>Last events</h2><ol>" +
     DATA.events.map((one) => `<li>${escaped(one.at.slice(0, 19).replace("T", " "))} ${escaped(one.text)}</li>`).join("") + "</ol>";
 }
@@ -120,14 +131,15 @@ function listen() {
   document.getElementById("charts").addEventListener("change", (event) => {
     const box = event.target.closest(".chart"), index = box?.dataset.index;
     if (!box || event.target.dataset.which === undefined) return;
-    STATE.picks[index] = [...box.querySelectorAll("select")].map((one) => one.value);
+    STATE.picks[SHOWN[index].title] = [...box.querySelectorAll("select")].map((one) => one.value);
     keep();
-    drawChart(box, CHARTS[index], index);
+    drawChart(box, SHOWN[index], index);
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", update);
 }
 
 load();
+sortCharts();
 drawHead();
 listen();
 update();

@@ -13,7 +13,7 @@ from parsl_optuna.core.clock import utc_now
 from parsl_optuna.report.interactive.content import Content
 from parsl_optuna.store.atomic import write_bytes
 
-_PARTS = ("charts.js", "table.js", "page.js")
+_PARTS = ("charts.js", "questions.js", "table.js", "page.js")
 
 
 def write(content: Content, path: Path) -> None:

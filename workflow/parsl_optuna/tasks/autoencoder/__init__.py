@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from parsl_optuna.tasks.autoencoder import params
-from parsl_optuna.tasks.base import Task
+from parsl_optuna.tasks.base import Task, View
 
 TASK = Task(
     name="autoencoder",
@@ -30,4 +30,13 @@ TASK = Task(
         "epochs_run": "int",
         "truncated": "bool",
     },
+    views=(
+        View("What does size buy?", "grouped", ("selection_loss", "model_params", "num_layers")),
+        View(
+            "Does the selection loss foretell the test error?",
+            "grouped",
+            ("test_mse", "selection_loss", "problem"),
+        ),
+        View("How did training go?", "reported", ("selection_loss", "hidden_dims")),
+    ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from parsl_optuna.core.records import Comparison
-from parsl_optuna.tasks.base import Reference, Task
+from parsl_optuna.tasks.base import Reference, Task, View
 from parsl_optuna.tasks.llc import samplers
 from parsl_optuna.tasks.llc.problem import spec
 
@@ -35,4 +35,10 @@ TASK = Task(
         "beta": "float",
         "gamma": "float",
     },
+    verdict="status",
+    views=(
+        View("How far is each method from the reference?", "bias"),
+        View("How did the estimates come along?", "reported", ("llc_hat", "method")),
+        View("Which estimates can be trusted?", "verdicts", ("method",)),
+    ),
 )

@@ -12,6 +12,11 @@ from parsl_optuna.tasks.llc.engine.stages import Stages
 from parsl_optuna.tasks.llc.problem.estimand import Estimand
 from parsl_optuna.tasks.llc.problem.target import load
 from parsl_optuna.tasks.llc.samplers import methods, parse
+from parsl_optuna.tasks.pictures import leave
+
+_TRACE = "trace_of_t_(L_-_L0)"
+_PICTURE_DRAWS, _PICTURE_CHAINS = 256, 4
+"""Of a trace: 4 KB per trial."""
 
 
 def run(work: Work) -> Metrics:
@@ -23,6 +28,10 @@ def run(work: Work) -> Metrics:
     stages = Stages(work.checkpoint, stream, estimand, partial(_report, work))
     metrics = methods()[work.method].run(estimand, parse(work.method, work.params), stages, work)
     stages.close()
+    if stages.last_draws is not None:
+        draws = stages.last_draws()[1]
+        every = -(-len(draws) // _PICTURE_DRAWS) or 1
+        leave(work.files, {_TRACE: draws[::every, :_PICTURE_CHAINS].float().cpu().numpy()})
     return metrics
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from parsl_optuna.core.errors import SpecError, nearest
 from parsl_optuna.core.load import structure
 from parsl_optuna.tasks import source
-from parsl_optuna.tasks.base import Task
+from parsl_optuna.tasks.base import Task, View
 from parsl_optuna.tasks.lvae import params
 
 _NAMES = {
@@ -29,6 +29,32 @@ _NAMES = {
     "heatconduction2d": (None, True, False),
     "photonics2d": (None, True, False),
 }
+_STRATEGY, _BOUND = "pruning_strategy", "use_spectral_norm"
+
+VIEWS = (
+    View("Which strategy is better, and which more robust?", "grouped", ("val_rec", _STRATEGY, _BOUND)),
+    View("By how much do two strategies differ?", "pairs", (_STRATEGY,)),
+    *(
+        View(f"Sensitivity of {strategy}: {name}", "grouped", ("val_rec", name, _BOUND))
+        for strategy, names in params.OWN.items()
+        for name in names
+    ),
+    View("Does the Lipschitz bound help or hurt?", "pairs", (_BOUND,)),
+    View("Does the bound change what is pruned?", "grouped", ("active_dims", _STRATEGY, _BOUND)),
+    View("Does it matter when pruning begins?", "grouped", ("val_rec", "pruning_epoch", _STRATEGY)),
+    View("How does the weight of the volume affect pruning?", "grouped", ("active_dims", "w_v", _STRATEGY)),
+    View(
+        "Are fewer dimensions paid for with a larger error?", "grouped", ("val_rec", "active_dims", _STRATEGY)
+    ),
+    View("When are dimensions pruned?", "reported", ("active_dims", _STRATEGY)),
+    View("How fast and how steadily does the error fall?", "reported", ("val_rec", _BOUND)),
+    View("How does the volume fall?", "reported", ("val_vol_loss", _STRATEGY)),
+    View("How do runs fail?", "verdicts", (_STRATEGY,)),
+    View("Do safeguards prevent failures?", "verdicts", ("min_active_dims",)),
+    View("Does what is best on one problem hold on another?", "transfer"),
+)
+"""The questions of the sweep guide and of the programme of six phases."""
+
 _FILES_ONLY = ("photonics2d",)
 
 
@@ -98,4 +124,6 @@ TASK = Task(
         "status_reason": "str",
         "truncated": "bool",
     },
+    verdict="outcome",
+    views=VIEWS,
 )

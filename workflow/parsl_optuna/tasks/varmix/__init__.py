@@ -5,7 +5,7 @@ Its measures: NMI of clusters and labels, R2 of the conjugation, active clusters
 
 from __future__ import annotations
 
-from parsl_optuna.tasks.base import Task
+from parsl_optuna.tasks.base import Task, View
 from parsl_optuna.tasks.varmix import params
 
 TASK = Task(
@@ -39,4 +39,16 @@ TASK = Task(
         "steps_run": "int",
         "truncated": "bool",
     },
+    views=(
+        View(
+            "Clusters or conjugation: must one be given up for the other?", "grouped", ("nmi", "r2", "mode")
+        ),
+        View(
+            "Does the weight of the conjugation matter?",
+            "grouped",
+            ("r2", "conj_weight", "conj_warmup_steps"),
+        ),
+        View("Do ramps help?", "grouped", ("nmi", "kl_warmup_steps", "conj_warmup_steps")),
+        View("How did training go?", "reported", ("r2", "mode")),
+    ),
 )

@@ -74,6 +74,9 @@ class Stages:
         meter: Its work, kept with the stages.
         report: Called with the draws of a stage every *report_sec*; changes nothing.
         report_sec: Seconds.
+
+    Attributes:
+        last_draws: Steps and draws of the last stage that had some, for a picture; None before one.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class Stages:
         self._kept: list[Any] = loads(content) if content is not None else []
         self._next = 0
         self._until: _UntilDue | None = None
+        self.last_draws: Callable[[], tuple[int, Tensor]] | None = None
 
     def run(
         self,
@@ -115,6 +119,8 @@ class Stages:
                 anew.
         """
         self._next += 1
+        if drawn is not None:
+            self.last_draws = lambda: drawn(state)
         if self._next <= len(self._kept):
             kept = self._kept[self._next - 1]
             state = rebuild(state, kept["data"])

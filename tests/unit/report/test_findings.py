@@ -1,0 +1,29 @@
+import re
+
+from tests.unit.report.test_analysis import analysed
+from tests.unit.report.test_configurations import trials
+
+
+def test_an_a_b_test_says_by_how_much_and_how_clearly(tmp_path):
+    points = [{"sn": sn, "seed": seed} for sn in (False, True) for seed in range(5)]
+    values = [1.0, 1.1, 1.2, 1.3, 1.4, 3.0, 3.2, 3.3, 3.2, 3.5]
+
+    first, second, *_ = analysed(tmp_path, trials(points, values)).findings
+
+    assert first == "m on p: best acc 1.2, the mean of 5 seeds at sn=false."
+    assert re.match(
+        r"m on p: sn true against false, all else equal: acc differs by 2.04 \[.*over 5 seeds", second
+    )
+    assert "d_z" in second
+
+
+def test_what_cannot_be_said_is_told_once_with_its_reason(tmp_path):
+    points = [{"a": k} for k in range(3)]
+    rows = trials(points * 2, [1.0, 2.0, 3.0] * 2, problem=["p"] * 3 + ["q"] * 3)
+
+    found = analysed(tmp_path, rows).findings
+
+    assert found[0].startswith("m on p: best acc 1, from a single seed")
+    assert sum("no ranking" in one.lower() for one in found) == 1
+    assert "(2 of 2 studies)" in next(one for one in found if "ranking" in one)
+    assert found[-1] == "6 trials: 6 ok."

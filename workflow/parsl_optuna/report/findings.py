@@ -1,0 +1,122 @@
+"""What an analysis comes to, in sentences: the most important one first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from parsl_optuna.report.configurations import Frame, label, strata
+
+_SIGNIFICANT = 0.05
+
+_MOST_PAIRS = 3
+"""Clear differences that are told per problem and method; the table has them all."""
+
+
+def findings(rows: Frame, tables: Mapping[str, Frame], leading: str) -> list[str]:
+    """Return the sentences: what is best, what matters, what differs, and how trials ended.
+
+    Args:
+        rows: Trials, from `configurations.flatten`.
+        tables: Those of an analysis.
+        leading: Name of the first objective.
+    """
+    sentences, further, quiet = [], [], Counter[str]()
+    for head, _ in strata(rows):
+        place, mine = f"{head['method']} on {head['problem']}", _of(tables["best"], head)
+        if not mine.empty:
+            sentences.append(f"{place}: {_best(mine.iloc[0], leading)}")
+        told = [*_ranking(tables, head, quiet), *_tests(tables, head, quiet)]
+        if told:
+            further.append(f"{place}: {'; '.join(told)}.")
+        further += [f"{place}: {one}" for one in _differences(tables["pairs"], head, leading)]
+    of = len(sentences)
+    silent = [why if of == 1 else f"{why} ({n} of {of} studies)" for why, n in quiet.items()]
+    return [*sentences, *further, *(f"{one[0].upper()}{one[1:]}." for one in silent), *_counts(rows)]
+
+
+def _best(first: Mapping[str, Any], leading: str) -> str:
+    verdict = "" if first["verdict"] in ("", "ok", "good") else f" ({first['verdict']})"
+    seeds = f", the mean of {first['n']} seeds" if first["n"] > 1 else ", from a single seed"
+    point = f" at {first['hyperparameters']}" if first["hyperparameters"] else ""
+    return f"best {leading} {cell(first['objective'])}{verdict}{seeds}{point}."
+
+
+def cell(value: object) -> str:
+    """Return a number to four digits, anything else as text; nothing for a missing value."""
+    if isinstance(value, float):
+        return "" if value != value else f"{value:.4g}"
+    return str(value)
+
+
+def value_text(value: object) -> str:
+    """Return the value of a hyperparameter, a number to four digits."""
+    return cell(value) if isinstance(value, float) else label(value)
+
+
+def _counts(rows: Frame) -> list[str]:
+    counts = Counter(rows["state"])
+    missed = int(rows["feasible"].eq(False).sum()) if "feasible" in rows else 0
+    others = [f"{count} {state}" for state, count in counts.most_common() if state != "ok"]
+    found = [f"{len(rows)} trials: {counts['ok']} ok" + "".join(f", {one}" for one in others) + "."]
+    if missed:
+        found.append(f"{missed} trials miss a constraint; they are best only where no other trial is.")
+    return found
+
+
+def _of(table: Frame, head: Mapping[str, str]) -> Frame:
+    """Return the rows of a problem and method, those on the leading objective where there are several."""
+    if table.empty:
+        return table
+    same = (table["problem"] == head["problem"]) & (table["method"] == head["method"])
+    return table[same & (table["metric"] == "objective")] if "metric" in table else table[same]
+
+
+def _ranking(tables: Mapping[str, Frame], head: Mapping[str, str], quiet: Counter[str]) -> list[str]:
+    """Say which hyperparameter matters most; count in *quiet* why that cannot be said."""
+    importance = _of(tables["importances"], head)
+    if importance.empty:
+        quiet["no hyperparameter varies"] += 1
+        return []
+    first = importance.iloc[0]
+    if not first["parameter"]:
+        quiet[f"no ranking of hyperparameters: {first['note']}"] += 1
+        return []
+    explained = f"a forest explains {first['r2']:.0%} of unseen configurations"
+    return [f"{first['parameter']} matters most (importance {cell(first['importance'])}; {explained})"]
+
+
+def _tests(tables: Mapping[str, Frame], head: Mapping[str, str], quiet: Counter[str]) -> list[str]:
+    """Say which effects are clear; count in *quiet* why they are not tested."""
+    effect = _of(tables["effects"], head)
+    if effect.empty:
+        return []
+    noted = effect[effect["note"] != ""]
+    if not noted.empty:
+        quiet[f"effects are not tested: {noted['note'].iloc[0]}"] += 1
+        return []
+    if effect["p_holm"].isna().all():
+        quiet["effects are not tested: no hyperparameter has two configurations for each of its values"] += 1
+        return []
+    clear = effect[effect["p_holm"] < _SIGNIFICANT]["parameter"].unique()
+    return [f"clear effects (corrected p < {_SIGNIFICANT}): {', '.join(clear) or 'none'}"]
+
+
+def _differences(pairs: Frame, head: Mapping[str, str], leading: str) -> list[str]:
+    """Return the clear differences between two values, the largest first; a single one also if not clear."""
+    mine = _of(pairs, head)
+    if mine.empty:
+        return []
+    clear = mine[mine["p_holm"] < _SIGNIFICANT]
+    shown = clear.loc[clear["d_z"].abs().sort_values(ascending=False).index] if len(mine) > 1 else mine
+    return [_difference(one, leading) for one in shown.head(_MOST_PAIRS).to_dict("records")]
+
+
+def _difference(pair: Mapping[str, object], leading: str) -> str:
+    interval = f"[{cell(pair['low'])}, {cell(pair['high'])}]"
+    size = "" if cell(pair["d_z"]) == "" else f", d_z {cell(pair['d_z'])}, corrected p {cell(pair['p_holm'])}"
+    return (
+        f"{pair['parameter']} {pair['second']} against {pair['first']}, all else equal: {leading} differs by "
+        f"{cell(pair['difference'])} {interval} over {pair['seeds']} seeds{size}."
+    )
