@@ -1,11 +1,14 @@
 """What the documents say exists and works."""
 
+import contextlib
 import json
 import re
 import shlex
 
 import pytest
 import yaml
+from click.testing import CliRunner
+from parsl_optuna.cli.autoencoder import command as autoencoder
 from parsl_optuna.cli.main import commands
 from parsl_optuna.core.spec import SweepSpec
 from parsl_optuna.store.artifacts import ArtifactStore
@@ -141,3 +144,40 @@ def test_what_the_troubleshooting_page_quotes_is_said():
 
     assert len(quoted) > 15
     assert [quote for quote in quoted if not any(quote in text for text in said)] == []
+
+
+GUIDE_OF_LAYERS = (ROOT / "docs" / "tasks" / "autoencoder.md").read_text()
+FEATURES = sorted(set(re.findall(r"\| `(--[^`]*)` \|", GUIDE_OF_LAYERS)) - {"--parsl-config slurm"})
+
+
+def search_layers(folder, *words):
+    """Run the command of the guide with more options, within this process; return what it prints."""
+    with contextlib.chdir(folder):
+        return CliRunner().invoke(autoencoder, [*words, "--inline"], catch_exceptions=False).output
+
+
+@pytest.fixture(scope="module")
+def layers(tmp_path_factory):
+    """A folder in which the command of the guide ran, its arguments, and the id of its best trial."""
+    folder = tmp_path_factory.mktemp("layers")
+    words = re.search(r"^parsl-autoencoder (.* demo)$", GUIDE_OF_LAYERS, re.MULTILINE)[1].split()
+    search_layers(folder, *words)
+    found = json.loads((folder / "output" / "hyperparam_results_latent2.json").read_text())
+    return folder, words, found["best_configuration"]["trial_id"]
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("feature", FEATURES)
+def test_every_feature_of_the_autoencoder_has_a_command_that_works(layers, feature):
+    folder, words, best = layers
+
+    out = search_layers(folder, *words, *feature.replace("ID", best).split())
+
+    assert "COMPLETED" in out
+    row = re.escape(f"`{feature}` | ")
+    said = re.search(rf"{row}`(\d configurations|Ensemble of the best \d)", GUIDE_OF_LAYERS)
+    assert said is None or said[1] in out
+
+
+def test_the_guide_of_layers_has_a_row_for_every_option_that_shows_a_feature():
+    assert len(FEATURES) >= 12

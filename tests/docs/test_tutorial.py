@@ -77,6 +77,17 @@ def test_the_analyst_s(tmp_path):
     assert (tmp_path / "trials.csv").exists()
 
 
+@pytest.mark.system
+def test_the_task_of_one_s_own(tmp_path):
+    follow(ROOT / "docs" / "tasks" / "own.md", tmp_path)
+
+    rows = pd.read_parquet(tmp_path / "results" / "optuna_trials.parquet")
+    assert len(rows) == 24
+    close = rows.loc[rows.groupby("pid").error.idxmin()]
+    assert (close.error < 0.05).all()
+    assert (rows.exact_se == 0).all()
+
+
 @pytest.mark.parametrize(("name", "best"), [("branin", 2.0), ("train", 1e-6)])
 def test_an_own_objective_is_tuned_and_not_run_again(tmp_path, name, best):
     arguments = ["--config", TUTORIAL / f"{name}.yaml", "--local"]

@@ -81,7 +81,7 @@ def _options(function: F) -> F:
 @click.version_option(__version__, prog_name="parsl-autoencoder")
 @_options
 @click.option("--inline", is_flag=True, help="Run in this process, one by one.")
-@click.option("--parsl-config", type=str, help="Python file that defines 'config'.  [default: local workers]")
+@click.option("--parsl-config", type=str, help="slurm, pbs or a Parsl file.  [default: local workers]")
 def command(inline: bool, parsl_config: str | None, **given: Any) -> int:
     """Try hidden-layer architectures at a fixed width of the code, in parallel, and report the best.
 

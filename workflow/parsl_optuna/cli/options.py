@@ -71,7 +71,9 @@ def backend(function: F) -> F:
             help="Tell on stderr what happens, as parsl-optuna log shows it.",
         ),
         click.option("--inline", is_flag=True, help="Run in this process, one by one."),
-        click.option("--parsl-config", type=str, help="Python file that defines 'config'."),
+        click.option(
+            "--parsl-config", type=str, help="local, slurm, pbs, or a Python file that defines 'config'."
+        ),
         click.option("--local", is_flag=True, help="One worker process per core of this machine."),
     ):
         function = option(function)
