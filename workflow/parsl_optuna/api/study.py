@@ -6,6 +6,7 @@ import inspect
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,10 @@ from parsl_optuna.store.layout import Results
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
+    from plotly.graph_objects import Figure
+
+    from parsl_optuna.api.by_hand import AskedTrial, ByHand
 
 _WHERE = "Study"
 
@@ -132,18 +137,65 @@ class Study:
             )
         return self
 
+    def ask(self) -> AskedTrial | None:
+        """Return a trial for you to run, in place of a worker.
+
+        None where all have run, or the study has stopped. It has the id that it has in a run. What an earlier
+        process asked for and did not tell comes first.
+
+        Raises:
+            SpecError: As many as ``batch_size`` were asked for and not told, or the task has a reference.
+            HeldError: Another process is at work in this results folder.
+        """
+        return self._by_hand.ask()
+
+    def tell(
+        self,
+        trial: AskedTrial | str,
+        result: Any = None,
+        *,
+        failed: str | None = None,
+        runtime_sec: float | None = None,
+    ) -> None:
+        """Store what came of a trial, and write the tables anew.
+
+        Args:
+            trial: What `ask` returned, or its id.
+            result: A number, which is the task's own metric (``loss`` of a function), or a dict of metrics.
+            failed: Why there is no result, in place of one.
+            runtime_sec: How long it took; the time since it was asked for, if left out.
+
+        Raises:
+            SpecError: No such trial, one that has ended, or a result that cannot be stored.
+        """
+        self._by_hand.tell(trial, result, failed=failed, runtime_sec=runtime_sec)
+
+    @cached_property
+    def _by_hand(self) -> ByHand:
+        from parsl_optuna.api.by_hand import ByHand  # noqa: PLC0415
+
+        return ByHand(self.spec, self.plan, self.results)
+
     def _write(self, result: Any) -> None:
         session.write_summary(self.plan, result, self.results)
 
     def trials(self) -> pd.DataFrame:
         """Return every ended trial as a row: the table that the run wrote.
 
+        docs/columns.md names the columns: ``objective`` is the first objective, ``state`` how the trial
+        ended, ``hyperparams`` its parameters, ``metrics`` what it returned.
+
         Raises:
             SpecError: The study has not run.
         """
+        return self._table().to_pandas()
+
+    def _table(self) -> pa.Table:
         from parsl_optuna.report.tables import read  # noqa: PLC0415
 
-        return read(self.results.table).to_pandas()
+        if not self.results.table.exists():
+            raise SpecError(f"{self.results.table}: is not there; call run(), or ask() and tell(), first")
+        return read(self.results.table)
 
     def best(self) -> list[dict[str, Any]]:
         """Return the best point of every problem and method, the content of ``best.json``.
@@ -153,7 +205,7 @@ class Study:
         """
         data = document.read(self.results.best)
         if data is None:
-            raise SpecError(f"{self.results.best}: is not there; call run() first")
+            raise SpecError(f"{self.results.best}: is not there; call run(), or ask() and tell(), first")
         return list(data["studies"])
 
     def front(self) -> list[dict[str, Any]]:
@@ -166,12 +218,72 @@ class Study:
         Args:
             storage: A URL such as ``sqlite:///study.db``, or a storage object of Optuna.
         """
-        from parsl_optuna.report.tables import maximised_of, objectives_of, read  # noqa: PLC0415
+        from parsl_optuna.report.tables import maximised_of, objectives_of  # noqa: PLC0415
         from parsl_optuna.study.search.export import export  # noqa: PLC0415
 
-        table, root = read(self.results.table), Path(self.spec.artifacts_dir)
+        table, root = self._table(), Path(self.spec.artifacts_dir)
         rows = table.to_pandas().to_dict("records")
         return export(rows, objectives_of(table), maximised_of(table), root, storage)
+
+    def plot_optimization_history(self, **which: Any) -> Figure:
+        """Return Optuna's figure of the objective of every trial, and of the best one so far.
+
+        Args:
+            **which: Of all figures: ``objective``, the one that is shown, by name; ``method`` and ``problem``
+                (its label), where the study has several.
+
+        Raises:
+            SpecError: No trial has ended, several methods or problems are left, or Optuna cannot draw these.
+        """
+        return self._figure("plot_optimization_history", **which)
+
+    def plot_param_importances(self, **which: Any) -> Figure:
+        """Return Optuna's figure of how much each parameter matters; see `plot_optimization_history`."""
+        return self._figure("plot_param_importances", **which)
+
+    def plot_slice(self, params: list[str] | None = None, **which: Any) -> Figure:
+        """Return Optuna's figure of the objective by each parameter; see `plot_optimization_history`."""
+        return self._figure("plot_slice", params=params, **which)
+
+    def plot_contour(self, params: list[str] | None = None, **which: Any) -> Figure:
+        """Return Optuna's figure of the objective by pairs of parameters; see `plot_optimization_history`."""
+        return self._figure("plot_contour", params=params, **which)
+
+    def plot_parallel_coordinate(self, params: list[str] | None = None, **which: Any) -> Figure:
+        """Return Optuna's figure of trials as lines; see `plot_optimization_history`."""
+        return self._figure("plot_parallel_coordinate", params=params, **which)
+
+    def plot_intermediate_values(self, **which: Any) -> Figure:
+        """Return Optuna's figure of what trials reported; see `plot_optimization_history`."""
+        return self._figure("plot_intermediate_values", **which)
+
+    def plot_pareto_front(self, **which: Any) -> Figure:
+        """Return Optuna's figure of several objectives; see `plot_optimization_history`."""
+        return self._figure("plot_pareto_front", **which)
+
+    def _figure(
+        self,
+        kind: str,
+        *,
+        objective: str | None = None,
+        method: str | None = None,
+        problem: str | None = None,
+        **options: Any,
+    ) -> Figure:
+        from parsl_optuna.report.tables import maximised_of, objectives_of  # noqa: PLC0415
+        from parsl_optuna.study.search.export import export  # noqa: PLC0415
+        from parsl_optuna.study.search.figures import figure, memory  # noqa: PLC0415
+
+        table, storage = self._table(), memory()
+        rows = table.to_pandas().to_dict("records")
+        rows = [row for row in rows if method in (None, row["method"]) and problem in (None, row["problem"])]
+        names = export(
+            rows, objectives_of(table), maximised_of(table), Path(self.spec.artifacts_dir), storage
+        )
+        if len(names) != 1:
+            known = ", ".join(names) if names else "none; no trial has ended there"
+            raise SpecError(f"{kind}: name one study by method=… and problem=…; these are left: {known}")
+        return figure(kind, storage, names[0], objectives_of(table), objective, **options)
 
 
 def _place(function: Callable[..., Any], folder: Path) -> str:

@@ -1,10 +1,10 @@
-"""Progress on the terminal: a live table, or plain lines where there is no terminal."""
+"""Progress: a live table on a terminal, a line that changes in a notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.live import Live
@@ -30,6 +30,7 @@ class Progress:
         self._last_line = 0.0
         self._last_text = ""
         self._notes: set[str] = set()
+        self._line: Any = None
 
     def __enter__(self) -> Progress:
         if self._console.is_terminal and not self._plain:
@@ -44,7 +45,7 @@ class Progress:
             self._live.stop()
 
     def show(self, snapshot: Snapshot) -> None:
-        """Show a snapshot: at once on a terminal, every ten seconds elsewhere."""
+        """Show a snapshot: at once on a terminal and in a notebook, every ten seconds elsewhere."""
         if self._live is not None:
             self._live.update(_table(snapshot))
             return
@@ -53,10 +54,23 @@ class Progress:
                 self._notes.add(note)
                 self._console.print(note, highlight=False, soft_wrap=True, markup=False)
         text = headline(snapshot)
+        if self._console.is_jupyter:
+            self._change_line(text)
+            return
         is_due = time.monotonic() - self._last_line >= _LINE_EVERY_SEC
         if is_due and text != self._last_text:
             self._last_line, self._last_text = time.monotonic(), text
             self._console.print(text, highlight=False, soft_wrap=True)
+
+    def _change_line(self, text: str) -> None:
+        from IPython.display import display  # noqa: PLC0415  it is there, as this is a notebook
+
+        content = {"text/plain": text}
+        if self._line is None:
+            self._line = display(content, raw=True, display_id=True)
+        elif text != self._last_text:
+            self._line.update(content, raw=True)
+        self._last_text = text
 
 
 def headline(snapshot: Snapshot) -> str:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from parsl_optuna.core.clock import Clock, utc_now
+from parsl_optuna.core.clock import Clock
 from parsl_optuna.core.ended import Ended
 from parsl_optuna.core.records import AFTERWARDS, Asked, Outcome, ReferenceValue, State, Trial
 from parsl_optuna.execution import lifetime
@@ -22,7 +22,7 @@ from parsl_optuna.study.dispatch import Dispatch, Prepared, Returned
 from parsl_optuna.study.plan.plans import RunPlan
 from parsl_optuna.study.plan.resolve import ProblemPlan
 from parsl_optuna.study.progress import Snapshot, status_of
-from parsl_optuna.study.record import note_end
+from parsl_optuna.study.record import announced, note_end
 from parsl_optuna.study.stored import has_work, is_usable, runs_again, stored_outcome
 from parsl_optuna.worker import execute as worker
 
@@ -341,22 +341,7 @@ class Driver:
         return False
 
     def _announced(self, proposal: Trial) -> Trial:
-        """Store a trial that is to start, with the time and how it is scored."""
-        asked = replace(proposal.asked, at=utc_now(), objective=self._scoring)
-        if proposal.manifest.role == "reference":
-            asked = replace(asked, objective={})
-        stored = self._store.put_manifest(proposal.manifest, asked)
-        if stored is asked:
-            manifest = proposal.manifest
-            self._events.add(
-                Kind.ASKED,
-                trial_id=manifest.trial_id,
-                pid=manifest.pid,
-                method=manifest.method,
-                number=asked.number,
-                by=asked.by,
-            )
-        return Trial(proposal.manifest, stored)
+        return announced(proposal, self._store, self._events, self._scoring)
 
     def _start(self, study: ActiveStudy, trial: Trial) -> None:
         if self._first_trial_at is None:

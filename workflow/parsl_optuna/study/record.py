@@ -1,9 +1,34 @@
-"""What the record of events says of a trial that has ended."""
+"""What is put on record as a trial is asked for, and when it has ended."""
 
 from __future__ import annotations
 
-from parsl_optuna.core.records import Manifest, Outcome, State
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from parsl_optuna.core.clock import utc_now
+from parsl_optuna.core.records import Manifest, Outcome, State, Trial
+from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.events import EventLog, Kind
+
+
+def announced(proposal: Trial, store: ArtifactStore, events: EventLog, objective: Mapping[str, Any]) -> Trial:
+    """Store a trial that is to start, with the time and how it is scored; return it as it is stored."""
+    asked = replace(proposal.asked, at=utc_now(), objective=objective)
+    if proposal.manifest.role == "reference":
+        asked = replace(asked, objective={})
+    stored = store.put_manifest(proposal.manifest, asked)
+    if stored is asked:
+        manifest = proposal.manifest
+        events.add(
+            Kind.ASKED,
+            trial_id=manifest.trial_id,
+            pid=manifest.pid,
+            method=manifest.method,
+            number=asked.number,
+            by=asked.by,
+        )
+    return Trial(proposal.manifest, stored)
 
 
 def note_end(events: EventLog, manifest: Manifest, outcome: Outcome) -> None:

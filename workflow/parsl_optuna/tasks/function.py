@@ -125,10 +125,15 @@ def run(work: Work) -> Metrics:
     lent = {
         key: value for key, value in lent.items() if key in problem["arguments"] and key not in work.params
     }
-    return _metrics(call(**{**lent, **problem["args"], **work.params}))
+    return as_metrics(call(**{**lent, **problem["args"], **work.params}))
 
 
-def _metrics(value: Any) -> Metrics:
+def as_metrics(value: Any, name: str = "loss") -> Metrics:
+    """Return what a function returned as metrics; a number is the metric *name*.
+
+    Raises:
+        TaskError: It is something else.
+    """
     try:
         plain = _plain(value)
     except RecursionError as error:
@@ -136,7 +141,7 @@ def _metrics(value: Any) -> Metrics:
     if isinstance(plain, dict):
         return plain
     if isinstance(plain, (int, float)):
-        return {"loss": plain}
+        return {name: plain}
     raise TaskError(f"the function returned a {type(value).__name__}; return a number, or a dict of metrics")
 
 
