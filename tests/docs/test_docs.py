@@ -5,6 +5,7 @@ import json
 import re
 import shlex
 
+import parsl_optuna
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -41,6 +42,13 @@ def test_every_command_in_the_readme_exists():
     named = set(re.findall(r"^parsl-optuna ([a-z]+)", README, re.MULTILINE))
 
     assert named <= set(commands())
+
+
+def test_every_public_name_is_in_the_reference_of_the_python_api():
+    page = (ROOT / "docs" / "api.md").read_text()
+    listed = set(re.findall(r"^\.\. auto(?:class|function):: [\w.]*?(\w+)$", page, re.MULTILINE))
+
+    assert set(parsl_optuna.__all__) - {"__version__"} <= listed
 
 
 @pytest.mark.parametrize("name", REFERENCES)
