@@ -3,7 +3,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from parsl_optuna.execution.scaling import Decision, Use, decide
+from parsl_optuna.core.errors import ExecutorError
+from parsl_optuna.core.resources import ClusterSpec
+from parsl_optuna.execution.blocks import Blocks
+from parsl_optuna.execution.processes import Processes
+from parsl_optuna.execution.scaling import Decision, Scaling, Use, decide
 
 
 def decided(outstanding, blocks, new_workers=4, max_blocks=3, idle_sec=60):
@@ -74,3 +78,27 @@ def test_there_are_never_more_than_allowed_and_nothing_that_works_is_given_back(
     )
     lent = sum(use.tasks for use in blocks.values() if use.draining)
     assert not decision.give_back or kept >= outstanding - lent
+
+
+class OtherParsl:
+    """An executor of a Parsl whose interface is another one."""
+
+    outstanding = 3
+
+    def __init__(self):
+        self.blocks_to_job_id = {}
+
+    def connected_managers(self):
+        return []
+
+
+def test_a_parsl_that_cannot_be_worked_with_ends_the_command():
+    scaling = Scaling(Blocks(Processes(), ClusterSpec(), "local"))
+
+    for _ in range(30):
+        if scaling.failure is None:
+            with pytest.raises(TypeError):
+                scaling(OtherParsl(), {})
+
+    assert isinstance(scaling.failure, ExecutorError)
+    assert "cannot be looked after with Parsl 20" in str(scaling.failure)

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 from parsl_optuna.core.errors import ExecutorError
@@ -17,6 +18,8 @@ from parsl_optuna.store.events import EventLog
 _MOST_UNSERVED = 3
 """So many blocks in a row may end before their workers registered, for reasons of the scheduler's."""
 
+_MOST_FAULTS = 20
+"""So many looks in a row may fail, some ten seconds: Parsl notes each in its log, and goes on for ever."""
 
 _LAST_OWN_STATUS = 128
 """Exit statuses above tell of a signal: somebody ended the block."""
@@ -102,6 +105,7 @@ class Scaling:
         self._seen: dict[str, int] = {}
         self._checked: set[str] = set()
         self._unserved, self._short_at = 0, time.monotonic()
+        self._faults = 0
         self._refused_until, self._refusal = 0.0, ""
 
     def __call__(self, executor: Any, status: Mapping[str, Any]) -> None:
@@ -109,20 +113,18 @@ class Scaling:
         if self.failure is not None or self.blocks.closed:
             return
         try:
-            managers = executor.connected_managers()
-            names = {job_id: block for block, job_id in executor.blocks_to_job_id.items()}
-            self._note_ends(executor, names)
-            uses = {
-                job_id: self._use(held, [one for one in managers if one["block_id"] == names.get(job_id)])
-                for job_id, held in self.blocks.living().items()
-            }
-            outstanding = executor.outstanding()
-            if outstanding > sum(use.workers for use in uses.values() if not use.queued):
-                self._short_at = time.monotonic()
-            self._tell(outstanding, managers, names, uses)
-            self._scale(executor, outstanding, uses)
+            self._look(executor)
+            self._faults = 0
         except ExecutorError as error:
             self.failure = error
+        except Exception as error:
+            self._faults += 1
+            if self._faults > _MOST_FAULTS and not self.blocks.closed:
+                self.failure = ExecutorError(
+                    f"blocks cannot be looked after with Parsl {version('parsl')}: "
+                    f"{type(error).__name__}: {error}"
+                )
+            raise
 
     def begin(self, job_name: str, events: EventLog, *, is_first: bool) -> None:
         """Take up work for the results that *job_name* stands for.
@@ -144,6 +146,20 @@ class Scaling:
         """Ask for no more blocks, and give back those that have not started."""
         self.draining = True
         self.blocks.cancel_queued()
+
+    def _look(self, executor: Any) -> None:
+        managers = executor.connected_managers()
+        names = {job_id: block for block, job_id in executor.blocks_to_job_id.items()}
+        self._note_ends(executor, names)
+        uses = {
+            job_id: self._use(held, [one for one in managers if one["block_id"] == names.get(job_id)])
+            for job_id, held in self.blocks.living().items()
+        }
+        outstanding = executor.outstanding()
+        if outstanding > sum(use.workers for use in uses.values() if not use.queued):
+            self._short_at = time.monotonic()
+        self._tell(outstanding, managers, names, uses)
+        self._scale(executor, outstanding, uses)
 
     def _scale(self, executor: Any, outstanding: int, uses: Mapping[str, Use]) -> None:
         cluster = self.blocks.cluster
