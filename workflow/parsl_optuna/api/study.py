@@ -111,6 +111,10 @@ class Study:
         self.results = Results(Path(spec.results_dir))
         self.result: Any = None
 
+    def __repr__(self) -> str:
+        labels = ", ".join(f"{study.label} ({study.method})" for study in self.plan.studies)
+        return f"<Study of {labels}; results in {self.spec.results_dir}>"
+
     def run(self, workers: str | Path = "local") -> Study:
         """Run until every trial has ended, with progress; return this study.
 
