@@ -190,7 +190,7 @@ function timeline(trials) {
   });
   const busy = usable.reduce((sum, one) => sum + one.ended - one.began, 0);
   const span = usable.reduce((last, one) => Math.max(last, one.ended), 0) - usable[0].began, workers = unique(rows).length;
-  const note = `${workers} workers at once at most, busy ${Math.round(100 * busy / Math.max(workers * span, 1))} % of the time shown`;
+  const note = `${workers} ${workers === 1 ? "worker" : "workers"} at once at most, busy ${Math.round(100 * busy / Math.max(workers * span, 1))} % of the time shown`;
   const colours = {ok: "#2f9e6e", pruned: "#d9a62b", cached: "#9aa5b1"};
   return {
     traces: [{type: "bar", orientation: "h", y: rows, base: usable.map((one) => one.began), x: usable.map((one) => Math.max(one.ended - one.began, 1)),

@@ -21,6 +21,7 @@ from parsl_optuna.tasks.autoencoder.network import LOSSES, Autoencoder, masked_l
 from parsl_optuna.tasks.autoencoder.params import Params, widths
 from parsl_optuna.tasks.autoencoder.table import Fold, Part, folds
 from parsl_optuna.tasks.base import Metrics, Work
+from parsl_optuna.tasks.pictures import leave
 
 WEIGHTS = "weights.pth"
 PREDICTIONS = "predictions.npz"
@@ -64,7 +65,7 @@ def run(work: Work) -> Metrics:
             fit = _fit(work, params, fold, index, done)
             done.append(_summary(fit, params, fold))
             if index == len(parts) - 1:
-                _save(work.files, fit.model, fold)
+                _save(work.files, fit, fold)
             if work.checkpoint.due():
                 work.checkpoint.save(dumps(done))
     return _metrics(done, params, parts[-1], work)
@@ -185,7 +186,7 @@ def _pca_mse(fold: Fold, dims: int) -> float:
     return float(masked_loss(found, fold.test.values, fold.test.there))
 
 
-def _save(folder: Path | None, model: Autoencoder, fold: Fold) -> None:
+def _save(folder: Path | None, fit: Fit, fold: Fold) -> None:
     """Keep weights, and what the model makes of the test rows, beside the trial."""
     if folder is None:
         return
@@ -193,7 +194,7 @@ def _save(folder: Path | None, model: Autoencoder, fold: Fold) -> None:
 
     from parsl_optuna.store.atomic import write_bytes  # noqa: PLC0415
 
-    stream = io.BytesIO()
+    stream, model = io.BytesIO(), fit.model
     torch.save({name: value.cpu() for name, value in model.state_dict().items()}, stream)
     write_bytes(folder / WEIGHTS, stream.getvalue())
     model.eval()
@@ -208,6 +209,14 @@ def _save(folder: Path | None, model: Autoencoder, fold: Fold) -> None:
     stream = io.BytesIO()
     np.savez(stream, **{name: value.cpu().numpy() for name, value in arrays.items()})
     write_bytes(folder / PREDICTIONS, stream.getvalue())
+    codes = arrays["latent_test"]
+    _, _, axes = torch.linalg.svd(codes - codes.mean(0), full_matrices=False)
+    plane = codes if codes.shape[1] <= 2 else (codes - codes.mean(0)) @ axes[:2].T
+    shown = {
+        "codes_of_test_rows": plane,
+        "losses_by_epoch": torch.tensor([fit.train, fit.select, fit.test]).T,
+    }
+    leave(folder, {name: value.float().cpu().numpy() for name, value in shown.items()})
 
 
 def _weights_of(work: Work, trial_id: str) -> dict[str, Tensor]:

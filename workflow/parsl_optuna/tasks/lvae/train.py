@@ -19,12 +19,13 @@ from parsl_optuna.kernels.device import device_of, one_core
 from parsl_optuna.kernels.optimiser import adam_state, restore_adam
 from parsl_optuna.kernels.snapshot import dumps, loads
 from parsl_optuna.tasks.base import Metrics, Work
-from parsl_optuna.tasks.lvae import judge
+from parsl_optuna.tasks.lvae import judge, pictures
 from parsl_optuna.tasks.lvae.model import Decoder, encoder
 from parsl_optuna.tasks.lvae.params import Params
 from parsl_optuna.tasks.lvae.pruning import Pruner, Safeguards
 from parsl_optuna.tasks.lvae.strategies import Rule
 from parsl_optuna.tasks.lvae.volume import volume, weight
+from parsl_optuna.tasks.pictures import leave
 
 _TRAINING_SHARE = 0.8
 """Of the designs; the rest is for validation."""
@@ -229,7 +230,9 @@ def run(work: Work) -> Metrics:
     work.checkpoint.keep(lambda: dumps(trainer.state()))
     if broken is not None:
         return {"val_rec": math.nan, "outcome": "divergence", "status_reason": broken, "epoch": trainer.epoch}
-    return _metrics(trainer, work.problem["true_dim"], work.deadline)
+    metrics = _metrics(trainer, work.problem["true_dim"], work.deadline)
+    leave(work.files, pictures.arrays(trainer.encoder, trainer.decoder, trainer.pruner, designs.val))
+    return metrics
 
 
 def _train(trainer: Trainer, work: Work) -> str | None:

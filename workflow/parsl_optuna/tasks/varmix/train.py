@@ -15,6 +15,7 @@ from parsl_optuna.kernels.device import one_core
 from parsl_optuna.kernels.optimiser import adam_state, restore_adam
 from parsl_optuna.kernels.snapshot import dumps, loads
 from parsl_optuna.tasks.base import Metrics, Work
+from parsl_optuna.tasks.pictures import leave
 from parsl_optuna.tasks.varmix import measure
 from parsl_optuna.tasks.varmix.images import Images, split
 from parsl_optuna.tasks.varmix.model import (
@@ -35,6 +36,8 @@ _QUICK_DRAWS, _FINAL_DRAWS = 2000, 10000
 """Prior draws for a report and for the result: relative errors of 2 % and 1 % of a mean with unit
 variation.
 """
+
+_CLUSTERS_SHOWN = 12
 
 _ELBO_SAMPLES = 64
 """Draws per test image: the mean over thousands of images needs no more."""
@@ -114,6 +117,20 @@ class Trainer:
             return self.model.rho.detach()
         return least_squares_rho(self.model, *self.model.prior_samples(_FINAL_DRAWS, stream)).detach()
 
+    @torch.no_grad()
+    def pictures(self, rho: Tensor) -> dict[str, Any]:
+        """Return arrays for `tasks.pictures`: clusters' mean held-out images, and how many each has."""
+        images = self.images.test
+        assigned = self.model.posterior(images, rho).log_q.argmax(1)
+        sizes = torch.bincount(assigned, minlength=self.params.n_clusters)
+        pixels = images.shape[1]
+        side, used = math.isqrt(pixels), [int(one) for one in sizes.argsort(descending=True) if sizes[one]]
+        found = {"sizes_of_clusters": sizes[used].float().numpy()}
+        if side * side == pixels:
+            means = torch.stack([images[assigned == one].mean(0) for one in used[:_CLUSTERS_SHOWN]])
+            found["means_of_the_largest_clusters"] = means.reshape(1, -1, side, side).float().numpy()
+        return found
+
     def state(self) -> dict[str, Any]:
         """Return everything that a later attempt needs."""
         return {
@@ -159,6 +176,7 @@ def run(work: Work) -> Metrics:
     last = Generator().manual_seed((seed + 1) % 2**63)
     found = trainer.measures(_FINAL_DRAWS, last)
     rho = trainer.rho_for_measures(last)
+    leave(work.files, trainer.pictures(rho))
     return {
         **found,
         "elbo": measure.elbo(trainer.model, rho, images.test, _ELBO_SAMPLES, last),
