@@ -18,9 +18,9 @@ def watched(*events):
     return found
 
 
-def drawn(found, lines=40):
+def drawn(found, progress=None, lines=40):
     stream = io.StringIO()
-    Console(file=stream, width=120).print(screen(found, {"p_1": "small"}, NOW, lines))
+    Console(file=stream, width=140).print(screen(found, progress, {"p_1": "small"}, NOW, lines))
     return stream.getvalue()
 
 
@@ -31,9 +31,8 @@ RUN = (
     event("queued", 1, trial_id="r_2", pid="p_1", method="sgld"),
     event("queued", 1, trial_id="r_3", pid="p_1", method="sgld"),
     event("block_granted", 2, job="7"),
-    event("started", 3, trial_id="r_1", pid="p_1", method="sgld", host="n1"),
-    event("started", 3, trial_id="r_2", pid="p_1", method="sgld", host="n2"),
-    event("ended", 9, trial_id="r_1", pid="p_1", state="ok"),
+    event("started", 3, trial_id="r_1", pid="p_1", host="n1"),
+    event("ended", 9, trial_id="r_1", pid="p_1", state="ok", runtime_sec=6.0),
 )
 
 
@@ -41,20 +40,54 @@ def row(text, start):
     return next(line for line in text.splitlines() if line.startswith(start)).split()
 
 
+STUDY = {"pid": "p_1", "label": "small", "method": "sgld", "ended": 1, "max_trials": 9, "best": 0.12345}
+BLOCK = {"job": "7", "phase": "running", "workers": 4, "for_sec": 9.0}
+PROGRESS = {
+    "written": "2026-01-01T12:01:40.000+00:00",
+    "studies": [STUDY],
+    "backend": {"running": 2, "queued": 1, "blocks": [BLOCK], "notes": ["job 8 waits: Priority"]},
+    "elapsed_sec": 10.0,
+    "left_sec": 70.0,
+}
+
+
 def test_trials_are_counted_where_they_are():
     text = drawn(watched(*RUN))
 
     assert "parsl-optuna --config a.yaml\nrunning, started 2 min 00 s ago" in text
-    assert row(text, "small") == ["small", "sgld", "1", "0", "0", "1", "1"]
-    assert row(text, "r_2") == ["r_2", "small", "sgld", "n2", "1", "min", "57", "s"]
+    assert row(text, "small") == ["small", "sgld", "-", "-", "1", "0", "0", "2"]
+    assert row(text, "r_2") == ["r_2", "small", "sgld", "1", "min", "59", "s"]
     assert "blocks: 1 running, 0 queued (7 running)" in text
     assert "12:00:09  ended  trial_id=r_1" in text
 
 
-def test_a_failed_trial_that_ran_at_once_is_counted_although_its_start_is_not_on_record():
+def test_the_best_value_the_queue_and_the_workers_are_those_the_driver_wrote():
+    text = drawn(watched(*RUN), PROGRESS)
+
+    assert row(text, "small") == ["small", "sgld", "1/9", "0.1235", "1", "0", "0", "2"]
+    assert "trials 1/9 · about 1 min 10 s left" in text
+    assert "workers: 2 of 4 busy · queued: 1 · 15% of their time in trials that have ended" in text
+    assert "job 8 waits: Priority" in text
+    assert "silent" not in text
+
+
+def test_a_driver_that_was_killed_is_noticed():
+    assert "silent for 1 min 59 s" in drawn(
+        watched(*RUN), PROGRESS | {"written": "2026-01-01T12:00:01+00:00"}
+    )
+
+
+def test_what_an_earlier_command_wrote_is_not_this_ones():
+    text = drawn(watched(*RUN), PROGRESS | {"written": "2026-01-01T11:59:00+00:00"})
+
+    assert "0.1235" not in text
+    assert "1/9" not in text
+
+
+def test_a_failed_trial_is_counted():
     text = drawn(watched(RUN[0], RUN[2], event("ended", 5, trial_id="r_1", pid="p_1", state="timeout")))
 
-    assert row(text, "small") == ["small", "sgld", "0", "0", "1", "0", "0"]
+    assert row(text, "small") == ["small", "sgld", "-", "-", "0", "0", "1", "0"]
 
 
 def test_a_new_command_begins_from_nothing_and_an_ended_one_runs_nothing():

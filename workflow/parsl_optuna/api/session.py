@@ -23,6 +23,7 @@ from parsl_optuna.core.load import dump_yaml
 from parsl_optuna.core.processes import drop_in_forks
 from parsl_optuna.execution.backend import Executor
 from parsl_optuna.report.live import Progress
+from parsl_optuna.report.progress_file import ProgressFile
 from parsl_optuna.store import document
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.atomic import write_bytes
@@ -153,10 +154,12 @@ def run_plan(
     from parsl_optuna.study.driver import Driver  # noqa: PLC0415  Optuna is not needed for --help
 
     verbose = logging.getLogger("parsl_optuna").isEnabledFor(logging.INFO)
+    file = ProgressFile(page.results.progress)
     with Progress(Console(stderr=True), plain=verbose) as progress:
 
         def observe(snapshot: Snapshot) -> None:
             progress.show(snapshot)
+            file.show(snapshot)
             page.show(snapshot, driver.ended())
 
         driver = Driver(plan, store, executor, observe, events=events)
@@ -164,6 +167,7 @@ def run_plan(
         try:
             return driver.run()
         finally:
+            file.close()
             executor.close()
             restore()
 

@@ -1,4 +1,4 @@
-"""What `watch` shows: a run as its event log tells it. Pure, but for the drawing."""
+"""What `watch` shows: a run as its events and its progress tell it. Pure, but for the drawing."""
 
 from __future__ import annotations
 
@@ -18,8 +18,14 @@ from parsl_optuna.store.events import Kind, text_of
 _KEPT = 100
 """Events that are kept for the bottom of the screen: more than any screen has lines."""
 
-_OTHER_LINES = 12
-"""Of the screen: what headings, studies and blocks usually take."""
+_OTHER_LINES = 13
+"""Of the screen: what headings, workers and blocks usually take."""
+
+_SILENT_SEC = 60.0
+"""A driver writes its progress every few seconds, unless it was killed or its machine is gone."""
+
+Progress = Mapping[str, Any]
+"""What `progress_file.read` returns."""
 
 
 @dataclass
@@ -27,8 +33,6 @@ class _Trial:
     pid: str
     method: str
     since: datetime
-    is_running: bool = False
-    host: str = ""
 
 
 @dataclass
@@ -39,8 +43,9 @@ class Watched:
         command: Its words.
         began: When it started.
         ended: How it ended; None while it runs, or where it was killed.
-        trials: Trials that are queued or running, by id.
+        trials: Trials that were submitted and have not ended, by id.
         counts: Ended trials by (problem, method) and state.
+        busy_sec: Seconds that ended trials took.
         blocks: What is known of each block that was not returned.
         last: The last events.
     """
@@ -50,6 +55,7 @@ class Watched:
     ended: str | None = None
     trials: dict[str, _Trial] = field(default_factory=dict)
     counts: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
+    busy_sec: float = 0.0
     blocks: dict[str, str] = field(default_factory=dict)
     last: deque[Mapping[str, Any]] = field(default_factory=lambda: deque(maxlen=_KEPT))
 
@@ -58,11 +64,11 @@ class Watched:
         at, kind = datetime.fromisoformat(event["at"]), event["event"]
         if kind == Kind.COMMAND_STARTED:
             self.command, self.began, self.ended = str(event.get("command", "")), at, None
-            self.trials, self.counts, self.blocks = {}, {}, {}
+            self.trials, self.counts, self.blocks, self.busy_sec = {}, {}, {}, 0.0
         elif kind == Kind.COMMAND_ENDED:
             self.ended = str(event.get("how", "done"))
             self.trials = {}
-        elif kind in (Kind.QUEUED, Kind.STARTED, Kind.ENDED):
+        elif kind in (Kind.QUEUED, Kind.ENDED):
             self._take(at, kind, event)
         elif kind in (Kind.BLOCK_REQUESTED, Kind.BLOCK_GRANTED):
             self.blocks[str(event.get("job"))] = "queued" if kind == Kind.BLOCK_REQUESTED else "running"
@@ -74,76 +80,125 @@ class Watched:
         trial_id, known = str(event.get("trial_id")), self.trials.get(str(event.get("trial_id")))
         pid = str(event.get("pid") or (known.pid if known else ""))
         method = str(event.get("method") or (known.method if known else ""))
-        if kind == Kind.ENDED:
-            self.trials.pop(trial_id, None)
-            self.counts.setdefault((pid, method), Counter())[str(event.get("state"))] += 1
+        if kind == Kind.QUEUED:
+            self.trials[trial_id] = _Trial(pid, method, at)
             return
-        host = str(event.get("host") or "")
-        self.trials[trial_id] = _Trial(pid, method, at, kind == Kind.STARTED, host)
+        self.trials.pop(trial_id, None)
+        self.counts.setdefault((pid, method), Counter())[str(event.get("state"))] += 1
+        self.busy_sec += float(event.get("runtime_sec") or 0.0)
 
 
-def screen(watched: Watched, labels: Mapping[str, str], now: datetime, lines: int) -> RenderableType:
+def screen(
+    watched: Watched, progress: Progress | None, labels: Mapping[str, str], now: datetime, lines: int
+) -> RenderableType:
     """Draw what is known.
 
     Args:
         watched: What the events say.
+        progress: What the driver wrote last; None of a run of an older version.
         labels: Names of problems by id; an id without one stands for itself.
         now: To tell how long something has lasted.
         lines: Height of the screen.
     """
     if watched.began is None:
         return Text("no command has written here yet")
-    state = "running" if watched.ended is None else f"ended: {watched.ended}"
-    head = Text(f"{watched.command}\n{state}, started {duration((now - watched.began).total_seconds())} ago")
-    running = [one for one in watched.trials.values() if one.is_running]
-    parts = [head, _studies(watched, labels)]
-    if running:
-        parts.append(_running(watched, labels, now, max(lines // 4, 3)))
-    if watched.blocks:
-        blocks = Counter(watched.blocks.values())
-        jobs = ", ".join(f"{job} {word}" for job, word in watched.blocks.items())
-        parts.append(Text(f"blocks: {blocks['running']} running, {blocks['queued']} queued ({jobs})"))
-    shown = max(lines - _OTHER_LINES - len(watched.counts) - min(len(running), lines // 4), 3)
+    if progress is not None and datetime.fromisoformat(progress["written"]) < watched.began:
+        progress = None  # it is of a command before
+    parts: list[RenderableType] = [_head(watched, progress, now)]
+    studies = _studies(watched, progress, labels)
+    parts += [studies]
+    longest = min(len(watched.trials), max(lines // 6, 3))
+    if longest:
+        parts.append(_longest(watched, labels, now, longest))
+    shown = max(lines - _OTHER_LINES - studies.row_count - longest, 3)
     parts.append(_events(watched, shown))
     return Group(*parts)
 
 
-def _studies(watched: Watched, labels: Mapping[str, str]) -> Table:
+def _head(watched: Watched, progress: Progress | None, now: datetime) -> Text:
+    assert watched.began is not None
+    state = "running" if watched.ended is None else f"ended: {watched.ended}"
+    found = [watched.command, f"{state}, started {duration((now - watched.began).total_seconds())} ago"]
+    if progress is not None:
+        silent = (now - datetime.fromisoformat(progress["written"])).total_seconds()
+        if watched.ended is None and silent > _SILENT_SEC:
+            found[1] += f", silent for {duration(silent)}: its driver was killed, or its machine is gone"
+        found.append(_totals(progress))
+        found += _workers(watched, progress)
+    elif watched.blocks:
+        blocks = Counter(watched.blocks.values())
+        jobs = ", ".join(f"{job} {word}" for job, word in watched.blocks.items())
+        found.append(f"blocks: {blocks['running']} running, {blocks['queued']} queued ({jobs})")
+    return Text("\n".join(found))
+
+
+def _totals(progress: Progress) -> str:
+    ended, total = (
+        sum(one.get(name) or 0 for one in progress["studies"]) for name in ("ended", "max_trials")
+    )
+    parts = [f"trials {ended}/{total}"]
+    if progress.get("references"):
+        parts.insert(0, f"references {progress.get('references_done')}/{progress['references']}")
+    if progress.get("left_sec") is not None and ended < total:
+        parts.append(f"about {duration(progress['left_sec'])} left")
+    return " · ".join(parts)
+
+
+def _workers(watched: Watched, progress: Progress) -> list[str]:
+    """Return lines on workers: how many are busy now, how busy they were, which blocks they are in."""
+    backend = progress.get("backend")
+    if not backend:
+        return []
+    running, blocks = backend.get("running") or 0, backend.get("blocks") or []
+    workers = sum(one.get("workers") or 0 for one in blocks)
+    text = f"workers: {running} of {workers} busy" if workers else f"workers: {running} busy"
+    text += f" · queued: {backend.get('queued') or 0}"
+    whole = workers * (progress.get("elapsed_sec") or 0.0)
+    if whole and watched.ended is None:
+        text += f" · {min(watched.busy_sec / whole, 1.0):.0%} of their time in trials that have ended"
+    words = Counter(str(one.get("phase")) for one in blocks)
+    jobs = ", ".join(f"{one.get('job')} {one.get('phase')}" for one in blocks)
+    told = [text]
+    if blocks:
+        told.append(f"blocks: {words['running']} running, {words['queued']} queued ({jobs})")
+    return [*told, *map(str, backend.get("notes") or [])]
+
+
+def _studies(watched: Watched, progress: Progress | None, labels: Mapping[str, str]) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in ("problem", "method"):
         table.add_column(name)
-    for name in ("ok", "pruned", "failed", "running", "queued"):
+    for name in ("done", "best", "ok", "pruned", "failed", "out"):
         table.add_column(name, justify="right")
-    flying = Counter((one.pid, one.method, one.is_running) for one in watched.trials.values())
-    places = dict.fromkeys([*watched.counts, *((pid, method) for pid, method, _ in flying)])
-    for pid, method in sorted(places):
-        counts = watched.counts.get((pid, method), Counter())
+    table.add_column("")
+    told = {(str(one.get("pid")), str(one.get("method"))): one for one in (progress or {}).get("studies", ())}
+    out = Counter((one.pid, one.method) for one in watched.trials.values())
+    for pid, method in sorted(dict.fromkeys([*told, *watched.counts, *out])):
+        counts, study = watched.counts.get((pid, method), Counter()), told.get((pid, method), {})
         failed = sum(counts.values()) - counts["ok"] - counts["pruned"]
-        numbers = (
-            counts["ok"],
-            counts["pruned"],
-            failed,
-            flying[pid, method, True],
-            flying[pid, method, False],
+        best = study.get("best")
+        table.add_row(
+            labels.get(pid, str(study.get("label") or pid)),
+            method,
+            f"{study['ended']}/{study['max_trials']}" if study else "-",
+            "-" if best is None else f"{best:.4g}",
+            *map(str, (counts["ok"], counts["pruned"], failed, out[pid, method])),
+            str(study.get("note") or ""),
         )
-        table.add_row(labels.get(pid, pid), method, *map(str, numbers))
     return table
 
 
-def _running(watched: Watched, labels: Mapping[str, str], now: datetime, most: int) -> Table:
+def _longest(watched: Watched, labels: Mapping[str, str], now: datetime, most: int) -> Table:
+    """Return the trials that were submitted first; when one starts is not known before it ends."""
     table = Table(box=None, pad_edge=False)
-    for name in ("running", "problem", "method", "host"):
+    for name in ("longest out", "problem", "method"):
         table.add_column(name)
     table.add_column("for", justify="right")
-    running = sorted(
-        ((trial_id, one) for trial_id, one in watched.trials.items() if one.is_running),
-        key=lambda pair: pair[1].since,
-    )
-    for trial_id, one in running[:most]:
+    for trial_id, one in sorted(watched.trials.items(), key=lambda pair: pair[1].since)[:most]:
         lasted = duration((now - one.since).total_seconds())
-        table.add_row(trial_id, labels.get(one.pid, one.pid), one.method, one.host, lasted)
-    if len(running) > most:
-        table.add_row(f"and {len(running) - most} more")
+        table.add_row(trial_id, labels.get(one.pid, one.pid), one.method, lasted)
+    if len(watched.trials) > most:
+        table.add_row(f"and {len(watched.trials) - most} more")
     return table
 
 

@@ -120,6 +120,11 @@ class Results:
         return self.root / "events.jsonl"
 
     @property
+    def progress(self) -> Path:
+        """How far the run is, for `watch`."""
+        return self.root / "progress.json"
+
+    @property
     def lease(self) -> Path:
         """Who is writing here."""
         return self.root / "driver.lock"

@@ -40,12 +40,15 @@ class LivePage:
         artifacts: Where its trials are.
         results: Where the page goes.
         now: The clock.
+
+    Attributes:
+        results: The results folder.
     """
 
     def __init__(
         self, plan: RunPlan, artifacts: Artifacts, results: Results, now: Clock = time.monotonic
     ) -> None:
-        self._plan, self._artifacts, self._results, self._now = plan, artifacts, results, now
+        self._plan, self._artifacts, self.results, self._now = plan, artifacts, results, now
         self._trials: dict[str, Data] = {}
         self._events: list[Mapping[str, Any]] = []
         self._reader = EventReader(results.events)
@@ -63,7 +66,7 @@ class LivePage:
         try:
             self._write(snapshot, ended)
         except OSError as error:
-            _logger.warning("%s: not written: %s", self._results.report, error.strerror)
+            _logger.warning("%s: not written: %s", self.results.report, error.strerror)
         took = self._now() - began
         self._due = began + max(_EVERY_SEC, took / _SHARE)
         self._unchanged_due = max(self._due, began + _UNCHANGED_SEC)
@@ -103,7 +106,7 @@ class LivePage:
             if entry.manifest.trial_id not in self._trials:
                 row = tables.row(entry, task)
                 self._trials[entry.manifest.trial_id] = trial_of(
-                    row, task, names, self._artifacts, self._results.root
+                    row, task, names, self._artifacts, self.results.root
                 )
         self._events = [*self._events, *self._reader.new()][-1000:]
         content = Content(
@@ -122,7 +125,7 @@ class LivePage:
             views=views_of(task),
             pictures=pictures,
         )
-        page.write(content, self._results.report)
+        page.write(content, self.results.report)
 
 
 def _total(snapshot: Snapshot) -> str:
