@@ -1,3 +1,4 @@
+from importlib import metadata
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -42,6 +43,18 @@ def test_a_package_that_is_missing_is_named_with_its_cure():
 
     assert not finding.is_ok
     assert "pip install 'no-such-package>=1.2'" in finding.detail
+
+
+def test_functions_are_tuned_without_torch(monkeypatch):
+    def version(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor.metadata, "version", version)
+
+    finding = doctor._package("torch>=2.2")
+
+    assert finding.is_ok
+    assert "pip install 'torch>=2.2'" in finding.detail
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):

@@ -23,6 +23,9 @@ _SCHEDULERS = {"sbatch": "SLURM", "qsub": "PBS"}
 _LITTLE_SPACE = 2**30
 """Checkpoints of a few hundred trials at the default limit of 16 MiB."""
 
+_NEEDED_BY_SOME = {"torch": "estimates and the tasks llc, lvae, autoencoder and varmix need it"}
+"""Packages without which functions and programs are tuned all the same."""
+
 _POLL_SEC = 0.2
 
 
@@ -63,7 +66,10 @@ def _package(requirement: str) -> Finding:
     try:
         return Finding(name, True, metadata.version(name))
     except metadata.PackageNotFoundError:
-        return Finding(name, False, f"is missing; run: pip install '{requirement}'")
+        cure = f"run: pip install '{requirement}'"
+        if name in _NEEDED_BY_SOME:
+            return Finding(name, True, f"is not installed; {_NEEDED_BY_SOME[name]}, {cure}")
+        return Finding(name, False, f"is missing; {cure}")
 
 
 def folder(path: Path, cure: str) -> Finding:
