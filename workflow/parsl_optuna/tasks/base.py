@@ -240,6 +240,12 @@ def _import(module_name: str, attribute: str) -> Any:
         module = importlib.import_module(module_name)
     except WorkflowError:
         raise
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise SpecError(f"'{module_name}' cannot be imported: {error}") from error
+        raise SpecError(
+            f"'{module_name}' needs torch, which is not installed; run: pip install torch"
+        ) from error
     except (Exception, SystemExit) as error:
         raise SpecError(f"'{module_name}' cannot be imported: {type(error).__name__}: {error}") from error
     if not hasattr(module, attribute):
