@@ -1,5 +1,5 @@
-from importlib import metadata
 from concurrent.futures import Future
+from importlib import metadata
 from pathlib import Path
 
 import pytest
