@@ -129,4 +129,6 @@ def test_fixed_runs_take_tuned_points_and_overrides_on_top():
 
 def test_labels_are_the_words_a_person_wrote():
     assert label_of({"model": "small", "data": "base", "seed": 1}) == "small/base/1"
+    assert label_of({"data_path": None, "n_rows": 50}) == "50"
+    assert label_of({"data_path": None}) == ""
     assert label_of({"model": "dln", "overrides": {"model": {"dim": 2}}}) == "dln+overrides"

@@ -47,7 +47,7 @@ def bind_problem(task: Task, raw: Mapping[str, Any], where: str) -> ProblemPlan:
 def label_of(raw: Mapping[str, Any]) -> str:
     """Return a short text for a problem as written: its names, then its overrides."""
     kept = [value for key, value in raw.items() if key != "overrides" and not isinstance(value, dict)]
-    words = [str(value) for value in kept if not isinstance(value, list)]
+    words = [str(value) for value in kept if value is not None and not isinstance(value, list)]
     lists = [value for value in kept if isinstance(value, list)]
     if lists and all(
         isinstance(value, (bool, list)) for value in kept
