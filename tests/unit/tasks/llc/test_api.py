@@ -26,11 +26,11 @@ class Slow(nn.Linear):
 @pytest.mark.parametrize("polish", [False, True])
 def test_a_budget_that_is_too_small_says_what_took_it_and_what_would_do(polish):
     """Eight chains one by one take 0.16 s and more per gradient: 1,000 of them three minutes."""
-    deadline = Deadline(1.5)
+    deadline = Deadline(2.5)
 
     found = run(Slow(), nn.MSELoss(), (X, X[:, :1]), Settings(polish=polish), deadline)
 
-    assert deadline.used_sec < 3.0
+    assert deadline.used_sec < 4.0
     assert found.metrics["status"] == "not_converged"
     assert "the budget ended before the first draw (" in found.metrics["status_reason"]
     assert "warm-up" in found.metrics["status_reason"]

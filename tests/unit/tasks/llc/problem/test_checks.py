@@ -228,3 +228,60 @@ def test_checks_end_with_the_budget():
 
     with pytest.raises(Expired):
         check(posed, list(model.parameters()), examples, exact())
+
+
+class Signs(nn.Module):
+    """Jumps between its layers: the gradient of the first one is zero almost everywhere."""
+
+    def __init__(self, function):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second, self.function = nn.Linear(3, 8).double(), nn.Linear(8, 1).double(), function
+
+    def forward(self, x):
+        return self.second(self.function(self.first(x)))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        torch.sign,
+        torch.round,
+        lambda x: torch.where(x > 0, 1.0, x),
+    ],
+)
+def test_a_loss_that_jumps_is_refused(function):
+    with pytest.raises(SpecError, match="at which the loss jumps"):
+        checked(nn.MSELoss(), model=Signs(function))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        torch.relu,
+        torch.tanh,
+        torch.abs,
+        nn.functional.hardtanh,
+        lambda x: x.clamp(min=0.3),
+        lambda x: x.max(1, True)[0] + x,
+    ],
+)
+def test_a_loss_with_kinks_is_not(function):
+    checked(nn.MSELoss(), model=Signs(function))
+
+
+class Short(torch.autograd.Function):
+    """A gradient that is 3 % too short."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return 0.97 * gradient
+
+
+def test_a_gradient_that_is_wrong_by_3_percent_is_refused():
+    with pytest.raises(SpecError, match="is not its slope"):
+        checked(nn.MSELoss(), model=Signs(lambda x: Short.apply(torch.tanh(x))))

@@ -138,3 +138,28 @@ def test_the_users_model_is_left_alone(data):
     assert model.training
     assert all(value.requires_grad for value in model.parameters())
     assert all(torch.equal(a, b) for a, b in zip(before, model.state_dict().values(), strict=True))
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.torch.jit.script_method. is deprecated:DeprecationWarning"
+)  # torch's own
+def test_a_compiled_loss_and_compiled_layers_are_taken_as_written(data):
+    """Compiling would take longer than sampling, and chains change the weights that it compiled."""
+    plain, nested = nn.Sequential(network()), nn.Sequential(torch.compile(network()))
+
+    first = posed(plain, nn.MSELoss(), data)
+    second = posed(nested, torch.compile(nn.MSELoss()), data)
+
+    w = torch.randn(2, second.loss.dim, dtype=torch.float64)
+    assert torch.allclose(first.loss.value(w), second.loss.value(w))
+    assert second.chains == "together"
+
+
+def test_data_parallel_layers_are_taken(data):
+    nested = nn.Sequential(nn.DataParallel(network()))
+
+    found = posed(nested, nn.MSELoss(), data)
+
+    w = torch.randn(2, found.loss.dim, dtype=torch.float64)
+    expected = posed(nn.Sequential(network()), nn.MSELoss(), data).loss.value(w)
+    assert torch.allclose(found.loss.value(w), expected)

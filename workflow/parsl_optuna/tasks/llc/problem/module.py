@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from parsl_optuna.core.clock import Deadline
+from parsl_optuna.core.clock import Deadline, Expired
 from parsl_optuna.tasks.llc.problem.examples import Batch, Examples, axes, tensors
 from parsl_optuna.tasks.llc.problem.posed import Calling, Posed, first_line, quiet, unaccelerated_attention
 
@@ -279,6 +279,8 @@ class ModuleLoss:
                 losses, slopes = self._differentiated(w, batch, own=False)
             with quiet(), unaccelerated_attention(), torch.no_grad():
                 self._all(w, batch)
+        except Expired:
+            raise
         except Exception as error:
             return f"{type(error).__name__}: {first_line(error)[:90]}"
         value, gradient = torch.zeros_like(losses), torch.zeros_like(w)

@@ -22,6 +22,7 @@ from parsl_optuna.tasks.llc.problem.posed import (
     pose_loss,
     private_copy,
     quiet,
+    uncompiled,
 )
 from parsl_optuna.tasks.llc.problem.recorded import Recorder, Recording, Source
 from parsl_optuna.tasks.llc.problem.selection import Selection
@@ -109,7 +110,7 @@ def pose(
     Raises:
         SpecError: The loss cannot be called, or is not a mean over examples.
     """
-    device = device or torch.device("cpu")
+    device, loss = device or torch.device("cpu"), uncompiled(loss)
     with quiet():  # of scripted modules torch looks at gradients that there are not
         copied = private_copy(model).to(device, dtype)
     data = examples.to(device, dtype)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from parsl_optuna.core.clock import Deadline
+from parsl_optuna.core.clock import Deadline, Expired
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.tasks.llc.problem.examples import Batch, Examples, mapped, tensors
 
@@ -111,9 +111,17 @@ def private_copy(model: nn.Module) -> nn.Module:
         if isinstance(part, nn.RNNBase):  # cuDNN has a backward pass of these in training mode only
             part.train()
             part.dropout = 0.0
+        written: Any = getattr(part, "_orig_mod", None)
+        if isinstance(written, nn.Module):  # compiling takes longer than sampling
+            part.forward = written.__call__
         if isinstance(part, (nn.Embedding, nn.EmbeddingBag)):  # of the form of the gradient alone
             part.sparse = False
     return copied
+
+
+def uncompiled(loss: Any) -> Any:
+    """Return what `torch.compile` wraps; any other loss as it is."""
+    return getattr(loss, "_orig_mod", getattr(loss, "_torchdynamo_orig_callable", loss))
 
 
 def _reloaded(model: torch.jit.ScriptModule) -> nn.Module:
@@ -170,6 +178,8 @@ def pose_loss(model: nn.Module, loss: LossFunction, examples: Examples, dtype: t
                 value = posed(as_called(way, few, dtype).batch)
                 if isinstance(value, Tensor) and value.requires_grad:
                     torch.autograd.grad(value.sum(), _live(model), allow_unused=True)
+        except Expired:
+            raise
         except Exception as error:
             first = first or (posed, error)
             continue

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Generator, Tensor, nn
 
-from parsl_optuna.core.clock import Deadline
+from parsl_optuna.core.clock import Deadline, Expired
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.tasks.llc.problem.examples import Examples, axes, mapped, read
 from parsl_optuna.tasks.llc.problem.module import ModuleLoss
@@ -134,7 +134,7 @@ class Recorder:
         w = torch.stack([start, moved])
         try:
             values = self._evaluated(name, w, together=False)
-        except SpecError:
+        except (SpecError, Expired):
             raise
         except Exception as error:
             raise SpecError(
@@ -157,6 +157,8 @@ class Recorder:
     def _agrees(self, name: str, w: Tensor, values: Tensor) -> bool:
         try:
             together = self._evaluated(name, w, together=True)
+        except Expired:
+            raise
         except Exception:  # what vmap cannot batch, whatever it says
             return False
         precise = w.dtype == torch.float64
