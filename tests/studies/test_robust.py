@@ -118,5 +118,7 @@ def test_what_cannot_go_together_is_told():
         toy_plan(LEFT, across="mean")
     with pytest.raises(SpecError, match="does not go with a pruner"):
         plan_across("mean", pruner="median")
+    with pytest.raises(SpecError, match="target does not go with across: rank"):
+        plan_across("rank", target=0.5)
     with pytest.raises(SpecError, match="across"):
         plan_across("best")

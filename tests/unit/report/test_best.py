@@ -2,8 +2,11 @@ import io
 from dataclasses import replace
 
 import pytest
-from parsl_optuna.report.best import best_points, best_tables, comparisons
+from parsl_optuna.core.load import structure
+from parsl_optuna.core.spec import RunSpec
+from parsl_optuna.report.best import best_points, best_tables, comparisons, doubts
 from parsl_optuna.study.plan.plans import Baseline
+from parsl_optuna.study.plan.tuning import plan_run
 from rich.console import Console
 
 from tests.toyrun import drive, toy_plan
@@ -21,6 +24,64 @@ def test_the_best_point_is_the_least_and_its_fresh_error_stands_beside_it(tmp_pa
     assert point["confirmed_se"] > 0
     assert point["confirmed_on"] == 3
     assert point["varied"].keys() == {"x", "k", "kind"}
+
+
+def shown(points):
+    console = Console(width=160, record=True, file=io.StringIO())
+    for table in best_tables(points):
+        console.print(table)
+    return console.export_text()
+
+
+def on_fresh_seeds(folder, line, **optuna):
+    """Drive a function whose *line* sees which replicate it is: the first seed that it saw is that of 0."""
+    path = folder / "noisy.py"
+    path.write_text(
+        "from pathlib import Path\n\n"
+        "def noisy(x, seed, first):\n"
+        "    Path(first).exists() or Path(first).write_text(str(seed))\n"
+        "    is_fresh = int(Path(first).read_text()) != seed\n"
+        f"    {line}\n"
+        "    return {'loss': x * x, 'good': 0.0 if is_fresh else 1.0}\n"
+    )
+    raw = {
+        "task": "function",
+        "problems": [{"function": f"{path}:noisy", "args": {"first": str(folder / "seed.txt")}}],
+        "search_space": {"function": {"x": {"choices": [1.0]}}},
+        "optuna": {"max_trials": 1, "batch_size": 1, "confirm": 2} | optuna,
+    }
+    return best_points(drive(plan_run(structure(RunSpec, raw, "$"), "$"), folder / "artifacts"))
+
+
+def test_a_choice_that_fails_on_fresh_seeds_is_told(tmp_path):
+    points = on_fresh_seeds(tmp_path, "assert not is_fresh, 'unlucky'")
+
+    assert (points[0]["confirmed"], points[0]["confirmed_on"]) == (None, 0)
+    assert "(n=0 of 2)" in shown(points)
+    (line,) = doubts(points)
+    assert "the selected point failed on 2 of 2 fresh seeds: AssertionError: unlucky" in line
+
+
+def test_a_choice_that_misses_a_constraint_on_fresh_seeds_is_told(tmp_path):
+    points = on_fresh_seeds(tmp_path, "pass", constraints={"good": ">= 0.5"})
+
+    assert points[0]["feasible"]
+    (line,) = doubts(points)
+    assert "the selected point misses a constraint on 2 of 2 fresh seeds" in line
+
+
+def test_a_choice_that_fresh_seeds_confirm_has_no_doubts(tmp_path):
+    assert doubts(on_fresh_seeds(tmp_path, "pass")) == []
+
+
+def test_a_rank_is_not_called_the_metric_that_its_fresh_seeds_come_to(tmp_path):
+    plan = toy_plan(1.0, 2.0, across="rank", confirm=1)
+
+    (point,) = points = best_points(drive(plan, tmp_path))
+
+    assert (point["leading"], point["confirmed_as"]) == ("rank of error", "error")
+    assert point["spread"] is None
+    assert f"error {point['confirmed']:.4g} (n=1)" in shown(points)
 
 
 def test_a_study_without_success_has_no_best(tmp_path):

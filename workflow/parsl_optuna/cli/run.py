@@ -103,7 +103,7 @@ def _is_enough(trials: Any, *, is_strict: bool) -> bool:
 
 def report(artifacts_dir: str, plan: Any, result: Any, results: Results) -> None:
     """Write the summary files of a run, and print best points, failures and paths."""
-    from parsl_optuna.report.best import best_tables, comparisons  # noqa: PLC0415
+    from parsl_optuna.report.best import best_tables, comparisons, doubts  # noqa: PLC0415
 
     points, rows = session.write_summary(plan, result, results)
     console = Console()
@@ -121,6 +121,8 @@ def report(artifacts_dir: str, plan: Any, result: Any, results: Results) -> None
             reason = trials.stopped or f"no trial succeeded, the last one: {_last_reason(trials)}"
             session.warn(f"{trials.study.label}, {trials.study.method}: {reason}")
     for line in [line for trials in result.studies for line in infeasible(trials)]:
+        session.warn(line)
+    for line in doubts(points):
         session.warn(line)
     for line in failures(result, plan.scoring.to_json(), options.folders(artifacts_dir, str(results.root))):
         session.warn(line)

@@ -132,6 +132,8 @@ class OptunaSpec:
                 above_zero(name, getattr(self, name))
         if self.across is not None and self.pruner is not None:
             raise SpecError("across does not go with a pruner: values of different problems do not compare")
+        if self.across == "rank" and self.target is not None:
+            raise SpecError("target does not go with across: rank, which has no values; take mean or worst")
         if self.terminator and len(self.objective_names) > 1:
             raise SpecError("terminator goes with one objective only")
         for name in ("max_trials", "batch_size", "hmc_budget_sec", "method_budget_sec", "replicates"):

@@ -84,6 +84,22 @@ def comparisons(points: Sequence[Mapping[str, Any]]) -> list[str]:
     return [line for point in points if (line := _comparison(point)) is not None]
 
 
+def doubts(points: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a sentence for every choice that failed, or missed a constraint, on fresh seeds."""
+    lines = []
+    for point in points:
+        place, failed = f"{point['problem']}, {point['method']}", point["fresh_failed"]
+        n_fresh = point["confirmed_on"] + len(failed)
+        if failed:
+            lines.append(
+                f"{place}: the selected point failed on {len(failed)} of {n_fresh} fresh seeds: {failed[-1]}"
+            )
+        if point["fresh_infeasible"]:
+            missed = f"{point['fresh_infeasible']} of {n_fresh} fresh seeds"
+            lines.append(f"{place}: the selected point misses a constraint on {missed}")
+    return lines
+
+
 def _comparison(point: Mapping[str, Any]) -> str | None:
     presets = [one for one in point["baselines"] if one["name"] == "preset" and one["estimate"]]
     if not presets or not point.get("estimate") or point["confirmed"] is None:
@@ -117,7 +133,7 @@ def _front(point: Mapping[str, Any]) -> RenderableType:
 def _point(trials: ActiveStudy) -> dict[str, Any]:
     best = trials.best()
     assert best is not None
-    again = trials.confirmations()
+    again, asked = trials.confirmations(), [one.text for one in trials.state.scoring.constraints]
     return {
         "pid": trials.study.pid,
         "pids": [instance.pid for instance in trials.study.instances],
@@ -131,6 +147,11 @@ def _point(trials: ActiveStudy) -> dict[str, Any]:
         "confirmed": middle(next(iter(best.objectives)), "mean")(again) if again else None,
         "confirmed_se": _standard_error(again),
         "confirmed_on": len(again),
+        "confirmed_as": trials.state.scoring.leading,
+        "fresh_failed": [run.outcome.reason for run in trials.fresh if run.values is None],
+        "fresh_infeasible": sum(
+            any(run.violations[name] > 0 for name in asked) for run in trials.fresh if run.values is not None
+        ),
         "hyperparams": dict(best.manifest.hyperparams),
         "varied": trials.study.varied_of(best.manifest.hyperparams),
         "estimate": _estimated(trials, [best, *trials.fresh]),
@@ -228,9 +249,13 @@ def _with_error(value: float | None, error: float | None) -> str:
 
 
 def _confirmed(point: Mapping[str, Any]) -> str:
-    if point["confirmed"] is None:
+    n_ok, n_failed = point["confirmed_on"], len(point.get("fresh_failed", ()))
+    if point["confirmed"] is None and not n_failed:
         return "-"
-    return f"{_number(point['confirmed'])} (n={point['confirmed_on']})"
+    metric = point.get("confirmed_as", point.get("leading"))
+    name = "" if metric == point.get("leading") else f"{metric} "  # beside a rank
+    count = f"{n_ok} of {n_ok + n_failed}" if n_failed else f"{n_ok}"
+    return f"{name}{_number(point['confirmed'])} (n={count})"
 
 
 def _number(value: float | None, digits: int = 4) -> str:

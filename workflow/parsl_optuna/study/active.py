@@ -112,8 +112,9 @@ class ActiveStudy:
 
     @property
     def leading(self) -> str:
-        """What people call its first objective."""
-        return self.state.scoring.leading
+        """What people call its first objective; a point of ``across: rank`` has a rank in its place."""
+        name = self.state.scoring.leading
+        return f"rank of {name}" if self.study.replication.across == "rank" else name
 
     @property
     def search(self) -> Search | None:
@@ -156,7 +157,7 @@ class ActiveStudy:
 
     def confirmations(self) -> list[float]:
         """Return the first objective of the point of choice on its further replicates that ran everywhere."""
-        values = (next(iter(run.objectives.values())) for run in self.fresh)
+        values = (next(iter(run.objectives.values())) for run in self.fresh if run.values is not None)
         return [value for value in values if value is not None]
 
     @property

@@ -182,7 +182,7 @@ class StudyState:
             entry = pooled(whole[key], "mean")
             if ranks is not None:
                 plain = Scoring(names=entry.scoring.names)  # the least rank is best, whatever it ranks
-                entry = replace(entry, objectives=plain.shown(ranks), scoring=plain)
+                entry = replace(entry, objectives=plain.shown(ranks), scoring=plain, spread=None)
             self.points[entry.manifest.trial_id] = entry
         good = [one for one in self.points.values() if one.values is not None]
         self._lead(min(good, key=lambda one: one.place, default=None))

@@ -161,5 +161,7 @@ def _chosen(point: Mapping[str, Any]) -> str:
     chosen = "  ".join(f"{name}={short(value)}" for name, value in point["varied"].items())
     value = f"{_place(point)}: best {point['leading']} {short(point['objective'])}"
     if point["confirmed"] is not None:
-        value += f"; {short(point['confirmed'])} on {point['confirmed_on']} fresh seeds"
+        name = point.get("confirmed_as", point["leading"])
+        metric = "" if name == point["leading"] else f"{name} "
+        value += f"; {metric}{short(point['confirmed'])} on {point['confirmed_on']} fresh seeds"
     return f"{value}, at {chosen}." if chosen else f"{value}."
