@@ -175,7 +175,7 @@ the line above the table says what to do.
 
 | how it is said | what happens |
 |---|---|
-| error | A command ends with exit code 2 before anything starts; in Python, `SpecError`. All mistakes of a file are told at once. |
+| error | A command ends with exit code 2 before anything starts; in Python, `SpecError`. All mistakes of a file are reported at once. |
 | failed trial | The trial's state is `failed`, with this reason; the study continues. |
 | lost worker | The trial runs again: twice after a dead worker, ten times after a lost block. Then its state is `lost`. |
 | damaged file, newer file | The command ends with exit code 2 and changes nothing. |

@@ -178,7 +178,7 @@ def test_a_program_that_says_nothing_is_told_what_to_say(here):
 def test_metrics_on_stderr_are_told_to_be_unheard(here):
     program(here, """import sys; print('{"loss": 1}', file=sys.stderr)""")
 
-    with pytest.raises(TaskError, match="printed on stderr is not heard; print it on stdout"):
+    with pytest.raises(TaskError, match="metrics on stderr are not read; print them on stdout"):
         run()
 
 

@@ -118,7 +118,7 @@ def _hint(work: Work, ears: Ears, output: bytes) -> str:
     if not ears.is_silent:
         return ears.hint
     if any(line.lstrip().startswith(b"{") for line in output.splitlines()):
-        return "what it printed on stderr is not heard; print it on stdout"
+        return "metrics on stderr are not read; print them on stdout"
     if name is None:
         return ears.hint
     if not (Path.cwd() / name).is_file():
