@@ -11,13 +11,13 @@ from parsl_optuna.store.artifacts import ArtifactStore
 from tests.unit.report.test_configurations import trials
 
 
-def table_in(folder, rows, maximised=()):
+def table_in(folder, rows, maximised=(), objectives=("acc",)):
     """Write rows as a run does, with the metadata of a table."""
     more = {"pid": "p_0", "reason": None, "asked_by": "fixed"}
     table = pa.Table.from_pandas(rows.assign(**{k: v for k, v in more.items() if k not in rows.columns}))
     metadata = {
         b"parsl_optuna_schema": tables.SCHEMA_VERSION.encode(),
-        b"parsl_optuna_objectives": json.dumps(["acc"]).encode(),
+        b"parsl_optuna_objectives": json.dumps(list(objectives)).encode(),
         b"parsl_optuna_maximised": json.dumps(list(maximised)).encode(),
     }
     path = folder / "optuna_trials.parquet"
@@ -67,9 +67,9 @@ def test_an_interaction_is_shown_only_of_parameters_that_trials_have_together(tm
     assert strongest_pair(analysed(tmp_path, rows)) is None
 
 
-def test_without_an_objective_there_is_nothing_to_analyse(tmp_path):
-    with pytest.raises(SpecError, match="no trial has an objective"):
-        analysed(tmp_path, trials([{"a": 1}], [None]))
+def test_without_a_trial_there_is_nothing_to_analyse(tmp_path):
+    with pytest.raises(SpecError, match="no trial in it"):
+        analysed(tmp_path, trials([{"a": 1}], [1.0]).iloc[:0])
 
 
 def test_an_infeasible_configuration_is_not_best_beside_a_feasible_one(tmp_path):

@@ -194,8 +194,8 @@ def test_corrected_values_keep_their_order_and_are_never_smaller(values):
 
 
 def test_outcomes_are_counted_by_the_tasks_own_words():
-    rows = trials([{"a": i} for i in range(4)], 1.0, state=["ok", "ok", "failed", "ok"],
-                  verdict=["good", "no_pruning", None, "good"])  # fmt: skip
+    rows = trials([{"a": i} for i in range(4)], 1.0, state=["ok", "ok", "failed", "ok"])
 
-    found = effects.outcomes(rows).set_index("how")["trials"].to_dict()
-    assert found == {"good": 2, "no_pruning": 1, "failed": 1}
+    found = effects.outcomes(rows.assign(verdict=["good", "no_pruning", None, "good"]))
+
+    assert found.set_index("how")["trials"].to_dict() == {"good": 2, "no_pruning": 1, "failed": 1}

@@ -27,3 +27,24 @@ def test_what_cannot_be_said_is_told_once_with_its_reason(tmp_path):
     assert sum("no ranking" in one.lower() for one in found) == 1
     assert "(2 of 2 studies)" in next(one for one in found if "ranking" in one)
     assert found[-1] == "6 trials: 6 ok."
+
+
+def test_where_every_trial_failed_the_reason_comes_first(tmp_path):
+    rows = trials([{"a": 1}, {"a": 2}], [None, None], state="failed", reason="ValueError: no")
+
+    found = analysed(tmp_path, rows.astype({"objective": float}))
+
+    assert found.findings[0] == "No trial has an objective. Most often: failed: ValueError: no (2 trials)."
+    assert found.tables["effects"].empty
+
+
+def test_further_objectives_may_have_the_names_of_our_columns(tmp_path):
+    points = [{"a": k % 2, "b": k} for k in range(6)]
+    rows = trials(points, [1.0] * 6, configuration=[float(k) for k in range(6)])
+    rows["metrics"] = [{"state": 10.0 * point["a"]} for point in points]
+
+    found = analysed(tmp_path, rows, objectives=["acc", "state", "configuration"]).tables["effects"]
+
+    means = found[(found["parameter"] == "a") & (found["metric"] == "state (metric)")]["estimate"]
+    assert means.tolist() == [0.0, 10.0]
+    assert "configuration (metric)" in set(found["metric"])

@@ -193,6 +193,16 @@ def finite(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def in_row(row: Mapping[str, Any], name: str) -> Any:
+    """Return a further objective from a row of a table of trials.
+
+    A metric may have the name of a column that every table has, ``state`` say: then it is in the struct
+    ``metrics``.
+    """
+    metrics = row.get("metrics")
+    return metrics[name] if isinstance(metrics, Mapping) and name in metrics else row.get(name)
+
+
 def _primary(
     objective: Objective,
     values: Mapping[str, Any],

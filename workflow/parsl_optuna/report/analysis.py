@@ -10,14 +10,16 @@ from typing import Any
 import pandas as pd
 
 from parsl_optuna.core.errors import SpecError
-from parsl_optuna.core.objective import finite
+from parsl_optuna.core.objective import finite, in_row
 from parsl_optuna.report import effects
 from parsl_optuna.report.bias import biases
 from parsl_optuna.report.columns import leading_column
 from parsl_optuna.report.configurations import (
+    METRIC,
     PREFIX,
     Frame,
     Series,
+    column_of,
     flatten,
     means,
     strata,
@@ -83,14 +85,19 @@ def analyse(table: Path, store: ArtifactStore, *, sampler_learns: bool = True) -
     """
     arrow = read(table)
     rows = flatten(arrow.to_pandas())
-    if rows.empty or not rows["objective"].notna().any():
-        raise SpecError(f"{table}: no trial has an objective; nothing to analyse")
+    if rows.empty:
+        raise SpecError(f"{table}: no trial in it; nothing to analyse")
+    trials = arrow.to_pylist()
     names = objectives_of(arrow)
     rows["objective"] = rows[leading_column(names, rows.columns)]
     task = task_of(rows)
-    if task is not None and task.verdict in rows:
-        rows["verdict"] = rows[task.verdict]
-    metrics = ["objective", *(name for name in names[1:] if name in rows.columns)]
+    if task is not None and task.verdict is not None and column_of(task.verdict) in rows:
+        rows["verdict"] = rows[column_of(task.verdict)]
+    metrics = ["objective"]
+    for name in names[1:]:
+        is_taken = any(name in (row.get("metrics") or ()) for row in trials)
+        metrics.append(f"{name}{METRIC}" if is_taken else column_of(name))
+        rows[metrics[-1]] = [finite(in_row(row, name)) for row in trials]
     more_is_better = names[0] in maximised_of(arrow)
     curves = _curves(_sorted(rows, "objective", more_is_better), store)
     tables = {
@@ -108,7 +115,7 @@ def analyse(table: Path, store: ArtifactStore, *, sampler_learns: bool = True) -
         tables["bias"] = biases(rows, task.comparison)
     leading = leading_of(arrow)
     found = tuple(findings(rows, tables, leading))
-    return Analysis(found, tables, curves, rows, arrow.to_pylist(), names, leading, maximised_of(arrow))
+    return Analysis(found, tables, curves, rows, trials, names, leading, maximised_of(arrow))
 
 
 def strongest_pair(analysis: Analysis) -> tuple[Frame, str, str] | None:

@@ -29,6 +29,12 @@ PREFIX = "hp_"
 _NULL = "null"
 """Stands for a value null; a text of these letters is quoted."""
 
+_OWN = ("configuration", "replicate", "verdict")
+"""Columns that a flat table adds."""
+
+METRIC = " (metric)"
+"""Ends the name of a column whose own name is taken."""
+
 STRATA = ["problem", "method"]
 
 
@@ -38,6 +44,7 @@ def flatten(rows: Frame) -> Frame:
     Hyperparameters without effect on a trial, given its others, are missing there; a value null is the
     text ``null``. Seeds (`is_seed`) are part of ``replicate``, not of ``configuration``.
     """
+    rows = rows.rename(columns={name: column_of(name) for name in rows.columns})
     task = task_of(rows)
     params = [
         active(task, method, params)
@@ -49,6 +56,11 @@ def flatten(rows: Frame) -> Frame:
         configuration=[_key(one) for one in params],
         replicate=[f"{number} {_key(own)}" for number, own in zip(rows["seed"], seeds, strict=True)],
     )
+
+
+def column_of(name: str) -> str:
+    """Return the name of a column of the table in a flat one: objectives may have names that we add."""
+    return f"{name}{METRIC}" if name in _OWN or name.startswith(PREFIX) else name
 
 
 def varied(rows: Frame) -> list[str]:

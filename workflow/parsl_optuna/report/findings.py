@@ -32,6 +32,8 @@ def findings(rows: Frame, tables: Mapping[str, Frame], leading: str) -> list[str
             further.append(f"{place}: {'; '.join(told)}.")
         further += [f"{place}: {one}" for one in _differences(tables["pairs"], head, leading)]
     of = len(sentences)
+    if not sentences:
+        sentences.append(_why_nothing(tables["failures"]))
     silent = [why if of == 1 else f"{why} ({n} of {of} studies)" for why, n in quiet.items()]
     return [*sentences, *further, *(f"{one[0].upper()}{one[1:]}." for one in silent), *_counts(rows)]
 
@@ -55,13 +57,21 @@ def value_text(value: object) -> str:
     return cell(value) if isinstance(value, float) else label(value)
 
 
+def _why_nothing(failures: Frame) -> str:
+    if failures.empty:
+        return "No trial has an objective."
+    first = failures.iloc[0]
+    why = f"{first['state']}: {first['reason']} ({first['trials']} trials)"
+    return f"No trial has an objective. Most often: {why}."
+
+
 def _counts(rows: Frame) -> list[str]:
     counts = Counter(rows["state"])
     missed = int(rows["feasible"].eq(False).sum()) if "feasible" in rows else 0
     others = [f"{count} {state}" for state, count in counts.most_common() if state != "ok"]
     found = [f"{len(rows)} trials: {counts['ok']} ok" + "".join(f", {one}" for one in others) + "."]
     if missed:
-        found.append(f"{missed} trials miss a constraint; they are best only where no other trial is.")
+        found.append(f"Trials that miss a constraint: {missed}; they are best only where no other trial is.")
     return found
 
 
@@ -106,6 +116,7 @@ def _tests(tables: Mapping[str, Frame], head: Mapping[str, str], quiet: Counter[
 def _differences(pairs: Frame, head: Mapping[str, str], leading: str) -> list[str]:
     """Return the clear differences between two values, the largest first; a single one also if not clear."""
     mine = _of(pairs, head)
+    mine = mine if mine.empty else mine[mine["seeds"] > 1]
     if mine.empty:
         return []
     clear = mine[mine["p_holm"] < _SIGNIFICANT]

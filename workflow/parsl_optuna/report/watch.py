@@ -124,7 +124,7 @@ def _head(watched: Watched, progress: Progress | None, now: datetime) -> Text:
         if watched.ended is None and silent > _SILENT_SEC:
             found[1] += f", silent for {duration(silent)}: its driver was killed, or its machine is gone"
         found.append(_totals(progress))
-        found += _workers(watched, progress)
+        found += _workers(watched, progress) if watched.ended is None else []
     elif watched.blocks:
         blocks = Counter(watched.blocks.values())
         jobs = ", ".join(f"{job} {word}" for job, word in watched.blocks.items())
@@ -154,7 +154,7 @@ def _workers(watched: Watched, progress: Progress) -> list[str]:
     text = f"workers: {running} of {workers} busy" if workers else f"workers: {running} busy"
     text += f" · queued: {backend.get('queued') or 0}"
     whole = workers * (progress.get("elapsed_sec") or 0.0)
-    if whole and watched.ended is None:
+    if whole:
         text += f" · {min(watched.busy_sec / whole, 1.0):.0%} of their time in trials that have ended"
     words = Counter(str(one.get("phase")) for one in blocks)
     jobs = ", ".join(f"{one.get('job')} {one.get('phase')}" for one in blocks)

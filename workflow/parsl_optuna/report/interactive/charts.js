@@ -14,7 +14,10 @@ const STATE = {problem: "", method: "", state: "", search: "", sort: "number", d
   }
 })();
 
-const COLOURS = ["#2a6fdb", "#d9772b", "#2f9e6e", "#b04fb8", "#c0392b", "#7a7f2a", "#16889c", "#8d6e5a"];
+const LIGHT = ["#2a6fdb", "#d9772b", "#2f9e6e", "#b04fb8", "#c0392b", "#7a7f2a", "#16889c", "#8d6e5a"];
+const DARK = ["#78aaff", "#f0a35e", "#5fd3a0", "#dc8fe3", "#f08a7f", "#c3c95e", "#5fd0e3", "#c9a793"];
+const darkness = matchMedia("(prefers-color-scheme: dark)");
+let COLOURS = darkness.matches ? DARK : LIGHT;
 const WEBGL_FROM = 2000; // points; below it SVG is sharper and needs no graphics card
 const hasWebgl = (() => {
   try { return !!document.createElement("canvas").getContext("webgl"); } catch { return false; }
@@ -132,7 +135,7 @@ function parallel(trials) {
     if (values.every((one) => one === null || known(one)) && values.some(known)) {
       const log = wantsLog(values.filter(known));
       const numbers = values.map((one) => one === null ? NaN : log ? Math.log10(one) : one);
-      return {label: (log ? "log10 " : "") + label, values: numbers};
+      return {label: (log ? "log10 " : "") + label, values: numbers, tickformat: ".3~g"};
     }
     const levels = unique(values.map(text));
     return {label, values: values.map((one) => levels.indexOf(text(one))), tickvals: levels.map((_, index) => index), ticktext: levels};
@@ -144,7 +147,7 @@ function parallel(trials) {
   if (!shared.length) return "These trials have no hyperparameter in common: choose a method.";
   const dimensions = [...shared.map((name) => dimension(name, usable.map((trial) => trial.params[name]))), last];
   return {traces: [{type: "parcoords", dimensions, line: {color: last.values, colorscale: "Viridis"}, labelangle: -20}],
-    layout: {margin: {l: 60, r: 60, t: 70, b: 20}}};
+    layout: {width: Math.max(document.getElementById("charts").clientWidth - 22, 90 * dimensions.length), margin: {l: 60, r: 60, t: 70, b: 20}}};
 }
 
 function front(trials) {
@@ -190,7 +193,7 @@ function timeline(trials) {
   });
   const busy = usable.reduce((sum, one) => sum + one.ended - one.began, 0);
   const span = usable.reduce((last, one) => Math.max(last, one.ended), 0) - usable[0].began, workers = unique(rows).length;
-  const note = `${workers} ${workers === 1 ? "worker" : "workers"} at once at most, busy ${Math.round(100 * busy / Math.max(workers * span, 1))} % of the time shown`;
+  const note = `${workers} ${workers === 1 ? "worker" : "workers"} at once at most, busy ${Math.round(100 * busy / Math.max(workers * span, 1))} % of the time`;
   const colours = {ok: "#2f9e6e", pruned: "#d9a62b", cached: "#9aa5b1"};
   return {
     traces: [{type: "bar", orientation: "h", y: rows, base: usable.map((one) => one.began), x: usable.map((one) => Math.max(one.ended - one.began, 1)),

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from parsl_optuna.core.objective import finite, in_row
 from parsl_optuna.core.records import Comparison, State
 from parsl_optuna.core.seeds import is_seed
 from parsl_optuna.report.columns import AFTER_TASK, BEFORE_TASK, STRUCTS, leading_column
@@ -96,7 +97,7 @@ def trial_of(
     declared = {name: value for name, value in row.items() if name not in _FIXED}
     metrics = declared | {name: (row.get(name) or {}) for name in ("metrics", "diagnostics")}
     first = row[leading_column(objectives, row)]
-    values = [first, *(row.get(name) for name in objectives[1:])]
+    values = [first, *(finite(in_row(row, name)) for name in objectives[1:])]
     data = {
         "id": row["trial_id"],
         "pid": row["pid"],

@@ -135,7 +135,7 @@ function listen() {
     keep();
     drawChart(box, SHOWN[index], index);
   });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", update);
+  darkness.addEventListener("change", () => { COLOURS = darkness.matches ? DARK : LIGHT; update(); });
 }
 
 load();

@@ -18,6 +18,7 @@ from optuna.distributions import (
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from parsl_optuna.core.objective import in_row
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.progress import reports
 from parsl_optuna.study.search import constraints
@@ -79,7 +80,7 @@ def _trial(
     objectives: Sequence[str],
     store: ArtifactStore,
 ) -> FrozenTrial:
-    known = [_number(row["objective"]), *(_number(row.get(name)) for name in objectives[1:])]
+    known = [_number(row["objective"]), *(_number(in_row(row, name)) for name in objectives[1:])]
     values = [value for value in known if value is not None]
     state = _STATES.get(row["state"], TrialState.FAIL)
     if state is TrialState.COMPLETE and len(values) < len(known):
