@@ -170,7 +170,7 @@ def test_a_name_that_no_trial_can_mend_ends_the_study_after_one(tmp_path, functi
     for _ in range(2):  # the second command tries whether that was corrected
         out, err = run("parsl-optuna", "--config", config, "--inline", code=1)
 
-        assert "1 trials in the table, 1 trials run by this command" in out
+        assert "1 trial in the table, 1 trial run by this command" in out
         assert words in err
         assert "parsl-optuna retry" not in err
 
@@ -183,4 +183,4 @@ def test_trials_that_reported_the_metric_named_now_count_without_running_again(t
     config = function_config(tmp_path, "misspelt", "test_acc ", max_trials=4)
     out, _ = run("parsl-optuna", "--config", config, "--inline")
 
-    assert "4 trials in the table, 1 trials run by this command" in out
+    assert "4 trials in the table, 1 trial run by this command" in out

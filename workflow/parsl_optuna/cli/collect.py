@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from parsl_optuna.cli import options
+from parsl_optuna.core.counted import counted
 from parsl_optuna.core.errors import SpecError, nearest
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.layout import Results
@@ -26,7 +27,7 @@ def command(task: str | None, artifacts_dir: str | None, results_dir: str | None
     entries = aggregate.collect(store, name)
     path = Results(Path(results_dir or "results")).table
     aggregate.write(aggregate.table(entries, resolve_task(name)), path)
-    click.echo(f"{len(entries)} trials in {path}")
+    click.echo(f"{counted(len(entries), 'trial')} in {path}")
 
 
 def _only(store: ArtifactStore, task: str | None) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from parsl_optuna.cli import options
+from parsl_optuna.core.counted import counted
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.store.atomic import write_bytes
 
@@ -32,7 +33,7 @@ def command(results: Path, storage: str | None, csv: Path | None, artifacts_dir:
 
         flat = flatten(table.to_pandas()).drop(columns=["hyperparams"])
         write_bytes(csv, flat.to_csv(index=False).encode())
-        click.echo(f"{len(flat)} trials to {csv}")
+        click.echo(f"{counted(len(flat), 'trial')} to {csv}")
     if storage is not None:
         from parsl_optuna.study.search.export import export  # noqa: PLC0415
 

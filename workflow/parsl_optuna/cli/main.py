@@ -72,7 +72,12 @@ def optuna_group() -> None:
     """Tune scientific code on a laptop or a cluster, with files as the only state.
 
     parsl-optuna --config FILE [OPTIONS] is short for parsl-optuna run --config FILE [OPTIONS].
-    """
+
+    Completion with the tab key, in bash (for zsh, zsh_source; for fish, fish_source):
+
+    \b
+        eval "$(_PARSL_OPTUNA_COMPLETE=bash_source parsl-optuna)"
+    """  # noqa: D301  click reads the control character
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import click
 
 from parsl_optuna.api import session
 from parsl_optuna.cli import options
+from parsl_optuna.core.counted import counted, noun
 from parsl_optuna.report.live import duration
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.study.plan.tuning import load_run, plan_run
@@ -83,15 +84,14 @@ def _sentence(one: Prediction, per_node: int | None) -> str:
     hours = f"{one.worker_hours:,.2f} worker hours"
     if per_node is not None:
         nodes = math.ceil(one.workers / per_node)
-        hours += f", {nodes * one.makespan_sec / 3600:,.2f} node hours on {nodes} nodes"
-    text = f"{one.workers:6,} workers: {duration(one.makespan_sec)}, {one.utilisation:.0%} busy, {hours}"
+        hours += f", {nodes * one.makespan_sec / 3600:,.2f} node hours on {counted(nodes, 'node')}"
+    workers = f"{one.workers:6,} {noun(one.workers, 'worker')}"
+    text = f"{workers}: {duration(one.makespan_sec)}, {one.utilisation:.0%} busy, {hours}"
     text += f" ({one.measured:.0%} of the times measured, the rest budgets)"
     if one.driver_sec > _DRIVER_SHARE * one.makespan_sec:
         text += (
             f"; the driver alone needs {duration(one.driver_sec)}: sampler 'random' or 'qmc' proposes faster"
         )
     elif one.most_in_flight < one.workers:
-        text += (
-            f"; at most {one.most_in_flight:,} trials are in flight: raise batch_size or take fewer workers"
-        )
+        text += f"; at most {one.most_in_flight:,} in flight: raise batch_size or take fewer workers"
     return text

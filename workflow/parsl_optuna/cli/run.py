@@ -14,6 +14,7 @@ from rich.console import Console
 
 from parsl_optuna.api import session
 from parsl_optuna.cli import options
+from parsl_optuna.core.counted import counted, noun
 from parsl_optuna.core.objective import DIAGNOSIS
 from parsl_optuna.core.records import State
 from parsl_optuna.execution import lifetime
@@ -130,8 +131,11 @@ def report(artifacts_dir: str, plan: Any, result: Any, results: Results) -> None
         console.print(line, soft_wrap=True)
     for choice in sorted({trials.choice for trials in result.studies if trials.choice is not None}):
         console.print(f"sampler  {choice.sampler}: {choice.reason}", soft_wrap=True)
-    what = "references and trials" if any(problem.reference for problem in plan.problems) else "trials"
-    console.print(f"{len(rows)} trials in the table, {result.n_started} {what} run by this command")
+    has_references = any(problem.reference for problem in plan.problems)
+    what = "references and trials" if has_references else noun(result.n_started, "trial")
+    console.print(
+        f"{counted(len(rows), 'trial')} in the table, {result.n_started} {what} run by this command"
+    )
     console.print(f"table    {results.table}", soft_wrap=True)
     console.print(f"picture  {results.picture}", soft_wrap=True)
     console.print(f"report   {results.report}", soft_wrap=True)
@@ -146,7 +150,7 @@ def diagnoses(result: Any) -> list[str]:
     if not counts:
         return []
     listed = ", ".join(f"{count} {status}" for status, count in counts.most_common())
-    return [f"status   {counts.total()} of {len(ended)} trials are not ok: {listed}"]
+    return [f"status   not ok: {counts.total()} of {counted(len(ended), 'trial')}: {listed}"]
 
 
 def infeasible(trials: ActiveStudy) -> list[str]:
@@ -162,7 +166,8 @@ def infeasible(trials: ActiveStudy) -> list[str]:
         f"{name} by {n}" + (f" ({unknown[name]} without that metric)" if unknown[name] else "")
         for name, n in sorted(missed.items(), key=lambda one: (-one[1], one[0]))
     )
-    lines = [f"{place}: {len(points)} of {count} points miss a constraint: {told}"]
+    verb = "misses" if len(points) == 1 else "miss"
+    lines = [f"{place}: {len(points)} of {counted(count, 'point')} {verb} a constraint: {told}"]
     if best.violation:
         lines.append(f"{place}: no point meets every constraint; the best is the one that misses them least")
     return lines
@@ -180,11 +185,12 @@ def failures(result: Any, objective: Mapping[str, Any], folders: str) -> list[st
     if not states:
         return []
     counts = Counter((outcome.state.value, _shortened(outcome.reason)) for outcome in states)
-    lines = [f"{len(states)} trial{'s' * (len(states) > 1)} failed:"]
+    lines = [f"{counted(len(states), 'trial')} failed:"]
     for (state, reason), count in counts.most_common(_MOST_REASONS):
         lines.append(f"  {count} {state}: {reason}")
     if len(counts) > _MOST_REASONS:
-        lines.append(f"  and {len(counts) - _MOST_REASONS} other reasons; see the column reason of the table")
+        more = counted(len(counts) - _MOST_REASONS, "further reason")
+        lines.append(f"  and {more}; see the column reason of the table")
     asked = asked_metric(objective)
     lacking = [one for one in states if one.state.value == "invalid" and asked and asked not in one.metrics]
     if lacking:

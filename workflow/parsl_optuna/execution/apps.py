@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from parsl_optuna.core.counted import counted
 from parsl_optuna.core.errors import BlockLost, ExecutorError, NotStarted, TaskError, WorkerLost
 from parsl_optuna.execution.backend import BackendStatus, Phase
 from parsl_optuna.execution.script import LAUNCH_DIR
@@ -209,7 +210,7 @@ class ParslExecutor:
         for future in list(self._pending):
             self._give_up(future, BlockLost("the interchange of Parsl died"))
         if self._starts > _MOST_STARTS:
-            raise ExecutorError(f"it died {self._starts} times: {said}")
+            raise ExecutorError(f"it died {counted(self._starts, 'time')}: {said}")
 
 
 def job_name(run_dir: Path | None) -> str:

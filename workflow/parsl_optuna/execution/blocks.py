@@ -13,6 +13,7 @@ from typing import Any
 from parsl.jobs.states import JobState, JobStatus
 from parsl.providers.base import ExecutionProvider
 
+from parsl_optuna.core.counted import counted
 from parsl_optuna.core.errors import ExecutorError
 from parsl_optuna.core.resources import ClusterSpec
 from parsl_optuna.execution import script
@@ -116,7 +117,7 @@ class Blocks(ExecutionProvider):
         del tasks_per_node, job_name
         with self._lock:
             if self.closed or len(self.living()) >= self.max_blocks:
-                raise ExecutorError(f"no more than {self.max_blocks} blocks")
+                raise ExecutorError(f"no more than {counted(self.max_blocks, 'block')}")
             assert self.script_dir is not None
             folder = Path(self.script_dir)
             logs = folder.parent / self._label

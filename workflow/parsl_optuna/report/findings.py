@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from parsl_optuna.core.counted import counted
 from parsl_optuna.report.configurations import Frame, label, strata
 
 _SIGNIFICANT = 0.05
@@ -61,7 +62,7 @@ def _why_nothing(failures: Frame) -> str:
     if failures.empty:
         return "No trial has an objective."
     first = failures.iloc[0]
-    why = f"{first['state']}: {first['reason']} ({first['trials']} trials)"
+    why = f"{first['state']}: {first['reason']} ({counted(first['trials'], 'trial')})"
     return f"No trial has an objective. Most often: {why}."
 
 
@@ -69,7 +70,8 @@ def _counts(rows: Frame) -> list[str]:
     counts = Counter(rows["state"])
     missed = int(rows["feasible"].eq(False).sum()) if "feasible" in rows else 0
     others = [f"{count} {state}" for state, count in counts.most_common() if state != "ok"]
-    found = [f"{len(rows)} trials: {counts['ok']} ok" + "".join(f", {one}" for one in others) + "."]
+    ends = ", ".join([f"{counts['ok']} ok", *others])
+    found = [f"{counted(len(rows), 'trial')}: {ends}."]
     if missed:
         found.append(f"Trials that miss a constraint: {missed}; they are best only where no other trial is.")
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from parsl_optuna.core.counted import counted
 from parsl_optuna.core.ended import Ended
 from parsl_optuna.core.objective import Scoring
 from parsl_optuna.core.records import AFTERWARDS, Asked, Outcome, ReferenceValue, Trial
@@ -75,7 +76,9 @@ class ActiveStudy:
             self.watch.end(trial.manifest, outcome)
         search = self.search if self.study.stop.terminator and self.stopped is None else None
         if search is not None and self.state.best is not None and search.should_terminate():
-            self.state.stopped(f"Optuna's terminator sees no gain left after {len(self.ended)} trials")
+            self.state.stopped(
+                f"Optuna's terminator sees no gain left after {counted(len(self.ended), 'trial')}"
+            )
 
     @property
     def stopped(self) -> str | None:

@@ -14,6 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
 from parsl_optuna.core.clock import Clock
+from parsl_optuna.core.counted import counted
 from parsl_optuna.core.errors import (
     BlockLost,
     ExecutorError,
@@ -270,7 +271,7 @@ class Dispatch:
             self.n_started -= flight.tries == 0
             return Returned(flight.trial, None)
         if isinstance(error, WorkerLost):
-            reason = f"{_one_line(error)} (tried {flight.tries + 1} times)"
+            reason = f"{_one_line(error)} (tried {counted(flight.tries + 1, 'time')})"
             failure = worker.failure(flight.trial.manifest, State.LOST, reason)
             return Returned(flight.trial, self._store.commit(flight.trial.manifest, failure))
         raise self._fault(error, flight.trial.manifest.trial_id)

@@ -11,6 +11,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from statistics import fmean
 
+from parsl_optuna.core.counted import counted
 from parsl_optuna.core.ended import Ended, age_of, score
 from parsl_optuna.core.objective import Scoring
 from parsl_optuna.core.records import AFTERWARDS, Comparison, Outcome, ReferenceValue, State, Trial
@@ -238,7 +239,11 @@ class StudyState:
         if not limit or count < limit:
             return None
         last = max(self.points.values(), key=lambda entry: entry.age)
-        return f"its first {count} trials all failed, the last one: {last.outcome.reason}"
+        return (
+            f"its first {count} trials all failed, the last one: {last.outcome.reason}"
+            if count > 1
+            else f"its first trial failed: {last.outcome.reason}"
+        )
 
     def _enough(self) -> str | None:
         """Say why the study has had enough, by its target or its patience."""
@@ -253,5 +258,5 @@ class StudyState:
                 words = "at least" if is_maximised else "at most"
                 return f"reached its target: {best:.4g} is {words} {rules.target:.4g}"
         if rules.patience is not None and self._since_best >= rules.patience:
-            return f"no improvement in its last {self._since_best} trials"
+            return f"no improvement in its last {counted(self._since_best, 'trial')}"
         return None

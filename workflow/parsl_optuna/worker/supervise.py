@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from parsl_optuna.core import errors
+from parsl_optuna.core.counted import counted
 from parsl_optuna.core.errors import (
     ExecutorError,
     NodeReclaimed,
@@ -153,7 +154,7 @@ def _note_removed(stderr: Path, removed: list[str]) -> None:
     if not removed:
         return
     listed = ", ".join(removed[:20]) + (", …" if len(removed) > 20 else "")
-    text = f"\n[parsl-optuna: {len(removed)} files were not kept, by limits: keep_files: {listed}]\n"
+    text = f"\n[parsl-optuna: not kept, by limits: keep_files: {counted(len(removed), 'file')}: {listed}]\n"
     try:
         with stderr.open("a", encoding="utf-8") as stream:
             stream.write(text[:MOST_BYTES])

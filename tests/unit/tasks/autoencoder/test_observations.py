@@ -74,7 +74,7 @@ def test_an_empty_column_too_few_rows_and_a_missing_column_are_told(tmp_path):
     ]
     with pytest.raises(SpecError, match="column CG is empty"):
         read(tmp_path, empty)
-    with pytest.raises(SpecError, match="3 rows are too few; at least 20"):
+    with pytest.raises(SpecError, match="has 3 rows, too few; at least 20"):
         read(tmp_path, lines(3))
     with pytest.raises(SpecError, match="1 of the 24 COPUS columns are missing: CG"):
         read(tmp_path, [line.replace(",CG,", ",XX,") for line in lines()])

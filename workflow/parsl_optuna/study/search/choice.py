@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import NamedTuple
 
+from parsl_optuna.core.counted import counted
 from parsl_optuna.study.plan.plans import StudyPlan
 
 _MOST_TRIALS = 3000
@@ -44,6 +45,6 @@ def choose(plan: StudyPlan, n_known: int, seconds: Sequence[float]) -> Choice:
         return Choice(
             "tpe",
             f"a trial takes {median(seconds):.2g} s, in which no Gaussian process can propose for "
-            f"{plan.batch_size} workers",
+            f"{counted(plan.batch_size, 'worker')}",
         )
     return Choice("rank_gp", "a Gaussian process on ranks pays with trials of this number and length")

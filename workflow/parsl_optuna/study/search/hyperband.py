@@ -11,6 +11,7 @@ import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from parsl_optuna.core.counted import counted
 from parsl_optuna.core.errors import SpecError
 
 
@@ -84,7 +85,8 @@ class WandbHyperband:
         value = history[bracket - 1] if self._bands.strict else min(history)
         if value <= limit:
             return None
-        return f"{value:.4g} after {bracket} values is worse than {limit:.4g}, the limit of that bracket"
+        after = counted(bracket, "value")
+        return f"{value:.4g} after {after} is worse than {limit:.4g}, the limit of that bracket"
 
     def _threshold(self, bracket: int) -> float:
         histories = [list(one.values()) for one in self._histories.values() if len(one) >= bracket]

@@ -160,7 +160,11 @@ class SearchPoints:
             return None
         trial = self._ask(state)
         if trial is None:
-            state.stopped(f"all {self.n_known} points of its search space are known")
+            state.stopped(
+                f"all {self.n_known} points of its search space are known"
+                if self.n_known != 1
+                else "the one point of its search space is known"
+            )
         return trial
 
     def ask_ahead(self, state: StudyState) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from parsl_optuna.core.counted import counted
 from parsl_optuna.core.errors import Mistakes, SpecError
 from parsl_optuna.tasks.autoencoder.columns import COLUMNS
 
@@ -40,7 +41,7 @@ def read_observations(path: Path, name: str) -> NDArray[np.float64]:
     mistakes = Mistakes()
     rows = np.array(list(_rows(lines, header, places, name, mistakes)), dtype=float).reshape(-1, len(COLUMNS))
     if len(rows) < _LEAST_ROWS:
-        mistakes.add(f"{name}: {len(rows)} rows are too few; at least {_LEAST_ROWS}")
+        mistakes.add(f"{name}: has {counted(len(rows), 'row')}, too few; at least {_LEAST_ROWS}")
     else:
         for column, values in zip(COLUMNS, rows.T, strict=True):
             if np.isnan(values).all():

@@ -232,7 +232,7 @@ def test_numbers_that_yaml_1_1_takes_for_text_are_numbers_to_a_task(tmp_path):
         ({"method": "grid", "run_cap": 2}, {}, "the first 2 of 6 points (run_cap 2)"),
         ({"method": "grid", "run_cap": 6}, {}, "6 points"),
         ({"method": "random", "run_cap": 20}, {}, "20 random draws, 5 distinct (equal draws are one run)"),
-        ({"method": "random", "run_cap": 20}, {"count": 1}, "1 random draws"),
+        ({"method": "random", "run_cap": 20}, {"count": 1}, "1 random draw"),
         ({"method": "bayes"}, {"count": 5}, "5 runs by search (sampler auto)"),
     ],
 )

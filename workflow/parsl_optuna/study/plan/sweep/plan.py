@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from parsl_optuna.core.counted import noun
 from parsl_optuna.core.errors import Mistakes, SpecError, nearest
 from parsl_optuna.core.ids import derive_seed
 from parsl_optuna.core.objective import ERROR, Goal, Objective, Scoring
@@ -91,7 +92,8 @@ def plan_sweep(sweep: Sweep, spec: SweepSpec, where: str, winners: Winners | Non
     if sweep.method == "bayes":
         studies = _searches(binder, cap or 0, notes)
         written = distinct = None
-        head = f"{sum(study.max_trials for study in studies):,} runs by search (sampler {spec.sampler})"
+        count = sum(study.max_trials for study in studies)
+        head = f"{count:,} {noun(count, 'run')} by search (sampler {spec.sampler})"
     else:
         listed = _listed(binder, cap)
         studies = _lists(binder, listed)
@@ -210,10 +212,12 @@ def _head(sweep: Sweep, spec: SweepSpec, listed: _Listed) -> str:
     left_out = "once parameters without effect are left out (--no-fold keeps them)"
     if sweep.method == "random":
         equal = "" if differ == drawn else f", {differ:,} distinct (equal draws are one run)"
-        return f"{drawn:,} random draws{equal}" + ("" if n == differ else f", {n:,} {left_out}")
+        return f"{drawn:,} random {noun(drawn, 'draw')}{equal}" + (
+            "" if n == differ else f", {n:,} {left_out}"
+        )
     size = grid_size(sweep)
     if not listed.is_cut:
-        return f"{size:,} points" + ("" if n == size else f", {n:,} {left_out}")
+        return f"{size:,} {noun(size, 'point')}" + ("" if n == size else f", {n:,} {left_out}")
     cap = f"--count {n}" if spec.count else f"run_cap {n}"
     skipped = "" if n == drawn else f"; {drawn:,} looked at, {n:,} {left_out}"
     return f"the first {n:,} of {size:,} points ({cap}){skipped}"
@@ -246,7 +250,8 @@ def _searches(binder: Binder, cap: int, notes: list[str]) -> list[StudyPlan]:
     lists = [sweep.parameters[name].values for name in apart]
     combinations = [dict(zip(apart, values, strict=True)) for values in itertools.product(*lists)]
     if len(combinations) > 1:
-        notes.append(f"{', '.join(apart)}: a search each, {cap // len(combinations) or 1} runs per search")
+        per_search = cap // len(combinations) or 1
+        notes.append(f"{', '.join(apart)}: a search each, {per_search} {noun(per_search, 'run')} per search")
     inner = {
         name: dim
         for name, dim in dimensions.items()
