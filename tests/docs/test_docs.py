@@ -134,6 +134,20 @@ def test_the_guide_s_configurations_bind(tmp_path):
     assert spec.cluster.workers_per_node == 4
 
 
+def test_the_guides_of_tasks_show_yaml_that_binds(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    first, second = (
+        re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "tasks" / name).read_text(), re.DOTALL)
+        for name in ("function.md", "llc.md")
+    )
+    function = re.sub(r"^optuna: .*\n", "", first[0], flags=re.MULTILINE) + first[1]
+    for text, n_studies in ((first[0], 1), (function, 1), (second[0] + "methods: [sgld]\n", 1)):
+        path = tmp_path / "shown.yaml"
+        path.write_text(text)
+
+        assert len(plan_run(load_run(path), str(path)).studies) == n_studies
+
+
 def test_commands_with_files_name_files_that_exist():
     for line in re.findall(r"^(?:parsl-optuna|parsl-llc) .*$", README, re.MULTILINE):
         for word in shlex.split(line, comments=True):
