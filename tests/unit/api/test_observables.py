@@ -214,3 +214,42 @@ def test_the_jackknife_has_the_error_of_slow_chains():
     values, errors = (np.array([getattr(each, name) for each in found]) for name in ("value", "se"))
     assert values.mean() == pytest.approx(1.0, abs=0.02)
     assert np.sqrt((errors**2).mean()) == pytest.approx(values.std(), rel=0.2)
+
+
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_a_parameter_itself_is_recorded_at_every_draw(regression, one_by_one):
+    """Chains one by one share the memory of the weights; the spread is that of the posterior."""
+
+    def loss(model, batch):
+        if one_by_one and float(batch[0].sum()) > float(model.weight.sum()) + 1e9:  # vmap cannot branch
+            raise AssertionError
+        return nn.functional.mse_loss(model(batch[0]), batch[1])
+
+    found = parsl_optuna.estimate_llc(
+        regression.model,
+        loss,
+        (regression.x, regression.y),
+        observables={"weights": lambda model: model.weight},
+        budget_sec=30,
+    )
+
+    weights = found.observables["weights"]
+    assert found.chains.startswith("one by one" if one_by_one else "together")
+    spread = np.sqrt(np.diag(regression.covariance_of_weights()))
+    assert weights.values.std((0, 1))[0] == pytest.approx(spread, rel=0.1)
+    assert found.covariance("weights", "weights").value[0, :, 0].diagonal() == pytest.approx(
+        spread**2, rel=0.2
+    )
+
+
+def test_arviz_reads_the_draws(regression):
+    arviz = pytest.importorskip("arviz_base")
+    found = regression.estimate(
+        {"weights": lambda model: model.weight, "few": (regression.x[:4], regression.y[:4])}
+    )
+
+    posterior = arviz.from_dict({"posterior": found.draws})["posterior"]
+
+    assert posterior["excess"].dims == ("chain", "draw")
+    assert posterior["weights"].shape == (*posterior["excess"].shape, 1, 3)
+    assert float(posterior["few"].mean()) == pytest.approx(float(found.observables["few"].mean.mean()))

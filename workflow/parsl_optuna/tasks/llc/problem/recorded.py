@@ -124,7 +124,8 @@ class Recorder:
             return _losses_of(as_called(self._loss.calling, given, w.dtype), self._loss.rows_at_once)
         function = source.function
         rest = () if given is None else (given.batch,)
-        return lambda posed: torch.as_tensor(function(posed.model, *rest)).to(w)
+        # A copy: what a function returns may be a parameter, which the next chain overwrites.
+        return lambda posed: torch.as_tensor(function(posed.model, *rest)).detach().to(w, copy=True)
 
     def _try(self, name: str) -> None:
         """Find out whether to trust an observable, and whether all chains can be evaluated together."""
