@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 from parsl_optuna.core.errors import MetricNameError, TaskError
 from parsl_optuna.core.records import Asked, Outcome, State
+from parsl_optuna.tasks.base import resolve_task
 from parsl_optuna.tasks.function import TASK
 from parsl_optuna.worker.classify import checked, classify, cure_of, failed, is_of_disk, judged
 
@@ -23,6 +24,33 @@ def test_a_metric_that_never_came_is_invalid_and_the_nearest_name_comes_first():
 @pytest.mark.parametrize("value", [float("nan"), "good", None, 10**400, True])
 def test_a_metric_that_is_no_finite_number_is_invalid(value):
     assert classify(TASK, {"test_acc": value}, ASKED)[0] is State.INVALID
+
+
+def listed(*names):
+    return {"type": "abs", "metric": None, "names": list(names)}
+
+
+def test_every_metric_of_a_list_of_objectives_must_be_there():
+    assert classify(TASK, {"acc": 0.5, "size": 3}, listed("acc", "size")) == (State.OK, None)
+    state, reason = classify(TASK, {"acc": 0.5, "loss": 3}, listed("acc", "size"))
+    assert state is State.INVALID
+    assert "it reported no metric 'size'" in str(reason)
+
+
+def test_a_list_of_objectives_goes_by_its_own_metrics_alone():
+    assert classify(TASK, {"acc": float("nan"), "loss": 1.0}, listed("acc")) == (
+        State.INVALID,
+        "acc is nan",
+    )
+    assert classify(TASK, {"acc": 0.5, "loss": float("nan")}, listed("acc"))[0] is State.OK
+
+
+def test_what_the_engine_computes_is_no_metric_that_a_trial_must_report():
+    llc = resolve_task("llc")
+
+    assert classify(llc, {"llc_hat": 1.5}, listed("score", "runtime_sec"))[0] is State.OK
+    assert classify(llc, {"llc_hat": float("nan"), "elbo": 1.0}, listed("score", "elbo"))[0] is State.INVALID
+    assert classify(TASK, {"loss": 1.5}, listed("score"))[0] is State.INVALID  # a metric of the user's
 
 
 def deep():
@@ -105,6 +133,12 @@ def test_a_trial_that_was_asked_for_with_the_same_metric_stays_as_it_is():
     assert judged(TASK, Asked(0, "2026", "search", objective=ASKED), stored, ASKED) is stored
 
 
+def test_a_trial_of_an_older_version_that_lacks_its_metric_does_not_stay_ok():
+    asked = Asked(0, "2026", "search", objective=listed("acc"))
+
+    assert judged(TASK, asked, outcome(State.OK, loss=0.5), listed("acc")).state is State.INVALID
+
+
 def test_what_the_worker_saw_is_said_where_files_hold_null():
     stored = replace(outcome(State.INVALID, test_acc=None), reason="test_acc is nan")
 
@@ -133,9 +167,9 @@ def test_other_states_do_not_depend_on_the_objective(state):
 
 
 def test_a_name_that_is_nearly_the_one_asked_for_has_a_cure_and_another_one_has_not():
-    assert "have the code report 'test_acc'" in str(cure_of({"test_acc ": 0.5}, ASKED))
-    assert cure_of({"quality": 0.5}, ASKED) is None
-    assert cure_of({"test_acc": 0.5, "test_acc ": 0.5}, ASKED) is None
+    assert "have the code report 'test_acc'" in str(cure_of(TASK, {"test_acc ": 0.5}, ASKED))
+    assert cure_of(TASK, {"quality": 0.5}, ASKED) is None
+    assert cure_of(TASK, {"test_acc": 0.5, "test_acc ": 0.5}, ASKED) is None
 
 
 def chained(error):

@@ -19,7 +19,7 @@ from parsl_optuna.store.events import EventLog
 from parsl_optuna.store.layout import Results, check_apart
 from parsl_optuna.store.lease import Lease
 from parsl_optuna.tasks.function import as_metrics
-from parsl_optuna.worker.classify import asked_metric, checked, classify, missing
+from parsl_optuna.worker.classify import asked_metrics, checked, classify, missing
 from parsl_optuna.worker.provenance import versions
 
 if TYPE_CHECKING:
@@ -179,9 +179,9 @@ class ByHand:
             except TaskError as error:
                 raise SpecError(f"tell {manifest.trial_id}: {error}") from error
             state, reason = classify(task, metrics, trial.asked.objective)
-            wanted = asked_metric(trial.asked.objective)
-            if wanted is not None and wanted not in metrics:  # a slip of who tells, and no trial's end
-                raise SpecError(f"tell {manifest.trial_id}: {missing(wanted, metrics)}")
+            for wanted in asked_metrics(task, trial.asked.objective):
+                if wanted not in metrics:  # a slip of who tells, and no trial's end
+                    raise SpecError(f"tell {manifest.trial_id}: {missing(wanted, metrics)}")
         return Outcome(
             manifest.trial_id,
             manifest.pid,

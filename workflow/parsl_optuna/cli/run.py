@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from parsl_optuna.core.records import State
 from parsl_optuna.execution import lifetime
 from parsl_optuna.store.layout import Results
 from parsl_optuna.study.plan.tuning import load_run, plan_run
-from parsl_optuna.worker.classify import asked_metric
+from parsl_optuna.worker.classify import asked_metrics
 
 if TYPE_CHECKING:
     from parsl_optuna.study.active import ActiveStudy
@@ -125,7 +125,11 @@ def report(artifacts_dir: str, plan: Any, result: Any, results: Results) -> None
         session.warn(line)
     for line in doubts(points):
         session.warn(line)
-    for line in failures(result, plan.scoring.to_json(), options.folders(artifacts_dir, str(results.root))):
+    for line in failures(
+        result,
+        asked_metrics(plan.task, plan.scoring.to_json()),
+        options.folders(artifacts_dir, str(results.root)),
+    ):
         session.warn(line)
     for line in [*comparisons(points), *diagnoses(result)]:
         console.print(line, soft_wrap=True)
@@ -173,12 +177,12 @@ def infeasible(trials: ActiveStudy) -> list[str]:
     return lines
 
 
-def failures(result: Any, objective: Mapping[str, Any], folders: str) -> list[str]:
+def failures(result: Any, asked: Sequence[str], folders: str) -> list[str]:
     """Return lines that count the failed trials by state and reason, and say how they run again.
 
     Args:
         result: The run.
-        objective: As `Scoring.to_json` gives it.
+        asked: The metrics that every trial must report.
         folders: Options for the folders of this run.
     """
     states = [outcome for trials in result.studies for outcome in _failed(trials)]
@@ -191,11 +195,12 @@ def failures(result: Any, objective: Mapping[str, Any], folders: str) -> list[st
     if len(counts) > _MOST_REASONS:
         more = counted(len(counts) - _MOST_REASONS, "further reason")
         lines.append(f"  and {more}; see the column reason of the table")
-    asked = asked_metric(objective)
-    lacking = [one for one in states if one.state.value == "invalid" and asked and asked not in one.metrics]
+    invalid = [one for one in states if one.state.value == "invalid"]
+    lacking = [one for one in invalid if any(name not in one.metrics for name in asked)]
     if lacking:
+        name = next(name for name in asked if name not in lacking[0].metrics)
         lines.append(
-            f"  where '{asked}' is missing, running again changes nothing: correct the name, here or in the "
+            f"  where '{name}' is missing, running again changes nothing: correct the name, here or in the "
             "code; trials that reported the metric named here then count, without running again"
         )
     others = {one.state.value for one in states if one.cure is None and one not in lacking}

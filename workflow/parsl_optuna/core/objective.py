@@ -43,6 +43,7 @@ ERROR = "error"
 """The name of the first objective in a list of several."""
 
 SCORE, COST = "score", "cost"
+COMPUTED = frozenset({SCORE, COST})
 """Objectives of a task with a reference, unless a metric has the name."""
 
 DIAGNOSIS = "status == ok"

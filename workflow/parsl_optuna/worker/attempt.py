@@ -161,7 +161,7 @@ def attempt(
         run = _run(function, work, folder, progress, hooks, known)
         if run.state is State.OK:
             run.state, run.reason = classify(task, run.metrics, asked.objective)
-            run.cure = cure_of(run.metrics, asked.objective) if run.state is State.INVALID else None
+            run.cure = cure_of(task, run.metrics, asked.objective) if run.state is State.INVALID else None
     _check_disks(store, run)
     runtime = progress.checkpoint.used_sec + time.monotonic() - begun
     return _outcome(manifest, run, started, runtime, prepare_sec, commit)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from parsl_optuna.core.errors import TaskError, WorkflowError, nearest
-from parsl_optuna.core.objective import ERROR, finite
+from parsl_optuna.core.objective import COMPUTED, ERROR, finite
 from parsl_optuna.core.records import ENGINE_METRICS, Asked, Outcome, State, check_metric_names
 from parsl_optuna.store.atomic import is_disk_fault
 from parsl_optuna.tasks import source
@@ -74,20 +74,32 @@ def classify(
         metrics: What the run returned.
         objective: As `Scoring.to_json` gives it; a metric that it asks for must be there.
     """
-    asked = asked_metric(objective)
-    if asked is not None and asked not in metrics:
-        return State.INVALID, missing(asked, metrics)
-    name = asked or task.result
-    if name in metrics and finite(metrics[name]) is None:
-        return State.INVALID, f"{name} is {_short(metrics[name])}" + _because(metrics)
+    asked = asked_metrics(task, objective)
+    for name in asked:
+        if name not in metrics:
+            return State.INVALID, missing(name, metrics)
+    for name in asked if asked and not _is_computed(task, objective) else (*asked, task.result):
+        if name in metrics and finite(metrics[name]) is None:
+            return State.INVALID, f"{name} is {_short(metrics[name])}" + _because(metrics)
     return State.OK, None
 
 
-def asked_metric(objective: Mapping[str, Any]) -> str | None:
-    """Return the metric that every trial must report, of an objective as `Scoring.to_json` gives it."""
-    is_metric = objective.get("type") == "metric" and ERROR in objective.get("names", ())
-    name = objective.get("metric") if is_metric else None
-    return None if name in ENGINE_METRICS else name
+def asked_metrics(task: Task, objective: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the metrics that every trial must report, of an objective as `Scoring.to_json` gives it.
+
+    What the engine measures, and what it computes from the task's reference, is none of them.
+    """
+    first = [objective.get("metric")] if objective.get("type") == "metric" else []
+    others = ENGINE_METRICS | (COMPUTED if task.comparison is not None else set())
+    names = [first if name == ERROR else [name] for name in objective.get("names", ())]
+    return tuple(name for some in names for name in some if name is not None and name not in others)
+
+
+def _is_computed(task: Task, objective: Mapping[str, Any]) -> bool:
+    """Whether an objective is computed from the metric without which a run has no result."""
+    names = objective.get("names", ())
+    is_error = ERROR in names and objective.get("type") != "metric"
+    return is_error or (task.comparison is not None and not COMPUTED.isdisjoint(names))
 
 
 def judged(task: Task, asked: Asked, outcome: Outcome, objective: Mapping[str, Any]) -> Outcome:
@@ -99,25 +111,24 @@ def judged(task: Task, asked: Asked, outcome: Outcome, objective: Mapping[str, A
         outcome: What came of it.
         objective: As `Scoring.to_json` gives it.
     """
-    is_same = asked_metric(asked.objective) == asked_metric(objective)
-    if is_same or outcome.state not in (State.OK, State.INVALID):
+    is_same = asked_metrics(task, asked.objective) == asked_metrics(task, objective)
+    if outcome.state is not State.OK and (is_same or outcome.state is not State.INVALID):
         return outcome
     state, reason = classify(task, outcome.metrics, objective)
     if state is State.OK:
         return outcome if outcome.state is state else replace(outcome, state=state, reason=None, cure=None)
-    name = asked_metric(objective) or task.result
-    if outcome.metrics.get(name, "") is None and (outcome.reason or "").startswith(f"{name} is "):
-        return outcome  # files hold NaN as null; the worker has seen which of the two it was
-    return replace(outcome, state=state, reason=reason, cure=cure_of(outcome.metrics, objective))
+    for name in asked_metrics(task, objective) or (task.result,):
+        if outcome.metrics.get(name, "") is None and (outcome.reason or "").startswith(f"{name} is "):
+            return outcome  # files hold NaN as null; the worker has seen which of the two it was
+    return replace(outcome, state=state, reason=reason, cure=cure_of(task, outcome.metrics, objective))
 
 
-def cure_of(metrics: Mapping[str, Any], objective: Mapping[str, Any]) -> str | None:
+def cure_of(task: Task, metrics: Mapping[str, Any], objective: Mapping[str, Any]) -> str | None:
     """Say what to change where a metric is missing and another one has nearly its name."""
-    asked = asked_metric(objective)
-    hint = "" if asked is None or asked in metrics else nearest(asked, metrics)
-    if not hint.startswith("did you mean"):
-        return None
-    return f"have the code report '{asked}', or name another metric as the objective"
+    for asked in asked_metrics(task, objective):
+        if asked not in metrics and nearest(asked, metrics).startswith("did you mean"):
+            return f"have the code report '{asked}', or name another metric as the objective"
+    return None
 
 
 def missing(name: str, metrics: Mapping[str, Any]) -> str:
