@@ -20,6 +20,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_heading_anchors = 3
 source_suffix = {".md": "markdown"}
 
+add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 python_use_unqualified_type_names = True
@@ -30,4 +31,4 @@ html_theme = "furo"
 html_title = "parsl-optuna"
 html_additional_pages = {"index": "redirect.html"}
 html_copy_source = False
-html_show_sphinx = False
+html_show_copyright = html_show_sphinx = False

@@ -7,6 +7,7 @@ with messages belongs to the group that names the longest part of its path.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,7 +164,19 @@ def message_reference() -> str:
     found = messages()
     for group in GROUPS:
         rows = dict.fromkeys(_row(one) for one in found if group_of(one.file) is group)
-        parts.append("\n".join([f"## {group.title}", "", f"Else: {group.cure}", "", *_COLUMNS, *rows]) + "\n")
+        parts.append(
+            "\n".join(
+                [
+                    f"## {group.title}",
+                    "",
+                    f"Where the table says nothing: {_begun(group.cure)}",
+                    "",
+                    *_COLUMNS,
+                    *rows,
+                ]
+            )
+            + "\n"
+        )
     return "\n".join(parts)
 
 
@@ -185,6 +198,11 @@ the line above the table says what to do.
 _COLUMNS = ("| message | how | what to do |", "|---|---|---|")
 
 
+def _begun(sentence: str) -> str:
+    """Return a sentence as it goes on after a colon; one that begins with a link stays as it is."""
+    return sentence[0].lower() + sentence[1:]
+
+
 def _row(message: Message) -> str:
     what, _, cure = message.text.removeprefix("; ").partition("; ")
     plain = _cell(cure).replace("<", "&lt;").replace("*", r"\*")
@@ -192,7 +210,7 @@ def _row(message: Message) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.replace("`", "'").replace("|", r"\|").split())
+    return re.sub("…+", "…", " ".join(text.replace("`", "'").replace("|", r"\|").split()))
 
 
 def _messages(tree: ast.Module, file: str) -> Iterator[Message]:
