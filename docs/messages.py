@@ -7,6 +7,7 @@ with messages belongs to the group that names the longest part of its path.
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -142,14 +143,15 @@ class Message:
     text: str
 
 
-def messages() -> list[Message]:
+@functools.cache
+def messages() -> tuple[Message, ...]:
     """Return every message of the package, in the order of the files."""
-    found = []
+    found: list[Message] = []
     for path in sorted(PACKAGE.rglob("*.py")):
         name = path.relative_to(PACKAGE).as_posix()
         if not name.startswith(NO_MESSAGES):
             found += list(dict.fromkeys(_messages(ast.parse(path.read_text(encoding="utf-8")), name)))
-    return found
+    return tuple(found)
 
 
 def group_of(file: str) -> Group | None:
