@@ -21,8 +21,8 @@ class LimitsSpec:
         memory_gb: Memory of a trial in GiB; beyond, its state is ``out_of_memory``. Null: no limit.
         prepare_sec: Time for preparing a problem.
         checkpoint_sec: A trial that can save its progress does so this often.
-        keep_checkpoint_mb: The last checkpoint of an ended trial is kept, for a longer one to continue from, if
-            it is at most this large and its task allows that.
+        keep_checkpoint_mb: The last checkpoint of an ended trial is kept, for a longer one to continue from,
+            if it is at most this large and its task allows that.
         working_folder: ``trial`` runs each trial in a folder of its own, ``files`` in its folder of the
             artifacts; ``launch`` runs all in the folder in which the command was started, where they can
             overwrite each other's files.
