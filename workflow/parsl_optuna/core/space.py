@@ -97,7 +97,7 @@ class Int:
 
     def contains(self, value: Scalar) -> bool:
         """Whether *value* is an integer on the grid."""
-        if not _is_number(value) or float(value) != int(value):  # type: ignore[arg-type]
+        if not _is_number(value) or not float(value).is_integer():  # type: ignore[arg-type]
             return False
         return self.low <= int(value) <= self.high and (int(value) - self.low) % self.step == 0  # type: ignore[arg-type]
 

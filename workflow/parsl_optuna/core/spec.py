@@ -149,7 +149,7 @@ class WarmStart:
 
     Attributes:
         table: A parquet that `aggregate` wrote, or a CSV with a column per parameter.
-        objective: Column with what is minimised.
+        objective: Column with the objective, as people see it: what is maximised keeps its sign.
         method: Take them for this method only; null takes a row for the method that its column
             ``method`` names, or for all.
     """
@@ -199,6 +199,9 @@ class RunSpec:
     def __post_init__(self) -> None:
         if not self.problems:
             raise SpecError("problems is empty; name at least one")
+        if self.warm_start and (len(self.optuna.objective_names) > 1 or self.optuna.across == "rank"):
+            what = "across: rank" if self.optuna.across == "rank" else "several objectives"
+            raise SpecError(f"warm_start has one objective, whose values say nothing to {what}; leave it out")
         _distinct("methods", self.methods)
 
 

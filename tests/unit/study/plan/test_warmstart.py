@@ -93,7 +93,7 @@ def test_bad_tables_are_one_line(tables, monkeypatch, entry, words):
     space = toy_plan().studies[0].space
 
     with pytest.raises(SpecError) as caught:
-        list(read_points(entry, "guess", space, "f.yaml $.warm_start[0]"))
+        read_points(entry, "guess", space, "f.yaml $.warm_start[0]")
 
     assert words in str(caught.value)
     assert "f.yaml $.warm_start[0]" in str(caught.value)
@@ -104,3 +104,45 @@ def test_a_table_without_one_point_of_the_space_is_told(tables):
 
     with pytest.raises(SpecError, match="no point of the search space"):
         list(read_points(WarmStart(str(tables / "t.parquet")), "guess", space, "f $"))
+
+
+def test_rows_that_a_search_cannot_learn_from_are_counted_by_reason(tmp_path):
+    lines = [
+        "x,k,kind,loss,state",
+        "0.5,1,plain,0.1,ok",
+        "0.5,2,plain,0.2,pruned",
+        "0.5,2,plain,nan,ok",
+        "5.0,2,plain,0.2,ok",
+        "0.5,,plain,0.2,ok",
+        "0.5,2,odd,0.2,ok",
+    ]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    plan = toy_plan(warm_start=[{"table": str(tmp_path / "t.csv"), "objective": "loss"}])
+
+    assert plan.studies[0].search.learned == (({"x": 0.5, "k": 1, "kind": "plain"}, 0.1),)
+    (note,) = plan.notes
+    for reason in (
+        "of 6 rows of",
+        "1 (state pruned)",
+        "1 (loss is not finite)",
+        "1 (x is none of its values)",
+        "1 (k is none of its values)",
+        "1 (kind is none of its values)",
+    ):
+        assert reason in note
+
+
+def test_a_table_of_no_points_says_why(tmp_path):
+    (tmp_path / "t.csv").write_text("x,k,kind,loss\n0.5,1,plain,0.1\nabc,1,plain,0.1\n")
+
+    with pytest.raises(SpecError, match=r"left out are 2 \(x is none of its values\)"):
+        toy_plan(warm_start=[{"table": str(tmp_path / "t.csv"), "objective": "loss"}])
+
+
+@pytest.mark.parametrize(
+    ("optuna", "words"),
+    [({"objectives": ["error", "cost"]}, "several objectives"), ({"across": "rank"}, "across: rank")],
+)
+def test_a_table_of_one_objective_goes_with_one(optuna, words):
+    with pytest.raises(SpecError, match=f"warm_start has one objective.*{words}"):
+        toy_plan(1.0, 2.0, warm_start=[{"table": "t.csv"}], **optuna)

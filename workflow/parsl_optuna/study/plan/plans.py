@@ -69,6 +69,7 @@ class SearchSettings:
         n_startup_trials: Random trials first.
         enqueue: First guesses, complete or partial.
         learned: Points and first objectives, as people see them, that the search knows from elsewhere.
+        left_out: What is not taken from the tables that these points are in.
         pruner: Name of the pruner, which stops unpromising trials early; None lets all run to their end.
         pruner_params: The pruner's own parameters.
     """
@@ -79,6 +80,7 @@ class SearchSettings:
     n_startup_trials: int = 10
     enqueue: tuple[Mapping[str, Scalar], ...] = ()
     learned: tuple[tuple[Mapping[str, Scalar], float], ...] = ()
+    left_out: tuple[str, ...] = ()
     pruner: str | None = None
     pruner_params: Mapping[str, Any] = field(default_factory=dict)
 
@@ -245,13 +247,15 @@ class RunPlan:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What to know of the search spaces before anything runs, a line each."""
+        """What to know of search spaces and tables before anything runs, a line each."""
         found = (
             (f"search_space.{study.method}.{name}", uneven(dimension))
             for study in self.studies
             for name, dimension in study.space.dimensions.items()
         )
-        return tuple(dict.fromkeys(f"{key}: {text}" for key, text in found if text is not None))
+        uneven_steps = [f"{key}: {text}" for key, text in found if text is not None]
+        left_out = [f"warm_start: {text}" for study in self.studies for text in study.search.left_out]
+        return tuple(dict.fromkeys([*uneven_steps, *left_out]))
 
     def fixed(self, study: StudyPlan, point: Point) -> Manifest:
         """Return the manifest of a fixed point."""

@@ -220,11 +220,10 @@ def _study(task: Task, spec: RunSpec, problem: ProblemPlan, method: str, where: 
     for index, guess in enumerate(spec.enqueue.get(method, [])):
         spot = f"{where} $.enqueue.{method}[{index}]"
         guesses.append(_guess(complete, space, guess, spot))
-    learned = tuple(
-        found
+    tables = [
+        read_points(entry, method, space, f"{where} $.warm_start[{index}]")
         for index, entry in enumerate(spec.warm_start)
-        for found in read_points(entry, method, space, f"{where} $.warm_start[{index}]")
-    )
+    ]
     return StudyPlan(
         pid=problem.pid,
         label=problem.label,
@@ -240,7 +239,8 @@ def _study(task: Task, spec: RunSpec, problem: ProblemPlan, method: str, where: 
             sampler_params=optuna.sampler_params,
             n_startup_trials=optuna.n_startup_trials,
             enqueue=tuple(guesses),
-            learned=learned,
+            learned=tuple(known for points, _ in tables for known in points),
+            left_out=tuple(text for _, text in tables if text is not None),
             pruner=optuna.pruner_name,
             pruner_params=optuna.pruner_params,
         ),

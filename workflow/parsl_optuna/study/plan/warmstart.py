@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,33 +17,62 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+Known = tuple[dict[str, Scalar], float]
+
+
 def read_points(
     entry: WarmStart, method: str, space: Space, where: str
-) -> Iterator[tuple[dict[str, Scalar], float]]:
-    """Yield the points of a table that lie in *space*, with their objective.
+) -> tuple[tuple[Known, ...], str | None]:
+    """Return the points of a table that lie in *space*, with their objective, and which rows are left out.
 
     Raises:
         SpecError: No such file, no such column, or not one point of the space in it.
     """
     if entry.method not in (None, method):
-        return
+        return (), None
     rows = _read(Path(entry.table), where)
-    varying, found = space.varying, 0
     if entry.objective not in rows:
         raise SpecError(f"{where}.objective: {entry.table} has no column '{entry.objective}'; "
                         f"{nearest(entry.objective, rows.columns)}")  # fmt: skip
     if entry.method is None and "method" in rows:
         rows = rows[rows["method"] == method]
+    found: list[Known] = []
+    left_out: Counter[str] = Counter()
     for record in rows.itertuples(index=False):
         row = dict(zip(rows.columns, record, strict=True))
         params = json.loads(row["hyperparams_json"]) if "hyperparams_json" in row else row
-        point = _point(params, varying)
-        value = row[entry.objective]
-        if varying.contains(point) and _is_finite(value):
-            found += 1
-            yield point, float(value)
+        point, value = _point(params, space.varying), row[entry.objective]
+        reason = _unusable(row, value, entry.objective) or _outside(point, space.varying)
+        if reason is None:
+            found.append((point, float(value)))
+        else:
+            left_out[reason] += 1
+    told = "; ".join(f"{count} ({reason})" for reason, count in left_out.most_common())
     if len(rows) and not found:
-        raise SpecError(f"{where}: {entry.table} holds no point of the search space of {method}")
+        raise SpecError(
+            f"{where}: {entry.table} holds no point of the search space of {method}; left out are {told}"
+        )
+    return tuple(found), f"of {len(rows)} rows of {entry.table}, left out are {told}" if told else None
+
+
+def _unusable(row: Mapping[str, Any], value: Any, column: str) -> str | None:
+    """Say why a row has no value that a search may learn from: that of a stopped trial is another one's."""
+    state = row.get("state", "ok")
+    if isinstance(state, str) and state != "ok":
+        return f"state {state}"
+    return None if _is_finite(value) else f"{column} is not finite"
+
+
+def _outside(point: Mapping[str, Scalar], space: Space) -> str | None:
+    """Say why a point is none of a space: the parameter, by name."""
+    if space.contains(point):
+        return None
+    for name, dimension in space.dimensions.items():
+        if name in point and not dimension.contains(point[name]):
+            return f"{name} is none of its values"
+        if name not in point and space.is_active(name, point):
+            return f"no {name}"
+    return "it is no complete point"
 
 
 def _read(path: Path, where: str) -> pd.DataFrame:
