@@ -117,3 +117,26 @@ def test_a_click_on_a_point_opens_its_trial(chromium, page):
     )
 
     assert browser.find_element("css selector", "#detail strong").text.startswith("r_")
+
+
+def test_what_has_nothing_to_show_is_left_out_with_the_reason(chromium, page):
+    browser = opened(chromium, page, 1400)
+
+    titles = [box.text for box in browser.find_elements("css selector", ".chart h2")]
+    left_out = browser.find_element("id", "missing").text
+    assert "Differences between two values, all else equal" not in titles
+    assert "no two trials differ in one hyperparameter alone" in left_out
+    assert "Nothing to show" not in browser.find_element("id", "charts").text
+
+
+def test_a_trial_that_reported_shows_its_curve_on_a_click(chromium, page):
+    browser = opened(chromium, page, 1400)
+    trial = browser.execute_script(
+        "const data = JSON.parse(document.getElementById('data').textContent);"
+        "return Object.keys(Object.values(Object.values(data.curves)[0])[0])[0]"
+    )
+
+    browser.execute_script('document.querySelector(`tr[data-id="${arguments[0]}"]`).click()', trial)
+
+    assert "reported" in browser.find_element("id", "reported").text
+    assert browser.find_elements("css selector", "#reported .main-svg")

@@ -18,7 +18,7 @@ const LIGHT = ["#2a6fdb", "#d9772b", "#2f9e6e", "#b04fb8", "#c0392b", "#7a7f2a",
 const DARK = ["#78aaff", "#f0a35e", "#5fd3a0", "#dc8fe3", "#f08a7f", "#c3c95e", "#5fd0e3", "#c9a793"];
 const darkness = matchMedia("(prefers-color-scheme: dark)");
 let COLOURS = darkness.matches ? DARK : LIGHT;
-const WEBGL_FROM = 2000; // points; below it SVG is sharper and needs no graphics card
+const MOST_POINTS = 2500; // drawn in a picture: more make it slow and hide each other; browsers allow few WebGL pictures
 const hasWebgl = (() => {
   try { return !!document.createElement("canvas").getContext("webgl"); } catch { return false; }
 })();
@@ -77,10 +77,15 @@ const layout = (extra) => ({
   font: {color: style("--ink"), size: 12}, legend: {orientation: "h", y: 1.02, yanchor: "bottom", x: 0}, hovermode: "closest", ...extra,
 });
 const points = (trials, x, y, extra = {}) => ({
-  type: trials.length > WEBGL_FROM && hasWebgl ? "scattergl" : "scatter", mode: "markers",
+  type: "scatter", mode: "markers",
   x: trials.map(x), y: trials.map(y), customdata: trials.map((trial) => trial.id),
   text: trials.map(hover), hovertemplate: "%{text}<br>%{x}, %{y}<extra></extra>", ...extra,
 });
+// Evenly spaced ones of many trials; lines, tables, counts and filters have them all.
+const thinned = (trials) => {
+  const every = Math.ceil(trials.length / MOST_POINTS);
+  return every < 2 ? trials : trials.filter((_, index) => index % every === 0);
+};
 const objectiveName = (index = 0) => DATA.objectives[index].name;
 const better = (a, b, index = 0) => DATA.objectives[index].maximise ? a > b : a < b;
 // What may be the best: infeasible trials are shown, but count only where there is no other.
@@ -90,12 +95,19 @@ const scored = (trials, index = 0) => trials.filter((trial) => trial.state === "
 function course(trials) {
   const traces = [], all = [];
   let colour = 0;
-  for (const [name, group] of grouped(scored(trials).filter((trial) => trial.by !== "confirm"))) {
+  const usable = scored(trials).filter((trial) => trial.by !== "confirm"), kept = new Set(thinned(usable).map((one) => one.id));
+  for (const [name, group] of grouped(usable)) {
     const ordered = group.sort((a, b) => a.order - b.order);
     const look = {color: COLOURS[colour++ % COLOURS.length]};
-    traces.push(points(ordered, (one) => one.order, (one) => one.values[0], {name, legendgroup: name, marker: {...look, size: 6, opacity: .6, symbol: ordered.map((one) => one.feasible ? "circle" : "x")}}));
+    const drawn = ordered.filter((one) => kept.has(one.id));
+    traces.push(points(drawn, (one) => one.order, (one) => one.values[0], {name, legendgroup: name, marker: {...look, size: 6, opacity: .6, symbol: drawn.map((one) => one.feasible ? "circle" : "x")}}));
     let best = null;
-    const counting = candidates(ordered);
+    const counting = candidates(ordered).filter((one, index, all) => {
+      const wins = best === null || better(one.values[0], best);
+      if (wins) best = one.values[0];
+      return wins || index === all.length - 1;
+    });
+    best = null;
     const line = counting.map((one) => best = best === null || better(one.values[0], best) ? one.values[0] : best);
     traces.push({type: "scatter", mode: "lines", x: counting.map((one) => one.order), y: line, line: {...look, shape: "hv"},
       name: `best: ${name}`, legendgroup: name, showlegend: false, hoverinfo: "skip"});
@@ -105,7 +117,7 @@ function course(trials) {
 }
 
 function slice(trials, [name]) {
-  const usable = scored(trials).filter((trial) => name in trial.params);
+  const usable = thinned(scored(trials).filter((trial) => name in trial.params));
   if (!usable.length) return null;
   const values = usable.map((trial) => trial.params[name]);
   const shown = isNumeric(values) ? (trial) => trial.params[name] : (trial) => text(trial.params[name]);
@@ -116,7 +128,7 @@ function slice(trials, [name]) {
 }
 
 function pairs(trials, [first, second]) {
-  const usable = scored(trials).filter((trial) => first in trial.params && second in trial.params);
+  const usable = thinned(scored(trials).filter((trial) => first in trial.params && second in trial.params));
   if (!usable.length) return null;
   const values = usable.map((trial) => trial.values[0]), log = wantsLog(values);
   const shown = (name) => (trial) => known(trial.params[name]) ? trial.params[name] : text(trial.params[name]);
@@ -129,7 +141,7 @@ function pairs(trials, [first, second]) {
 }
 
 function parallel(trials) {
-  const usable = scored(trials), names = parameterNames(usable).slice(0, 14);
+  const usable = thinned(scored(trials)), names = parameterNames(usable).slice(0, 14);
   if (!usable.length || !names.length) return null;
   const dimension = (label, values) => {
     if (values.every((one) => one === null || known(one)) && values.some(known)) {
@@ -162,7 +174,7 @@ function front(trials) {
   });
   const x = (one) => one.values[0], y = (one) => one.values[1];
   return {
-    traces: [points(usable, x, y, {name: "trials", marker: {color: style("--quiet"), size: 6, opacity: .5}}),
+    traces: [points(thinned(usable), x, y, {name: "trials", marker: {color: style("--quiet"), size: 6, opacity: .5}}),
       points(members, x, y, {name: "Pareto front", mode: "lines+markers", marker: {color: COLOURS[1], size: 9}})],
     layout: {xaxis: axis(objectiveName(), usable.map(x)), yaxis: axis(objectiveName(1), usable.map(y))},
   };
@@ -177,6 +189,24 @@ function importances(trials) {
   const traces = [...groups].map(([name, rows]) => ({type: "bar", orientation: "h", name,
     y: rows.map((one) => one.parameter), x: rows.map((one) => one.importance)}));
   return traces.length ? {traces, layout: {barmode: "group", xaxis: axis("importance", [1]), yaxis: {automargin: true, autorange: "reversed"}}} : null;
+}
+
+const MOST_BARS = 300; // of a lane
+// Bars of a lane; trials of one state that follow each other within *gap* are one.
+function merged(trials, lanes, gap) {
+  const bars = [], last = new Map();
+  trials.forEach((trial, index) => {
+    const lane = lanes[index], before = last.get(lane);
+    if (gap && before && before.trial.state === trial.state && trial.began - before.ended < gap && before.ended - before.began < 10 * gap) {
+      before.ended = Math.max(before.ended, trial.ended);
+      before.n += 1;
+      return;
+    }
+    const bar = {lane, trial, began: trial.began, ended: trial.ended, n: 1};
+    bars.push(bar);
+    last.set(lane, bar);
+  });
+  return bars;
 }
 
 function timeline(trials) {
@@ -194,18 +224,19 @@ function timeline(trials) {
   const busy = usable.reduce((sum, one) => sum + one.ended - one.began, 0);
   const span = usable.reduce((last, one) => Math.max(last, one.ended), 0) - usable[0].began, workers = unique(rows).length;
   const note = `${workers} ${workers === 1 ? "worker" : "workers"} at once at most, busy ${Math.round(100 * busy / Math.max(workers * span, 1))} % of the time`;
+  const bars = merged(usable, rows, usable.length > MOST_POINTS ? span / MOST_BARS : 0);
   const colours = {ok: "#2f9e6e", pruned: "#d9a62b", cached: "#9aa5b1"};
   return {
-    traces: [{type: "bar", orientation: "h", y: rows, base: usable.map((one) => one.began), x: usable.map((one) => Math.max(one.ended - one.began, 1)),
-      marker: {color: usable.map((one) => colours[one.state] || "#c0392b")}, customdata: usable.map((one) => one.id), text: usable.map(hover),
-      textposition: "none", hovertemplate: "%{text}<extra></extra>"}],
+    traces: [{type: "bar", orientation: "h", y: bars.map((one) => one.lane), base: bars.map((one) => one.began), x: bars.map((one) => Math.max(one.ended - one.began, 1)),
+      marker: {color: bars.map((one) => colours[one.trial.state] || "#c0392b")}, customdata: bars.map((one) => one.trial.id),
+      text: bars.map((one) => one.n > 1 ? `${one.n} trials, the first: ${hover(one.trial)}` : hover(one.trial)), textposition: "none", hovertemplate: "%{text}<extra></extra>"}],
     layout: {barmode: "overlay", showlegend: false, title: {text: note, font: {size: 12}, x: 0}, margin: {l: 50, r: 10, t: 30, b: 40}, xaxis: {type: "date", gridcolor: style("--line")}, yaxis: {automargin: true, type: "category"}},
   };
 }
 
 function comparison(trials) {
   const names = DATA.comparison;
-  const usable = trials.filter((trial) => known(trial.metrics[names.value]) && known(trial.metrics[names.reference]));
+  const usable = thinned(trials.filter((trial) => known(trial.metrics[names.value]) && known(trial.metrics[names.reference])));
   if (!usable.length) return null;
   let colour = 0;
   const traces = [...grouped(usable)].map(([name, own]) => points(own, (one) => one.order, (one) => one.metrics[names.value] - one.metrics[names.reference], {

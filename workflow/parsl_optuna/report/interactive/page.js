@@ -27,7 +27,7 @@ function drawChart(box, chart, index) {
     menus.push(`<select data-which="${which}" aria-label="${escaped(chart.title)} ${which + 1}">` +
       names.map((name) => `<option${name === picks[which] ? " selected" : ""}>${escaped(name)}</option>`).join("") + "</select>");
   });
-  tools.innerHTML = menus.join("");
+  tools.innerHTML = menus.join("") + (chart.isSample && trials.length > MOST_POINTS ? `<span class="quiet">an even sample of the points</span>` : "");
   const found = picks.includes(undefined) ? null : chart.draw(trials, picks);
   if (!found || typeof found === "string") {
     Plotly.purge(plot);

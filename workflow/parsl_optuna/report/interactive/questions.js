@@ -45,14 +45,16 @@ const titled = (group) => ({legend: {orientation: "h", y: 1.02, yanchor: "bottom
 
 function byGroups(trials, [metric, name, group]) {
   const y = metricOf(metric), x = xOf(name, DATA.trials);
-  const usable = scored(trials).filter((trial) => known(y(trial)) && x(trial) !== undefined && x(trial) !== null);
+  const every = scored(trials).filter((trial) => known(y(trial)) && x(trial) !== undefined && x(trial) !== null);
+  const isScale = isNumeric(every.map(x)) && new Set(every.map(x)).size > FEW, usable = isScale ? thinned(every) : every;
   if (!usable.length) return null;
-  const values = usable.map(x), isScale = isNumeric(values) && new Set(values).size > FEW;
+  const values = usable.map(x);
   const order = levelsOf(values).map(text);
   const traces = byGroup(usable, group).map(([title, own], index) => {
     const look = {name: title, legendgroup: title, marker: {color: COLOURS[index % COLOURS.length], size: 6, opacity: .7}};
     if (isScale) return points(own, x, y, look);
-    return {...points(own, (trial) => text(x(trial)), y, look), type: "box", mode: undefined, boxpoints: own.length > WEBGL_FROM ? "outliers" : "all", jitter: .5, pointpos: 0, fillcolor: "rgba(0,0,0,0)", line: {color: COLOURS[index % COLOURS.length], width: 1}};
+    const drawn = usable.length > MOST_POINTS ? {x: own.map((trial) => text(x(trial))), y: own.map(y), ...look} : points(own, (trial) => text(x(trial)), y, look);
+    return {...drawn, type: "box", mode: undefined, boxpoints: usable.length > MOST_POINTS ? false : "all", jitter: .5, pointpos: 0, fillcolor: "rgba(0,0,0,0)", line: {color: COLOURS[index % COLOURS.length], width: 1}};
   });
   const across = isScale ? axis(name, values) : {...axis(name, []), type: "category", categoryorder: "array", categoryarray: order};
   return {traces, layout: {boxmode: "group", showlegend: true, ...titled(group), xaxis: across, yaxis: axis(metric, usable.map(y))}};
@@ -132,7 +134,7 @@ function transfer(trials, [method]) {
 const LATER = "parsl-optuna analyze adds it";
 const isThere = (name, trials) => name === undefined || xNames(trials).includes(name);
 const KINDS = {
-  grouped: {draw: byGroups, menus: [metricNames, xNames, groupNames],
+  grouped: {draw: byGroups, isSample: true, menus: [metricNames, xNames, groupNames],
     why: (picks) => !isThere(picks[0], DATA.trials) ? `no trial has ${picks[0]}` : !isThere(picks[1], DATA.trials) ? `${picks[1]} does not vary` : null},
   reported: {draw: reported, menus: [() => Object.keys(DATA.curves), groupNames],
     why: (picks) => !DATA.is_analysed ? LATER : !(picks[0] in DATA.curves) && picks.length ? `no trial reported ${picks[0]}` : Object.keys(DATA.curves).length ? null : "no trial reported values"},
@@ -147,18 +149,18 @@ const KINDS = {
 
 const VARY = () => parameterNames(DATA.trials).length;
 const CHARTS = [
-  {title: "History", draw: course, menus: [], why: () => null},
+  {title: "History", draw: course, isSample: true, menus: [], why: () => null},
   ...DATA.views.map((view) => ({...KINDS[view.chart], title: view.question, picks: view.picks})),
-  {title: "Difference from the reference, with 95 % of both errors", draw: comparison, menus: [], why: () => DATA.comparison ? null : ""},
-  {title: "One hyperparameter", draw: slice, menus: [parameterNames], why: () => VARY() ? null : "no hyperparameter varies"},
-  {title: "Two hyperparameters", draw: pairs, menus: [(trials) => parameterNames(trials).filter((name) => partners(trials, name).length), (trials, picks) => picks[0] === undefined ? [] : partners(trials, picks[0])],
+  {title: "Difference from the reference, with 95 % of both errors", draw: comparison, isSample: true, menus: [], why: () => DATA.comparison ? null : ""},
+  {title: "One hyperparameter", draw: slice, isSample: true, menus: [parameterNames], why: () => VARY() ? null : "no hyperparameter varies"},
+  {title: "Two hyperparameters", draw: pairs, isSample: true, menus: [(trials) => parameterNames(trials).filter((name) => partners(trials, name).length), (trials, picks) => picks[0] === undefined ? [] : partners(trials, picks[0])],
     why: () => parameterNames(DATA.trials).some((name) => partners(DATA.trials, name).length) ? null : "no two hyperparameters vary together"},
-  {title: "Pareto front of the first two objectives", draw: front, menus: [], why: () => DATA.objectives.length > 1 ? null : ""},
+  {title: "Pareto front of the first two objectives", draw: front, isSample: true, menus: [], why: () => DATA.objectives.length > 1 ? null : ""},
   {title: "Importance of hyperparameters", draw: importances, menus: [], why: () => DATA.importances.some((one) => one.parameter) ? null : DATA.is_analysed ? "see the note in the table of importances" : LATER},
   {title: "A metric by groups", ...KINDS.grouped, picks: [], why: () => VARY() ? null : "no hyperparameter varies"},
   {title: "What trials reported", ...KINDS.reported, picks: []},
   {title: "How trials ended", ...KINDS.verdicts, picks: []},
   {title: "Differences between two values, all else equal", ...KINDS.pairs, picks: []},
-  {title: "All hyperparameters", draw: parallel, menus: [], broad: true, why: () => !VARY() ? "no hyperparameter varies" : hasWebgl ? null : "this browser has no WebGL"},
+  {title: "All hyperparameters", draw: parallel, isSample: true, menus: [], broad: true, why: () => !VARY() ? "no hyperparameter varies" : hasWebgl ? null : "this browser has no WebGL"},
   {title: "Workers", draw: timeline, menus: [], broad: true, why: () => null},
 ];
