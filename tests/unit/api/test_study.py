@@ -4,6 +4,7 @@ import importlib.util
 import signal
 import sys
 
+import numpy as np
 import optuna
 import pytest
 from parsl_optuna import Study
@@ -245,3 +246,23 @@ def test_optuna_sees_the_constraints(function):
 
     loaded = optuna.load_study(study_name=name, storage=storage)
     assert loaded.best_value == study.best()[0]["objective"]
+
+
+def test_numbers_and_arrays_of_numpy_are_those_of_python(function):
+    space = {
+        "x": {"choices": np.linspace(0.0, 1.0, 3)},
+        "kind": {"choices": [*np.array(["a"]), "b"]},
+    }
+    plain = {"x": {"choices": [0.0, 0.5, 1.0]}, "kind": {"choices": ["a", "b"]}}
+
+    study = Study(function, space, **OPTUNA | {"max_trials": np.int64(2)}).run("inline")
+
+    same = Study(function, plain, **OPTUNA | {"max_trials": 2}).run("inline")
+    assert list(same.trials()["trial_id"]) == list(study.trials()["trial_id"])
+    assert same.result.n_started == 0
+
+
+@pytest.mark.parametrize("value", [optuna.distributions.FloatDistribution(0, 1), lambda trial: 1.0])
+def test_an_object_is_no_parameter(function, value):
+    with pytest.raises(SpecError, match=r"function\.x: must be bounds"):
+        Study(function, {"x": value, "kind": "a"}, **OPTUNA)

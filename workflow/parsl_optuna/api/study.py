@@ -80,7 +80,7 @@ class Study:
         }
         blocks = {"cluster": cluster, "limits": limits}
         data |= {name: dict(block) for name, block in blocks.items() if block is not None}
-        self._open(structure(RunSpec, data | dict(others or {}), _WHERE), _WHERE)
+        self._open(structure(RunSpec, _plain(data | dict(others or {})), _WHERE), _WHERE)
 
     @classmethod
     def from_yaml(cls, path: str | Path, assignments: Sequence[str] = ()) -> Study:
@@ -288,6 +288,15 @@ class Study:
             known = ", ".join(names) if names else "none; no trial has ended there"
             raise SpecError(f"{kind}: name one study by method=… and problem=…; these are left: {known}")
         return figure(kind, storage, names[0], objectives_of(table), objective, **options)
+
+
+def _plain(value: Any) -> Any:
+    """Return Python's own numbers and lists for those of numpy, as a configuration file would have them."""
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple, range)):
+        return [_plain(one) for one in value]
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _place(function: Callable[..., Any], folder: Path) -> str:

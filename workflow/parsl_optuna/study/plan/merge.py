@@ -98,6 +98,10 @@ def _conditional(
 def _fixed(value: Any, where: str) -> Scalar:
     if isinstance(value, (list, tuple)):
         raise SpecError(f"{where}: a list is no value; to try each of them, write {{choices: {list(value)}}}")
+    if not isinstance(value, Scalar):
+        raise SpecError(
+            f"{where}: must be bounds {{low, high}}, {{choices}}, or a fixed value, got {value!r}"
+        )
     return value
 
 
