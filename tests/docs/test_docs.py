@@ -178,6 +178,11 @@ def search_layers(folder, *words):
         return CliRunner().invoke(autoencoder, [*words, "--inline"], catch_exceptions=False).output
 
 
+def problems(folder):
+    store = ArtifactStore(folder / "artifacts")
+    return [store.problem(pid) for pid in store.problem_ids()]
+
+
 @pytest.fixture(scope="module")
 def layers(tmp_path_factory):
     """A folder in which the command of the guide ran, its arguments, and the id of its best trial."""
@@ -196,6 +201,7 @@ def test_every_feature_of_the_autoencoder_has_a_command_that_works(layers, featu
     out = search_layers(folder, *words, *feature.replace("ID", best).split())
 
     assert "COMPLETED" in out
+    assert {problem["label"] for problem in problems(folder)} == {"made-up class periods"}
     row = re.escape(f"`{feature}` | ")
     said = re.search(rf"{row}`(\d configurations|Ensemble of the best \d)", GUIDE_OF_LAYERS)
     assert said is None or said[1] in out

@@ -111,7 +111,8 @@ def _plan(given: dict[str, Any]) -> RunPlan:
                 f"or --data_path {_DEMO} for made-up class periods"
             )
         raw["data_path"] = given["data_path"]
-    problem = bind_problem(TASK, raw, "--data_path")
+    label = "made-up class periods" if given["data_path"] == _DEMO else given["data_path"]
+    problem = replace(bind_problem(TASK, raw, "--data_path"), label=label)
     texts = ["-".join(map(str, one)) for one in architectures(dims, given["max_layers"])]
     params = {name: given[name] for name in _PARAMS}
     complete = [
@@ -120,7 +121,7 @@ def _plan(given: dict[str, Any]) -> RunPlan:
     ]
     study = StudyPlan(
         pid=problem.pid,
-        label="made-up class periods" if given["data_path"] == _DEMO else given["data_path"],
+        label=label,
         method="autoencoder",
         base=complete[0],
         budget_sec=given["budget"],
