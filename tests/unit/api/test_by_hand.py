@@ -116,6 +116,15 @@ def test_a_slip_ends_no_trial(loss, told, words):
         study.tell(trial, 0.5)
 
 
+@pytest.mark.parametrize("seconds", [-5, float("nan"), "5"])
+def test_a_time_that_is_none_is_refused(loss, seconds):
+    study = make(loss)
+    trial = study.ask()
+
+    with pytest.raises(SpecError, match="runtime_sec must be seconds, 0 or more"):
+        study.tell(trial, 0.5, runtime_sec=seconds)
+
+
 def test_an_unknown_trial_is_refused(loss):
     with pytest.raises(SpecError, match="no trial of this study has this id"):
         make(loss).tell("r_000000000000", 0.5)

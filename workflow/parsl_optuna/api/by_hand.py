@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from parsl_optuna.api import session
 from parsl_optuna.core.clock import utc_before, utc_now
 from parsl_optuna.core.errors import SpecError, TaskError
+from parsl_optuna.core.objective import finite
 from parsl_optuna.core.records import Outcome, State, Trial
 from parsl_optuna.store import document
 from parsl_optuna.store.artifacts import ArtifactStore
@@ -120,11 +121,13 @@ class ByHand:
             runtime_sec: How long it took; the time since it was asked for, if left out.
 
         Raises:
-            SpecError: No such trial, one that has ended, or a result that cannot be stored.
+            SpecError: No such trial, one that has ended, or a result or time that cannot be stored.
         """
         name = trial if isinstance(trial, str) else trial.trial_id
         if (result is None) == (failed is None):
             raise SpecError(f"tell {name}: give either a result or failed='why'")
+        if runtime_sec is not None and (finite(runtime_sec) is None or runtime_sec < 0):
+            raise SpecError(f"tell {name}: runtime_sec must be seconds, 0 or more, got {runtime_sec!r}")
         with Lease(self._results.lease):
             found = self._found(name)
             ended = self._store.outcome(found.manifest)
