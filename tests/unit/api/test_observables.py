@@ -187,6 +187,11 @@ def test_what_cannot_be_is_refused_with_its_name(regression, observables, said):
         regression.estimate(observables)
 
 
+def test_what_is_recorded_counts_towards_the_memory(regression):
+    with pytest.raises(SpecError, match=r"take about 0\.39, observables included"):
+        regression.estimate({"all": (regression.x, regression.y)}, memory_gb=0.3)
+
+
 def test_a_function_of_another_model_is_noted(regression):
     found = regression.estimate({"norm": lambda _: regression.model.weight.norm().detach()})
 

@@ -20,7 +20,7 @@ from parsl_optuna.store.checkpoint import Checkpoint
 from parsl_optuna.tasks.llc.answer.observables import RECORDED
 from parsl_optuna.tasks.llc.answer.summary import drawn, summarise
 from parsl_optuna.tasks.llc.answer.verdict import TRIAL_GATE, Nature
-from parsl_optuna.tasks.llc.engine.auto import chains_for, pictured
+from parsl_optuna.tasks.llc.engine.auto import chains_for, pictured, recorded_values
 from parsl_optuna.tasks.llc.engine.stages import Stages
 from parsl_optuna.tasks.llc.problem.centre import find_centre
 from parsl_optuna.tasks.llc.problem.checks import WrongLoss
@@ -303,12 +303,13 @@ def _estimand(
 def _check_memory(estimand: Estimand, examples: Examples, settings: Settings) -> None:
     """Refuse chains that will not fit the memory."""
     chains, size = chains_for(estimand), estimand.centre.element_size()
-    needed = _KEPT_STATES * chains * estimand.dim * size + examples.bytes()
+    values = _KEPT_STATES * chains * estimand.dim + recorded_values(estimand, chains)
+    needed = values * size + examples.bytes()
     if needed > settings.most_bytes:
         raise SpecError(
             f"memory_gb {settings.memory_gb:g}: {chains} chains of {estimand.dim:,} parameters and the data "
-            "take "
-            f"about {needed / 2**30:.2g}; raise it, or sample a part with parameters="
+            f"take about {needed / 2**30:.2g}, observables included; raise it, or sample a part with "
+            "parameters="
         )
 
 

@@ -115,7 +115,13 @@ def _recording(run: Run, estimand: Estimand, n_chains: int) -> Run:
     size = estimand.recording.size
     if not size:
         return run
-    return run._replace(most_draws=min(MOST_DRAWS, _RECORDED // (size * n_chains)), fewest_ess=_OBSERVED_ESS)
+    most = recorded_values(estimand, n_chains) // (size * n_chains)
+    return run._replace(most_draws=most, fewest_ess=_OBSERVED_ESS)
+
+
+def recorded_values(estimand: Estimand, n_chains: int) -> int:
+    """Return how many values of observables are kept at most."""
+    return min(_RECORDED, MOST_DRAWS * n_chains * estimand.recording.size)
 
 
 def refined(
