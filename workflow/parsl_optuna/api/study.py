@@ -222,12 +222,12 @@ class Study:
         Args:
             storage: A URL such as ``sqlite:///study.db``, or a storage object of Optuna.
         """
-        from parsl_optuna.report.tables import maximised_of, objectives_of  # noqa: PLC0415
+        from parsl_optuna.report.tables import leading_of, maximised_of, objectives_of  # noqa: PLC0415
         from parsl_optuna.study.search.export import export  # noqa: PLC0415
 
         table, root = self._table(), Path(self.spec.artifacts_dir)
         rows = table.to_pandas().to_dict("records")
-        return export(rows, objectives_of(table), maximised_of(table), root, storage)
+        return export(rows, objectives_of(table), maximised_of(table), root, storage, leading_of(table))
 
     def plot_optimization_history(self, **which: Any) -> Figure:
         """Return Optuna's figure of the objective of every trial, and of the best one so far.

@@ -23,7 +23,7 @@ def command(results: Path, storage: str | None, csv: Path | None, artifacts_dir:
     With --optuna, every problem and method is a study with the ids, metrics, reported values and times of its
     trials; optuna-dashboard opens it. With --csv, a row per trial and a column per hyperparameter (hp_NAME).
     """
-    from parsl_optuna.report.tables import maximised_of, objectives_of, read, table_in  # noqa: PLC0415
+    from parsl_optuna.report.tables import leading_of, maximised_of, objectives_of, read, table_in  # noqa: PLC0415
 
     if storage is None and csv is None:
         raise SpecError("what should be written? give --optuna URL or --csv FILE")
@@ -39,5 +39,5 @@ def command(results: Path, storage: str | None, csv: Path | None, artifacts_dir:
 
         rows = table.to_pandas().to_dict("records")
         root = Path(artifacts_dir or "artifacts")
-        for name in export(rows, objectives_of(table), maximised_of(table), root, storage):
+        for name in export(rows, objectives_of(table), maximised_of(table), root, storage, leading_of(table)):
             click.echo(f"study    {name}")

@@ -77,3 +77,26 @@ def test_conditional_parameters_are_those_of_their_trials(tmp_path):
     first, second = exported(tmp_path, [row(0, {"x": 1}, 1.0), row(1, {"y": "b"}, 1.0)]).trials
 
     assert (first.params, second.params) == ({"x": 1}, {"y": "b"})
+
+
+def test_axes_have_the_names_of_objectives(tmp_path):
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    rows = [row(0, {"a": 1}, 1.0, size=2.0)]
+
+    (name,) = export(rows, ["error", "size"], [], tmp_path, storage, "val_rec")
+
+    assert optuna.load_study(study_name=name, storage=storage).metric_names == ["val_rec", "size"]
+
+
+def test_hyperparameters_without_effect_are_no_parameters_of_a_trial(tmp_path):
+    params = {"pruning_strategy": "lognorm", "percentile": 0.05, "plummet_threshold": 0.05}
+
+    (trial,) = exported(tmp_path, [row(0, params, 1.0, task="lvae", method="lvae")]).trials
+
+    assert set(trial.params) == {"pruning_strategy", "percentile"}
+
+
+def test_a_metric_may_have_the_name_of_a_column(tmp_path):
+    (trial,) = exported(tmp_path, [row(0, {"a": 1}, 1.0, metrics={"state": 7.0})], ["loss", "state"]).trials
+
+    assert trial.values == [1.0, 7.0]

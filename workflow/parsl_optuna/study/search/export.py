@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,16 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.exceptions import ExperimentalWarning
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from parsl_optuna.core.errors import WorkflowError
 from parsl_optuna.core.objective import in_row
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.progress import reports
 from parsl_optuna.study.search import constraints
+from parsl_optuna.tasks.base import resolve_task
 
 _STATES = {"ok": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
 
@@ -37,11 +41,13 @@ def export(
     maximised: Sequence[str],
     root: Path,
     storage: Any,
+    leading: str | None = None,
 ) -> list[str]:
     """Add the trials of a table to an Optuna storage, one study per problem and method.
 
     Every trial carries its id, state, reason and metrics as user attributes, its reported values as
-    intermediate values, and its real times. A trial that is there already is not added again.
+    intermediate values, and its real times. Hyperparameters without effect on a trial are left out of its
+    parameters. A trial that is there already is not added again.
 
     Args:
         rows: The table, a mapping per trial.
@@ -49,6 +55,7 @@ def export(
         maximised: Those of which more is better.
         root: The artifacts folder, for reported values.
         storage: A URL, or a storage object of Optuna.
+        leading: What people call the leading objective, where that is not its name.
 
     Returns:
         The names of the studies.
@@ -64,13 +71,27 @@ def export(
         study = optuna.create_study(
             study_name=name, storage=storage, directions=directions, load_if_exists=True
         )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)  # it only names axes of pictures
+            study.set_metric_names([leading or objectives[0], *objectives[1:]])
         known = {trial.user_attrs.get(_ID) for trial in study.get_trials(deepcopy=False)}
-        params = [json.loads(row["hyperparams_json"]) for row in trials]
+        params = [_active(row) for row in trials]
         distributions = _distributions(params)
         for row, point in zip(trials, params, strict=True):
             if row["trial_id"] not in known:
                 study.add_trial(_trial(row, point, distributions, objectives, store))
     return list(studies)
+
+
+def _active(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the hyperparameters of a trial that have an effect, as far as its task is there to ask."""
+    params = json.loads(row["hyperparams_json"])
+    try:
+        irrelevant = resolve_task(str(row.get("task"))).irrelevant
+    except WorkflowError:
+        return params
+    without = frozenset() if irrelevant is None else irrelevant(row["method"], params)
+    return {name: value for name, value in params.items() if name not in without}
 
 
 def _trial(
