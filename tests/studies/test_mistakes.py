@@ -135,6 +135,19 @@ def test_a_condition_among_others(folder, space, words):
     assert all(word in text for word in words), text
 
 
+@pytest.mark.parametrize(
+    ("optuna", "words"),
+    [
+        ("objectives: [loss, size]", ["warm_start", "several objectives"]),
+        ("across: rank", ["warm_start", "across: rank"]),
+    ],
+)
+def test_a_warm_start_that_would_teach_nothing(folder, optuna, words):
+    text = mistake(folder, CONFIG.replace(OPTUNA, f"optuna: {{{optuna}}}\nwarm_start: [{{table: t.csv}}]"))
+
+    assert all(word in text for word in words), text
+
+
 def test_a_bound_without_quotes_on_a_line_of_its_own(folder):
     text = mistake(folder, CONFIG.replace(OPTUNA, "optuna:\n  constraints:\n    memory_gb: >= 16\n"))
 
@@ -248,6 +261,7 @@ def test_the_block_optuna(folder, written, words):
         ("enqueue: {function: {x: 0.5}}", ["enqueue.function", "must be a list"]),
         ("enqueue: [{x: 0.5}]", ["$.enqueue", "must be a mapping"]),
         ("warm_start: [{table: nowhere.parquet}]", ["warm_start[0].table", "no such file"]),
+        ("enqueue: {function: [{x: .nan}]}", ["enqueue.function[0].x", "outside the search space"]),
         ("methods: [fun]", ["methods[0]", "did you mean 'function'"]),
         ("artifacts_dir: 5", ["artifacts_dir", "must be a string"]),
     ],

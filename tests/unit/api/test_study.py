@@ -229,6 +229,39 @@ def test_a_constrained_study_goes_on_where_it_ended(function):
     assert list(again.trials()["trial_id"]) == list(whole.trials()["trial_id"])
 
 
+NOISY = """
+import random
+
+def noisy(x, kind, seed, scale=1.0, extra=None):
+    noise = random.Random(seed).gauss(0, 0.1)
+    return {"loss": scale * x * x + noise + 0.1 * (extra or 0), "size": abs(x) + noise}
+"""
+
+
+@pytest.mark.parametrize("across", ["mean", "worst", "rank"])
+def test_constraints_and_conditions_go_with_replicates_and_several_problems(tmp_path, monkeypatch, across):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "noisy.py").write_text(NOISY)
+    scales = [{"function": "noisy.py:noisy", "args": {"scale": scale}} for scale in (1.0, 2.0)]
+    extra = {"low": 0, "high": 3, "when": {"kind": "b"}}
+    options = CONSTRAINED | {"max_trials": 6, "replicates": 2, "across": across, "n_startup_trials": 2}
+
+    def study(n):
+        space = SPACE | {"extra": extra}
+        return Study(task="function", problems=scales, space=space, **options | {"max_trials": n})
+
+    study(3).run("inline")
+    rows = study(6).run("inline").trials()
+
+    (best,) = study(6).best()
+    assert len(rows) == 6 * 2 * 2
+    rows["size"] = rows["metrics"].map(lambda metrics: metrics["size"])
+    worst = rows.groupby("hyperparams_json")["size"].min()
+    assert best["infeasible_points"] == (worst < 0.5).sum() > 0, "one trial that misses it is enough"
+    assert best["feasible"]
+    assert all(("extra" in text) == ('"b"' in text) for text in rows["hyperparams_json"])
+
+
 def test_where_no_point_is_feasible_the_least_violation_is_best(function):
     study = Study(function, SPACE, **OPTUNA, constraints=["size >= 3"]).run("inline")
 

@@ -49,7 +49,7 @@ class Float:
 
     def stored(self, value: Scalar) -> Scalar:
         """Return a value as trials hold it: 0.1 + 0.2 is 0.3 at steps of 0.1."""
-        is_snapped = self.grid is not None and _is_number(value) and math.isfinite(value)  # type: ignore[arg-type]
+        is_snapped = self.grid is not None and _is_number(value)
         return self.grid.snapped(float(value)) if is_snapped else value  # type: ignore[union-attr, arg-type]
 
     def contains(self, value: Scalar) -> bool:
@@ -359,7 +359,10 @@ def _count(dimension: Dimension) -> float:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Whether a value is a finite number; true and false are none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return isinstance(value, int) or math.isfinite(value)
 
 
 def _describe(dimension: Dimension) -> str:

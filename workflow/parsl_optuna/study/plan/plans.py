@@ -12,6 +12,7 @@ from parsl_optuna.core.records import Manifest
 from parsl_optuna.core.resources import LimitsSpec
 from parsl_optuna.core.space import Scalar, Space, uneven
 from parsl_optuna.study.plan.resolve import ProblemPlan
+from parsl_optuna.study.plan.warmstart import Learned
 from parsl_optuna.tasks.base import Task
 
 Slot = tuple[int, int]
@@ -68,7 +69,7 @@ class SearchSettings:
         sampler_params: The sampler's own parameters.
         n_startup_trials: Random trials first.
         enqueue: First guesses, complete or partial.
-        learned: Points and first objectives, as people see them, that the search knows from elsewhere.
+        learned: Points that the search knows from elsewhere.
         left_out: What is not taken from the tables that these points are in.
         pruner: Name of the pruner, which stops unpromising trials early; None lets all run to their end.
         pruner_params: The pruner's own parameters.
@@ -79,7 +80,7 @@ class SearchSettings:
     sampler_params: Mapping[str, Any] = field(default_factory=dict)
     n_startup_trials: int = 10
     enqueue: tuple[Mapping[str, Scalar], ...] = ()
-    learned: tuple[tuple[Mapping[str, Scalar], float], ...] = ()
+    learned: tuple[Learned, ...] = ()
     left_out: tuple[str, ...] = ()
     pruner: str | None = None
     pruner_params: Mapping[str, Any] = field(default_factory=dict)

@@ -221,7 +221,7 @@ def _study(task: Task, spec: RunSpec, problem: ProblemPlan, method: str, where: 
         spot = f"{where} $.enqueue.{method}[{index}]"
         guesses.append(_guess(complete, space, guess, spot))
     tables = [
-        read_points(entry, method, space, f"{where} $.warm_start[{index}]")
+        read_points(entry, method, space, f"{where} $.warm_start[{index}]", optuna.parsed_constraints)
         for index, entry in enumerate(spec.warm_start)
     ]
     return StudyPlan(

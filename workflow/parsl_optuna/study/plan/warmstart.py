@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from parsl_optuna.core.constraint import Constraint
 from parsl_optuna.core.errors import SpecError, nearest
 from parsl_optuna.core.space import Scalar, Space
 from parsl_optuna.core.spec import WarmStart
@@ -17,13 +19,26 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-Known = tuple[dict[str, Scalar], float]
+class Learned(NamedTuple):
+    """A point that was tried elsewhere.
+
+    Attributes:
+        point: Its values.
+        value: Its first objective, as people see it.
+        violations: By how much it misses each constraint, by its text.
+    """
+
+    point: Mapping[str, Scalar]
+    value: float
+    violations: Mapping[str, float] = MappingProxyType({})
 
 
 def read_points(
-    entry: WarmStart, method: str, space: Space, where: str
-) -> tuple[tuple[Known, ...], str | None]:
+    entry: WarmStart, method: str, space: Space, where: str, constraints: Sequence[Constraint] = ()
+) -> tuple[tuple[Learned, ...], str | None]:
     """Return the points of a table that lie in *space*, with their objective, and which rows are left out.
+
+    Among these are rows without the metric of one of the *constraints*, which they may miss.
 
     Raises:
         SpecError: No such file, no such column, or not one point of the space in it.
@@ -36,15 +51,17 @@ def read_points(
                         f"{nearest(entry.objective, rows.columns)}")  # fmt: skip
     if entry.method is None and "method" in rows:
         rows = rows[rows["method"] == method]
-    found: list[Known] = []
+    found: list[Learned] = []
     left_out: Counter[str] = Counter()
     for record in rows.itertuples(index=False):
         row = dict(zip(rows.columns, record, strict=True))
         params = json.loads(row["hyperparams_json"]) if "hyperparams_json" in row else row
         point, value = _point(params, space.varying), row[entry.objective]
-        reason = _unusable(row, value, entry.objective) or _outside(point, space.varying)
+        violations = _violations(row, constraints)
+        unknown = next((f"no {one.metric}" for one in constraints if violations[one.text] == math.inf), None)
+        reason = _unusable(row, value, entry.objective) or _outside(point, space.varying) or unknown
         if reason is None:
-            found.append((point, float(value)))
+            found.append(Learned(point, float(value), violations))
         else:
             left_out[reason] += 1
     told = "; ".join(f"{count} ({reason})" for reason, count in left_out.most_common())
@@ -53,6 +70,13 @@ def read_points(
             f"{where}: {entry.table} holds no point of the search space of {method}; left out are {told}"
         )
     return tuple(found), f"of {len(rows)} rows of {entry.table}, left out are {told}" if told else None
+
+
+def _violations(row: Mapping[str, Any], constraints: Sequence[Constraint]) -> dict[str, float]:
+    """Return by how much a row misses each constraint; ``inf`` without its metric."""
+    metrics = {**(row.get("metrics") or {}), **{name: value for name, value in row.items() if value == value}}
+    plain = {name: value.item() if hasattr(value, "item") else value for name, value in metrics.items()}
+    return {one.text: one.violation(plain) for one in constraints}
 
 
 def _unusable(row: Mapping[str, Any], value: Any, column: str) -> str | None:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 
+from parsl_optuna.core.objective import DIAGNOSIS
 from parsl_optuna.core.records import Asked, Manifest, Outcome, Trial
 from parsl_optuna.core.space import Scalar
 from parsl_optuna.study.plan.plans import FIRST, RunPlan, StudyPlan
@@ -71,9 +72,11 @@ class SearchPoints:
         self._numbers: dict[str, int] = {}
         self._by_number: dict[int, Mapping[str, Scalar]] = {}
         scoring = plan.scoring
-        for point, value in study.search.learned if len(scoring.names) == 1 else ():
+        # A table does not say how far a diagnosis is from ok: whoever gives one means its points.
+        diagnosis = {DIAGNOSIS: 0.0} if self._is_diagnosed else {}
+        for point, value, violations in study.search.learned:
             (known,) = scoring.minimised({scoring.names[0]: value}) or (value,)
-            self.search.learn(point, known)
+            self.search.learn(point, known, {**diagnosis, **violations})
 
     @property
     def n_known(self) -> int:
@@ -257,10 +260,14 @@ class SearchPoints:
                 violations=violations,
             )
 
+    @property
+    def _is_diagnosed(self) -> bool:
+        comparison = self._plan.task.comparison
+        return comparison is not None and comparison.violation is not None
+
     def _new_search(self) -> Search:
-        comparison, scoring = self._plan.task.comparison, self._plan.scoring
-        is_diagnosed = comparison is not None and comparison.violation is not None
-        is_constrained = is_diagnosed or bool(scoring.constraints)
+        scoring = self._plan.scoring
+        is_constrained = self._is_diagnosed or bool(scoring.constraints)
         return Search(self._study, len(scoring.names), is_constrained=is_constrained)
 
     def _unused_guess(self) -> Mapping[str, Scalar] | None:

@@ -92,12 +92,18 @@ class Search:
         """The sampler that proposes now, and why."""
         return choose(self._plan, len(self._asked), self._seconds)
 
-    def learn(self, point: Mapping[str, Scalar], value: float) -> None:
+    def learn(
+        self,
+        point: Mapping[str, Scalar],
+        value: float,
+        violations: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
         """Add what another study found."""
-        self._late.append(lambda: self._learn(point, value))
+        attributes = constraints.attributes(violations)
+        self._late.append(lambda: self._learn(point, value, attributes))
 
-    def _learn(self, point: Mapping[str, Scalar], value: float) -> None:
-        self._add(point, [value], TrialState.COMPLETE)
+    def _learn(self, point: Mapping[str, Scalar], value: float, attributes: dict[str, Any]) -> None:
+        self._add(point, [value], TrialState.COMPLETE, attributes)
 
     def restore(
         self,
