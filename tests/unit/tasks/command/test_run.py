@@ -47,6 +47,46 @@ print('{"step": 9, "loss": 1}', end='')
     assert told == [(1, {"loss": 2, "acc": 0.1}), (9, {"step": 9, "loss": 1})]
 
 
+@pytest.mark.parametrize(
+    "last", ['{"loss": nan}', '{"step": 2, "loss": -inf}', '{"loss": 0,4}', '{"loss": 0.']
+)
+def test_a_last_line_that_is_unreadable_leaves_no_line_before_it_as_the_result(here, last):
+    program(here, f"""print('{{"loss": 0.5, "acc": 1}}')\nprint('{last}')""")
+
+    with pytest.raises(TaskError, match="the last line with 'loss' begins like JSON and is none"):
+        run()
+
+
+@pytest.mark.parametrize("other", ['{"loss": nan}', '{"note: nan}', "{'loss': 0.4}"])
+def test_a_readable_line_after_it_counts_and_lines_without_the_metric_do_not(here, other):
+    first = '{"loss": 0.5}'
+    last = first if '"loss"' in other else ""
+    program(here, f"print({first!r})\nprint({other!r})\nprint({last!r})")
+
+    assert run()[0] == {"loss": 0.5}
+
+
+@pytest.mark.parametrize(
+    "raw", [{"command": ["python", "p.py"]}, {"command": "python p.py | cat", "shell": True}]
+)
+def test_a_program_that_its_command_passes_nothing_to_is_told(here, raw):
+    program(here, """print('{"loss": 0.5}')""")
+
+    with pytest.raises(TaskError, match="the program got no hyperparameters"):
+        run(raw, x=3)
+    assert run(raw)[0] == {"loss": 0.5}  # there are none
+
+
+def test_a_program_may_take_its_hyperparameters_from_wandb_alone(here):
+    program(here, """
+import wandb
+wandb.init()
+print('{"loss": %d}' % wandb.config.x)
+""")  # fmt: skip
+
+    assert run({"command": ["python", "p.py"]}, x=3)[0] == {"loss": 3}
+
+
 def test_wandb_log_is_heard_without_wandb(here):
     program(here, """
 import wandb

@@ -70,6 +70,7 @@ class Ears:
         self._files = [_Tail(path) for path in files]
         self.metrics: Metrics = {}
         self.hint = _ADVICE
+        self._unread: dict[str, str] = {}
 
     def line(self, text: bytes) -> None:
         """Take a line that may be a JSON object."""
@@ -83,11 +84,14 @@ class Ears:
         except (ValueError, RecursionError) as error:
             why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
             self.hint = f"a line that begins like JSON is none: {why}"
+            names = [name for name in self.metrics if f'"{name}"'.encode() in text]
+            self._unread |= dict.fromkeys(names, why)
             return
         summary = data.pop("_summary", None)
         if isinstance(summary, dict):  # what wandb's summary says in the end; no step of its own
             self.metrics |= {name: value for name, value in summary.items() if name not in self._best}
             return
+        self._unread = {name: why for name, why in self._unread.items() if name not in data}
         self._steps += 1
         step = data.pop("_step", data.get("step"))
         self.metrics |= {name: self._kept(name, value) for name, value in data.items()}
@@ -101,6 +105,14 @@ class Ears:
         if number is None:
             return before
         return (max if self._best[name] == "maximize" else min)(number, before)
+
+    @property
+    def outdated(self) -> str | None:
+        """Say of which metric the last line could not be read, so that a line before it would count."""
+        for name, why in self._unread.items():
+            words = "; JSON writes NaN and Infinity so" if "Expecting value" in why else ""
+            return f"the last line with '{name}' begins like JSON and is none: {why}{words}"
+        return None
 
     @property
     def is_silent(self) -> bool:

@@ -65,11 +65,31 @@ def run(work: Work) -> Metrics:
             _provide(work)
         program = Program(words, environment, shell=problem["shell"])
         code, output = program.listen(ears, work.echo)
+        is_deaf = not (scratch / "wandb.jsonl").exists() and _is_told_nothing(work)
     if code != 0:
         raise TaskError(f"{_how(code)}: {_last_line(output)}{_where_it_is(_last_line(output), work.launch)}")
     if not ears.metrics:
         raise TaskError(f"the program reported no metrics; {_hint(work, ears, output)}")
+    if is_deaf:
+        raise TaskError(
+            "the program got no hyperparameters: its command is a list of words, or for a shell, without "
+            "${args}; add that, or another macro such as ${args_json_file}"
+        )
+    if ears.outdated is not None:
+        raise TaskError(ears.outdated)
     return ears.metrics
+
+
+def _is_told_nothing(work: Work) -> bool:
+    """Whether a program has no way to its hyperparameters: neither its command, nor wandb or its variable."""
+    words = work.problem["command"]
+    if not work.params or any("${args" in word for word in words):
+        return False
+    texts = [" ".join(words)]
+    for path in _sources(work.problem, work.launch):
+        with contextlib.suppress(OSError):
+            texts.append(path.read_text(encoding="utf-8", errors="replace"))
+    return not any("wandb" in text.lower() or "PARSL_OPTUNA_" in text for text in texts)
 
 
 def assembled(problem: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
