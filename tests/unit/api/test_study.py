@@ -66,6 +66,7 @@ def test_trials_have_the_ids_that_they_have_from_yaml(function, tmp_path):
 
     from_python = Study(function, SPACE, **OPTUNA)
 
+    assert from_python.plan.studies[0].label == Study.from_yaml("study.yaml").plan.studies[0].label
     assert from_python.run("inline").result.n_started == 0
     assert set(from_python.trials()["trial_id"]) == set(from_yaml["trial_id"])
 
@@ -102,9 +103,18 @@ def test_a_function_without_a_file_gets_one(tmp_path, monkeypatch):
     assert set(study.trials()["state"]) == {"ok"}
 
 
+def optunas(trial):
+    return trial.suggest_float("x", 0.0, 1.0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        ({"objective": optunas}, "the hyperparameters are the arguments"),
+        ({"objective": optunas, "direction": "maximize"}, r"direction: .* here it is objectives="),
+        ({"objective": optunas, "n_jobs": 4}, "n_jobs: .* here it is batch_size"),
+        ({"objective": optunas, "timeout": 4}, "timeout: .* here it is max_hours"),
+        ({"task": "function", "sampler": optuna.samplers.TPESampler()}, "got a TPESampler"),
         ({}, "a function or task"),
         ({"objective": len}, "function with a name"),
         ({"objective": lambda x: x}, "function with a name"),

@@ -17,6 +17,7 @@ from parsl_optuna.core.spec import RunSpec
 from parsl_optuna.store import document
 from parsl_optuna.store.atomic import write_bytes
 from parsl_optuna.store.layout import Results
+from parsl_optuna.tasks.source import relative
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +27,14 @@ if TYPE_CHECKING:
     from parsl_optuna.api.by_hand import AskedTrial, ByHand
 
 _WHERE = "Study"
+
+_OF_OPTUNA = {
+    "direction": "objectives={'loss': 'minimize'}, by the names of metrics",
+    "directions": "objectives={'loss': 'minimize', 'accuracy': 'maximize'}, by the names of metrics",
+    "n_jobs": "batch_size",
+    "timeout": "max_hours",
+}
+"""What Optuna's users write, and what it is here."""
 
 
 class Study:
@@ -68,7 +77,10 @@ class Study:
     ) -> None:
         if (objective is None) == (task is None):
             raise SpecError(f"{_WHERE}: give either a function or task=…")
+        for name in [name for name in _OF_OPTUNA if name in optuna]:
+            raise SpecError(f"{_WHERE}.{name}: is a word of Optuna's; here it is {_OF_OPTUNA[name]}")
         if objective is not None:
+            _check_arguments(objective, space or {})
             task, problems = "function", [{"function": _place(objective, Path(results_dir))}]
         data: dict[str, Any] = {
             "task": task,
@@ -299,6 +311,17 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
+def _check_arguments(function: Callable[..., Any], space: Mapping[str, Any]) -> None:
+    """Refuse a function of Optuna's form, which asks its one argument for hyperparameters."""
+    if not inspect.isfunction(function) or "trial" in space:
+        return
+    if list(inspect.signature(function).parameters) == ["trial"]:
+        raise SpecError(
+            f"{_WHERE}: '{function.__name__}' takes a trial, as for Optuna; here the hyperparameters are the "
+            "arguments, as in def objective(x): …, and their ranges are the argument space"
+        )
+
+
 def _place(function: Callable[..., Any], folder: Path) -> str:
     """Return ``FILE:NAME`` of a function; one without a file gets one in *folder*."""
     name = getattr(function, "__name__", "")
@@ -307,7 +330,7 @@ def _place(function: Callable[..., Any], folder: Path) -> str:
     path = Path(inspect.getsourcefile(function) or "")
     is_top_level = function.__qualname__ == name
     if is_top_level and path.suffix == ".py" and path.is_file() and not _is_typed(function):
-        return f"{path}:{name}"
+        return f"{relative(path)}:{name}"
     try:
         text = inspect.getsource(function)
     except OSError as error:  # of `python -c`, or typed where no text is kept
