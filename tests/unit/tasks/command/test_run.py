@@ -59,9 +59,8 @@ def test_a_last_line_that_is_unreadable_leaves_no_line_before_it_as_the_result(h
 
 @pytest.mark.parametrize("other", ['{"loss": nan}', '{"note: nan}', "{'loss': 0.4}"])
 def test_a_readable_line_after_it_counts_and_lines_without_the_metric_do_not(here, other):
-    first = '{"loss": 0.5}'
-    last = first if '"loss"' in other else ""
-    program(here, f"print({first!r})\nprint({other!r})\nprint({last!r})")
+    lines = ['{"loss": 0.5}', other, '{"loss": 0.5}' if '"loss"' in other else ""]
+    program(here, "".join(f"print({line!r})\n" for line in lines))
 
     assert run()[0] == {"loss": 0.5}
 
