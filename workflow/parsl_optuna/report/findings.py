@@ -8,6 +8,7 @@ from typing import Any
 
 from parsl_optuna.core.counted import counted
 from parsl_optuna.report.configurations import Frame, label, strata
+from parsl_optuna.report.importance import FEW
 
 _SIGNIFICANT = 0.05
 
@@ -93,7 +94,8 @@ def _ranking(tables: Mapping[str, Frame], head: Mapping[str, str], quiet: Counte
         return []
     first = importance.iloc[0]
     if not first["parameter"]:
-        quiet[f"no ranking of hyperparameters: {first['note']}"] += 1
+        why = "too few configurations" if FEW in first["note"] else first["note"]
+        quiet[f"no ranking of hyperparameters: {why}"] += 1
         return []
     explained = f"a forest explains {first['r2']:.0%} of unseen configurations"
     return [f"{first['parameter']} matters most (importance {cell(first['importance'])}; {explained})"]

@@ -22,6 +22,9 @@ order."""
 _LEAST_R2 = 0.1
 """A forest that explains less of what it has not seen ranks noise."""
 
+FEW = "are needed for a ranking"
+"""Ends a note on too few configurations."""
+
 _TREES = 100
 _REPEATS = 5
 
@@ -53,7 +56,7 @@ def importances(rows: Frame, metrics: Sequence[str]) -> Frame:
 def _importances(units: Frame, names: list[str]) -> list[dict[str, Any]]:
     least = max(_LEAST_CONFIGURATIONS, _PER_PARAMETER * len(names))
     if len(units) < least:
-        return [_no_ranking(f"{len(units)} configurations; {least} are needed for a ranking")]
+        return [_no_ranking(f"{len(units)} configurations; {least} {FEW}")]
     if units["y"].nunique() < 2:
         return [_no_ranking("the metric is the same everywhere")]
     r2, losses = _forest(

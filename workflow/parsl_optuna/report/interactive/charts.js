@@ -67,10 +67,15 @@ const wantsLog = (values) => {
   for (const value of values) { if (value <= 0) return false; low = Math.min(low, value); high = Math.max(high, value); }
   return high / low > 30;
 };
+const decades = (values) => {
+  let low = Infinity, high = 0;
+  for (const value of values) { low = Math.min(low, value); high = Math.max(high, value); }
+  return Math.log10(high / low);
+};
 const axis = (title, values) => ({
   title: {text: escaped(title)}, type: isNumeric(values) ? (wantsLog(values) ? "log" : "linear") : "category",
   gridcolor: style("--line"), zerolinecolor: style("--line"), automargin: true, exponentformat: "power",
-  ...(wantsLog(values) ? {dtick: 1} : {}),
+  ...(wantsLog(values) && decades(values) < 12 ? {dtick: 1} : {}),
 });
 const layout = (extra) => ({
   margin: {l: 50, r: 10, t: 10, b: 40}, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
@@ -234,9 +239,17 @@ function timeline(trials) {
   };
 }
 
+// Single values a thousand times larger than the middle one would hide the others: tables have them.
+const limitOf = (values) => {
+  const sizes = values.filter(known).map(Math.abs).sort((a, b) => a - b);
+  return 1000 * sizes[Math.floor(sizes.length / 2)] || Infinity;
+};
+
 function comparison(trials) {
   const names = DATA.comparison;
-  const usable = thinned(trials.filter((trial) => known(trial.metrics[names.value]) && known(trial.metrics[names.reference])));
+  const away = (trial) => trial.metrics[names.value] - trial.metrics[names.reference];
+  const every = thinned(trials.filter((trial) => known(trial.metrics[names.value]) && known(trial.metrics[names.reference])));
+  const limit = limitOf(every.map(away)), usable = every.filter((trial) => Math.abs(away(trial)) <= limit);
   if (!usable.length) return null;
   let colour = 0;
   const traces = [...grouped(usable)].map(([name, own]) => points(own, (one) => one.order, (one) => one.metrics[names.value] - one.metrics[names.reference], {
@@ -244,5 +257,6 @@ function comparison(trials) {
     error_y: {type: "data", thickness: 1, width: 0,
       array: own.map((one) => 1.96 * Math.hypot(one.metrics[names.value_se] || 0, one.metrics[names.reference_se] || 0))},
   }));
-  return {traces, layout: {xaxis: axis("trial", [1]), yaxis: {...axis(`${names.value} − ${names.reference}`, [1]), zeroline: true, zerolinewidth: 2}}};
+  const gone = every.length - usable.length, told = {text: `far outside: ${gone}  `, font: {size: 11}};
+  return {traces, layout: {showlegend: true, ...(gone ? {legend: {orientation: "h", y: 1.02, yanchor: "bottom", x: 0, title: told}} : {}), xaxis: axis("trial", [1]), yaxis: {...axis(`${names.value} − ${names.reference}`, [1]), zeroline: true, zerolinewidth: 2}}};
 }

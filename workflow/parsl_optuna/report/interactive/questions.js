@@ -89,13 +89,14 @@ const isShown = (row) => (!STATE.problem || row.problem === STATE.problem) && (!
 function forest(rows, x, label, note) {
   const several = new Set(rows.map(groupName)).size > 1;
   const y = rows.map((row) => label(row) + (several ? `<br>${escaped(groupName(row))}` : ""));
-  const reach = (name, sign) => rows.map((row) => row[name] === null ? 0 : sign * (row[name] - x(row)));
+  const limit = limitOf(rows.flatMap((row) => [x(row), row.low, row.high])), isNear = (row) => [x(row), row.low, row.high].every((one) => !known(one) || Math.abs(one) <= limit);
+  const reach = (name, sign) => rows.map((row) => row[name] === null || !isNear(row) ? 0 : sign * (row[name] - x(row)));
   return {
-    traces: [{type: "scatter", mode: "markers", y, x: rows.map(x), error_x: {type: "data", symmetric: false, array: reach("high", 1), arrayminus: reach("low", -1), thickness: 1.5},
+    traces: [{type: "scatter", mode: "markers", y, x: rows.map((row) => isNear(row) ? x(row) : null), error_x: {type: "data", symmetric: false, array: reach("high", 1), arrayminus: reach("low", -1), thickness: 1.5},
       text: rows.map(note), hovertemplate: "%{x}<br>%{text}<extra></extra>", marker: {size: 8, color: COLOURS[0]}}],
     layout: {height: Math.max(240, 90 + 44 * rows.length), showlegend: false, xaxis: {...axis("", [1]), zeroline: true, zerolinewidth: 2, zerolinecolor: style("--quiet")},
       yaxis: {type: "category", automargin: true, autorange: "reversed"},
-      annotations: rows.map((row, index) => ({x: 1, xref: "paper", xanchor: "right", y: index, yshift: 13, showarrow: false, text: note(row), font: {size: 10, color: style("--quiet")}}))},
+      annotations: rows.map((row, index) => ({x: 1, xref: "paper", xanchor: "right", y: index, yshift: 13, showarrow: false, text: note(row) + (isNear(row) ? "" : "; far outside"), font: {size: 10, color: style("--quiet")}}))},
   };
 }
 
