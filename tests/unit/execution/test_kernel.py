@@ -14,6 +14,7 @@ from parsl_optuna.core.errors import ExecutorError
 from parsl_optuna.execution.apps import ParslExecutor, _htex_task
 from parsl_optuna.execution.configs import local_config
 from parsl_optuna.execution.kernel import Kernel
+from parsl_optuna.execution.watched_pool import _TALKER
 
 from tests.waiting import wait_for
 
@@ -75,6 +76,10 @@ def test_a_pool_takes_its_context_from_one_place():
     assert len(asked) == 4
     assert source.index("pending_task_queue = Spawn") < source.index("pending_result_queue = Spawn")
     process_worker_pool.get_arg_parser()
+
+
+def test_the_thread_that_talks_to_the_interchange_has_a_name():
+    assert f'name="{_TALKER}"' in inspect.getsource(process_worker_pool.Manager.start)
 
 
 def test_a_submission_can_be_found_at_its_worker(running):

@@ -89,3 +89,17 @@ def test_a_pool_that_is_served_stays(interchange, tmp_path):
         for one in [*psutil.Process(pool.pid).children(recursive=True), pool]:
             one.kill()
         pool.wait()
+
+
+def test_a_pool_leaves_though_a_thread_of_it_waits_for_ever():
+    """As Parsl's does where a result comes while it gives up its interchange."""
+    lines = (
+        "import threading, time",
+        "from parsl_optuna.execution.watched_pool import leave_with_talker",
+        "threading.Thread(target=leave_with_talker, args=(0.1,), daemon=True).start()",
+        "threading.Thread(target=time.sleep, args=(1.0,), name='Interchange-Communicator').start()",
+        "time.sleep(60)",
+    )
+    pool = subprocess.Popen([sys.executable, "-c", "\n".join(lines)])
+
+    assert pool.wait(timeout=45) == 1

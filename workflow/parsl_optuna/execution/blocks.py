@@ -149,14 +149,14 @@ class Blocks(ExecutionProvider):
                 )
         return [self.resources[job_id]["status"] for job_id in job_ids]
 
-    def cancel(self, job_ids: Sequence[Any]) -> list[bool]:
+    def cancel(self, job_ids: Sequence[Any], reason: str = "given back") -> list[bool]:
         """Give blocks back."""
         with self._lock:
             living = [job_id for job_id in job_ids if job_id in self.living()]
             for job_id in living:
                 held = self.held[job_id]
                 held.returned = True
-                self._become(held, Job(Phase.ENDED, "given back"))
+                self._become(held, Job(Phase.ENDED, reason))
         if living:
             with contextlib.suppress(Silent, ExecutorError):  # it ends when its pool finds nobody to serve
                 self.scheduler.cancel(living)

@@ -28,6 +28,10 @@ _REFUSED_SEC = 60.0
 """A further block that is refused, for a limit of jobs per user say, is asked for again after this time."""
 
 
+_GONE_SEC = 60.0
+"""A block whose workers have all been gone for so long will not have them again: its job would have ended."""
+
+
 @dataclass(frozen=True)
 class Use:
     """How a block is used.
@@ -103,6 +107,7 @@ class Scaling:
         self.failure: ExecutorError | None = None
         self.draining = False
         self._seen: dict[str, int] = {}
+        self._served_at: dict[str, float] = {}
         self._checked: set[str] = set()
         self._unserved, self._short_at = 0, time.monotonic()
         self._faults = 0
@@ -151,6 +156,7 @@ class Scaling:
         managers = executor.connected_managers()
         names = {job_id: block for block, job_id in executor.blocks_to_job_id.items()}
         self._note_ends(executor, names)
+        self._give_back_deserted(managers, names)
         uses = {
             job_id: self._use(held, [one for one in managers if one["block_id"] == names.get(job_id)])
             for job_id, held in self.blocks.living().items()
@@ -177,6 +183,15 @@ class Scaling:
                 self._refused_until = time.monotonic() + _REFUSED_SEC
         if decision.give_back:
             self.blocks.cancel(list(decision.give_back))
+
+    def _give_back_deserted(self, managers: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> None:
+        """Give back the blocks that run but whose workers are gone: they count as workers to come."""
+        now, served = time.monotonic(), {one["block_id"] for one in managers}
+        for job_id, held in self.blocks.living().items():
+            if job_id not in self._seen or held.job.phase is not Phase.RUNNING or names.get(job_id) in served:
+                self._served_at[job_id] = now
+            elif now - self._served_at.get(job_id, now) > _GONE_SEC:
+                self.blocks.cancel([job_id], "its workers are gone")
 
     def _workers_of_new(self) -> int:
         """Return how many workers one more block will have: as the largest one had, or as were asked for."""

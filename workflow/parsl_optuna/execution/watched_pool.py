@@ -3,6 +3,8 @@
 It leaves when nobody serves it. The pool itself gives up an interchange that falls silent, but only one that
 it has registered with: if the driver is killed between the pool's first probe and its registration, it waits
 for ever, and holds its node until the walltime. This watches the interchange's port from the first moment.
+A pool that does give up may wait for ever as well, for a thread that has ended to take the result of a trial;
+then it is ended from here.
 
 Its workers have a pipe each (`links`), so that the others go on where one is killed, and the driver can
 have a worker replaced by a file.
@@ -31,6 +33,12 @@ _CONNECT_SEC = 5.0
 
 _REFUSALS = 2
 """Refused so many times in a row where someone had listened before, nobody will listen again."""
+
+_TALKER = "Interchange-Communicator"
+"""Name of the pool's thread that talks to the interchange; it ends first when the pool leaves."""
+
+_LEAVE_SEC = 10.0
+"""Parsl gives its workers one second, and the rest takes less."""
 
 REPLACE = "replace"
 """Folder in the pools' log folder; a file in it names a task whose worker is to be killed."""
@@ -81,6 +89,18 @@ def leave_when_unserved(service: Service, period_sec: float, most_sec: float) ->
     os._exit(1)  # the thread that waits for the interchange cannot be told to end
 
 
+def leave_with_talker(period_sec: float) -> None:
+    """End this process some time after the thread that talks to the interchange; return never."""
+    had_one = False
+    while True:
+        has_one = any(thread.name == _TALKER for thread in threading.enumerate())
+        if had_one and not has_one:
+            time.sleep(_LEAVE_SEC)
+            os._exit(1)
+        had_one = has_one
+        time.sleep(period_sec)
+
+
 def replace_workers(links: Links, folder: Path, period_sec: float) -> None:
     """Kill the workers of tasks that are named in a folder; Parsl replaces them. Return never."""
     while True:
@@ -98,6 +118,7 @@ def main() -> None:
     service = Service(asked.addresses.split(","), int(asked.port))
     watches = (
         (leave_when_unserved, (service, period_sec, float(asked.hb_threshold))),
+        (leave_with_talker, (period_sec,)),
         (replace_workers, (links, Path(asked.logdir) / REPLACE, period_sec)),
     )
     for watch, arguments in watches:
