@@ -91,7 +91,8 @@ def test_the_last_points_of_a_small_space_are_found(tmp_path):
         ({"name": "tpe", "seed": 3}, "no such parameter"),
         ({"name": "tpe", "weights": [1]}, "plain value"),
         ({"name": "partial_fixed"}, "fixed_params"),
-        ("grid", "no list of values"),
+        ("grid", "needs a finite space; give 'x' a step or choices"),
+        ("brute_force", "needs a finite space; give 'x' a step or choices"),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path, sampler, words):

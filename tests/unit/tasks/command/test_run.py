@@ -47,22 +47,11 @@ print('{"step": 9, "loss": 1}', end='')
     assert told == [(1, {"loss": 2, "acc": 0.1}), (9, {"step": 9, "loss": 1})]
 
 
-@pytest.mark.parametrize(
-    "last", ['{"loss": nan}', '{"step": 2, "loss": -inf}', '{"loss": 0,4}', '{"loss": 0.']
-)
-def test_a_last_line_that_is_unreadable_leaves_no_line_before_it_as_the_result(here, last):
-    program(here, f"""print('{{"loss": 0.5, "acc": 1}}')\nprint('{last}')""")
+def test_an_unreadable_last_line_leaves_no_line_before_it_as_the_result(here):
+    program(here, """print('{"loss": 0.5, "acc": 1}\\n{"loss": nan}')""")
 
     with pytest.raises(TaskError, match="the last line with 'loss' begins like JSON and is none"):
         run()
-
-
-@pytest.mark.parametrize("other", ['{"loss": nan}', '{"note: nan}', "{'loss': 0.4}"])
-def test_a_readable_line_after_it_counts_and_lines_without_the_metric_do_not(here, other):
-    lines = ['{"loss": 0.5}', other, '{"loss": 0.5}' if '"loss"' in other else ""]
-    program(here, "".join(f"print({line!r})\n" for line in lines))
-
-    assert run()[0] == {"loss": 0.5}
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import pickle
 import random
 import warnings
@@ -24,7 +25,7 @@ from optuna.trial import TrialState
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.core.ids import derive_seed
 from parsl_optuna.core.records import Asked
-from parsl_optuna.core.space import Scalar
+from parsl_optuna.core.space import Scalar, Space
 from parsl_optuna.study.plan.plans import StudyPlan
 from parsl_optuna.study.search import classes, constraints
 from parsl_optuna.study.search.choice import Choice, choose
@@ -62,6 +63,12 @@ class Search:
         self._foreign: BaseSampler | None = None
         if plan.search.sampler == "auto" and plan.search.sampler_params:
             raise SpecError("$.optuna.sampler: 'auto' has no parameters; name a sampler, like rank_gp or tpe")
+        if plan.search.sampler in ("grid", "brute_force") and math.isinf(plan.space.size()):
+            dimensions = plan.space.dimensions.items()
+            infinite = (key for key, one in dimensions if math.isinf(Space({key: one}).size()))
+            name = next(infinite, next(iter(plan.space.dimensions)))
+            needs = f"needs a finite space; give '{name}' a step or choices"
+            raise SpecError(f"$.optuna.sampler: '{plan.search.sampler}' {needs}")
         if plan.search.sampler == "grid":
             self._grid = plan.space.points()
         elif plan.search.sampler == "cmaes" and n_objectives > 1:
