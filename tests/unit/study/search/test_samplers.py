@@ -88,7 +88,7 @@ def test_the_last_points_of_a_small_space_are_found(tmp_path):
         ("tpee", "did you mean 'tpe'"),
         ({"multivariate": True}, "name is missing"),
         ({"name": "tpe", "multivariat": True}, "did you mean 'multivariate'"),
-        ({"name": "tpe", "seed": 3}, "no such parameter"),
+        ({"name": "tpe", "seed": 3}, "is set by the study"),
         ({"name": "tpe", "weights": [1]}, "plain value"),
         ({"name": "partial_fixed"}, "fixed_params"),
         ("grid", "needs a finite space; give 'x' a step or choices"),
