@@ -202,3 +202,14 @@ def test_local_workers_are_processes_with_one_thread_and_the_table_is_that_of_on
         "worker"
     ]
     assert {"PARSL_WORKER_RANK", "PARSL_WORKER_BLOCK_ID"} <= worker.keys()
+
+
+def test_a_table_of_another_configuration_is_not_replaced_without_a_word(tmp_path):
+    config = write_config(tmp_path, problems=[{"truth": 1.0}, {"truth": 2.0}])
+    run("parsl-optuna", "--config", config, "--inline")
+    config = write_config(tmp_path, problems=[{"truth": 2.0}])
+
+    out, err = run("parsl-optuna", "--config", config, "--inline")
+
+    assert "optuna_trials.parquet had 5 trials of 1.0, guess, which this configuration does not have" in err
+    assert "0 references and trials run by this command; for more, raise optuna.max_trials" in out

@@ -8,6 +8,7 @@ import shlex
 import signal
 import socket
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -18,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from parsl_optuna import __version__
-from parsl_optuna.core.errors import SpecError
+from parsl_optuna.core.counted import counted
+from parsl_optuna.core.errors import SpecError, WorkflowError
 from parsl_optuna.core.load import dump_yaml
 from parsl_optuna.core.processes import drop_in_forks
 from parsl_optuna.execution.backend import Executor
@@ -176,7 +178,29 @@ def save(plan: RunPlan, result: RunResult, results: Results) -> None:
     """Write the table of all ended trials."""
     from parsl_optuna.report import tables as aggregate  # noqa: PLC0415
 
+    _warn_of_left_out(plan, results.table)
     aggregate.write(aggregate.table(_ended(result), plan.task), results.table)
+
+
+def _warn_of_left_out(plan: RunPlan, table: Path) -> None:
+    """Warn of studies of the former table that the plan does not have: another file may have written it."""
+    from parsl_optuna.report.tables import read  # noqa: PLC0415
+
+    try:
+        rows = read(table).select(["pid", "method", "problem"]).to_pylist()
+    except (WorkflowError, KeyError):  # none, or none that can be read
+        return
+    ours = {(one.pid, study.method) for study in plan.studies for one in study.instances}
+    left = Counter(
+        f"{row['problem']}, {row['method']}" for row in rows if (row["pid"], row["method"]) not in ours
+    )
+    if left:
+        listed = "; ".join(f"{counted(count, 'trial')} of {label}" for label, count in left.most_common(3))
+        more = "; …" if len(left) > 3 else ""
+        warn(
+            f"{table} had {listed}{more}, which this configuration does not have: they are kept in the "
+            "artifacts, and parsl-optuna collect lists them; name another --results-dir to keep both tables"
+        )
 
 
 def _ended(result: RunResult) -> list[Ended]:

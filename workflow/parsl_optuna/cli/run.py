@@ -137,12 +137,20 @@ def report(artifacts_dir: str, plan: Any, result: Any, results: Results) -> None
         console.print(f"sampler  {choice.sampler}: {choice.reason}", soft_wrap=True)
     has_references = any(problem.reference for problem in plan.problems)
     what = "references and trials" if has_references else noun(result.n_started, "trial")
+    full = "" if result.n_started or not _is_full(result) else "; for more, raise optuna.max_trials"
     console.print(
-        f"{counted(len(rows), 'trial')} in the table, {result.n_started} {what} run by this command"
+        f"{counted(len(rows), 'trial')} in the table, {result.n_started} {what} run by this command{full}",
+        soft_wrap=True,
     )
     console.print(f"table    {results.table}", soft_wrap=True)
     console.print(f"picture  {results.picture}", soft_wrap=True)
     console.print(f"report   {results.report}", soft_wrap=True)
+
+
+def _is_full(result: Any) -> bool:
+    """Whether searches have all the trials that they were asked for; others are on disk already."""
+    searches = [trials for trials in result.studies if trials.study.points is None]
+    return bool(searches) and all(len(one.state.points) >= one.study.max_trials for one in searches)
 
 
 def diagnoses(result: Any) -> list[str]:
