@@ -97,7 +97,8 @@ class Mistakes:
 def nearest(name: str, known: Iterable[str]) -> str:
     """Say which of *known* the user may have meant, or list them all."""
     options = sorted(str(option) for option in known)
-    match = difflib.get_close_matches(str(name), options, n=1, cutoff=0.5)
+    match = [option for option in options if option.casefold() == str(name).casefold()]
+    match = match or difflib.get_close_matches(str(name), options, n=1, cutoff=0.5)
     if match:
         return f"did you mean '{match[0]}'?"
     return f"known: {', '.join(options)}" if options else "nothing is allowed here"
