@@ -25,10 +25,10 @@ def test_an_analysis_is_tables_pictures_and_one_page(tmp_path):
     assert "<img" not in report.read_text().partition("<script>")[0]  # the page draws them itself
     effects = pd.read_csv(folder / "effects.csv")
     assert set(effects.parameter) == {"x", "k", "kind"}
-    assert set(effects.metric) == {"objective", "cost"}
+    assert set(effects.metric) == {"objective", "cost (metric)"}  # the table has a column of that name
     assert "a sampler that learns" in effects.note.iloc[0]  # the sampler learns
     ranked = pd.read_csv(folder / "importances.csv")
-    cost = ranked[ranked.metric == "cost"].groupby("parameter").importance.mean()
+    cost = ranked[ranked.metric == "cost (metric)"].groupby("parameter").importance.mean()
     assert cost.idxmax() == "k"
     assert "## Outcomes" in (folder / "summary.md").read_text()
 

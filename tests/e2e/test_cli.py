@@ -105,7 +105,8 @@ def test_plan_predicts_for_numbers_of_workers_and_writes_nothing(done, tmp_path)
     data, _ = run("parsl-optuna", *more, "--artifacts-dir", tmp_path / "no", "--json")
     done_already, _ = run("parsl-optuna", "plan", "--config", config, "--workers", 2)
 
-    assert out.count(" workers: ") == 2
+    assert "1 worker: " in out
+    assert "4 workers: " in out
     assert "(100% of the times measured" in out
     one, four = json.loads(data)["predictions"]
     assert one["trials"] == four["trials"] > 22

@@ -95,7 +95,7 @@ def analyse(table: Path, store: ArtifactStore, *, sampler_learns: bool = True) -
         rows["verdict"] = rows[column_of(task.verdict)]
     metrics = ["objective"]
     for name in names[1:]:
-        is_taken = any(name in (row.get("metrics") or ()) for row in trials)
+        is_taken = name in rows and any(name in (row.get("metrics") or ()) for row in trials)
         metrics.append(f"{name}{METRIC}" if is_taken else column_of(name))
         rows[metrics[-1]] = [finite(in_row(row, name)) for row in trials]
     more_is_better = names[0] in maximised_of(arrow)
