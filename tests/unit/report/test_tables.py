@@ -32,6 +32,17 @@ def test_one_row_per_trial_from_files_alone(tmp_path):
         assert row["started"] <= row["ended"]
 
 
+def test_problems_of_one_label_are_told_apart(tmp_path):
+    """As two versions of a function are, whose label is the name of its file."""
+    plan = toy_plan(1.0, 2.0, max_trials=2)
+    drive(plan, tmp_path)
+    ended = aggregate.collect(ArtifactStore(tmp_path), plan.task.name)
+
+    rows = aggregate.table([replace(one, label="same") for one in ended], plan.task).to_pylist()
+
+    assert {row["problem"] for row in rows} == {f"same ({problem.pid})" for problem in plan.problems}
+
+
 def test_the_columns_of_the_contract_are_there_and_typed(tmp_path):
     plan = toy_plan(max_trials=2)
     drive(plan, tmp_path)

@@ -15,6 +15,7 @@ from rich.console import Console
 from parsl_optuna.api import session
 from parsl_optuna.cli import options
 from parsl_optuna.core.counted import counted, noun
+from parsl_optuna.core.labels import named
 from parsl_optuna.core.objective import DIAGNOSIS
 from parsl_optuna.core.records import State
 from parsl_optuna.execution import lifetime
@@ -113,10 +114,10 @@ def report(artifacts_dir: str, plan: Any, result: Any, results: Results) -> None
     for problem in plan.problems:
         trusted = result.references.get(problem.pid)
         if problem.pid in result.failures:
-            session.warn(f"{problem.label} ({problem.pid}): {result.failures[problem.pid]}")
+            session.warn(f"{named(problem.label, problem.pid)}: {result.failures[problem.pid]}")
         elif trusted is not None and not trusted.is_reliable:
             reason = f"{trusted.status}: {trusted.status_reason}"
-            session.warn(f"{problem.label} ({problem.pid}): its reference is not to be trusted, {reason}")
+            session.warn(f"{named(problem.label, problem.pid)}: its reference is not to be trusted, {reason}")
     for trials in result.studies:
         if trials.stopped or not trials.successes:
             reason = trials.stopped or f"no trial succeeded, the last one: {_last_reason(trials)}"

@@ -13,6 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from parsl_optuna.core.labels import named
 from parsl_optuna.core.objective import finite
 from parsl_optuna.study.pooling import middle
 
@@ -45,7 +46,7 @@ def best_tables(points: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
     """
     tables: dict[str, tuple[RenderableType, Table, list[str]]] = {}
     for point in points:
-        title = f"Best for {point['problem']} ({point['pid']}){_reference(point)}"
+        title = f"Best for {named(point['problem'], point['pid'])}{_reference(point)}"
         _, table, below = tables.setdefault(point["pid"], (_title(title), _table(point), []))
         cells = _estimate(point)
         varied = "  ".join(f"{name}={short(value)}" for name, value in point["varied"].items())
@@ -120,7 +121,7 @@ def _comparison(point: Mapping[str, Any]) -> str | None:
 
 
 def _front(point: Mapping[str, Any]) -> RenderableType:
-    title = _title(f"Pareto front of {point['method']} for {point['problem']} ({point['pid']})")
+    title = _title(f"Pareto front of {point['method']} for {named(point['problem'], point['pid'])}")
     table = Table(box=SIMPLE, pad_edge=False)
     names = list(point["objectives"])
     for name in (point.get("leading", names[0]), *names[1:], "trial"):

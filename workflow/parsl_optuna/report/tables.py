@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 
 from parsl_optuna.core.ended import Ended, score
 from parsl_optuna.core.errors import CorruptArtifact, SpecError
+from parsl_optuna.core.labels import distinct
 from parsl_optuna.core.objective import SCORE, Scoring, finite
 from parsl_optuna.core.records import AFTERWARDS, Outcome, ReferenceValue, Trial
 from parsl_optuna.report.columns import AFTER_TASK, BEFORE_TASK, COLUMNS, COMPUTED, task_columns
@@ -43,7 +45,7 @@ def table(entries: Iterable[Ended], task: Task) -> pa.Table:
     that the task did not declare are structs over all keys that occur; the rest is fixed.
     ``hyperparams_json`` holds the trial's own keys alone, with exact types.
     """
-    ordered = sorted(entries, key=_order)
+    ordered = _told_apart(sorted(entries, key=_order))
     rows = [row(entry, task) for entry in ordered]
     fields = _fields(task)
     scored = next((entry for entry in ordered if entry.objectives), None)
@@ -114,6 +116,16 @@ def table_in(results: Path) -> Path:
         names = ", ".join(path.name for path in tables)
         raise SpecError(f"{results}: holds several tables ({names}); give the path of one")
     return tables[0]
+
+
+def _told_apart(entries: Sequence[Ended]) -> list[Ended]:
+    """Return the entries, with labels that no two problems share."""
+    labels = distinct({entry.manifest.pid: entry.label for entry in entries})
+    same = [labels[entry.manifest.pid] == entry.label for entry in entries]
+    return [
+        entry if is_same else replace(entry, label=labels[entry.manifest.pid])
+        for entry, is_same in zip(entries, same, strict=True)
+    ]
 
 
 def objectives_of(rows: pa.Table) -> list[str]:

@@ -41,7 +41,8 @@ def plan_fixed(
             problems.append(bind_problem(task, raw, f"{where} $.problems[{index}]"))
     mistakes.raise_any()
     studies = []
-    for problem in distinct_problems(problems, where, mistakes):
+    problems = distinct_problems(problems, where, mistakes)
+    for problem in problems:
         for index, sampler in enumerate(spec.samplers):
             with mistakes:
                 place = f"{where} $.samplers[{index}]"

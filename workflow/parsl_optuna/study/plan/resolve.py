@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from parsl_optuna.core.errors import Mistakes, SpecError
 from parsl_optuna.core.ids import problem_id
+from parsl_optuna.core.labels import distinct
 from parsl_optuna.core.records import Manifest
 from parsl_optuna.tasks.base import Task, resolve_task
 
@@ -57,7 +58,7 @@ def label_of(raw: Mapping[str, Any]) -> str:
 
 
 def distinct_problems(problems: list[ProblemPlan], where: str, mistakes: Mistakes) -> list[ProblemPlan]:
-    """Return the problems, with a mistake added for each that is there twice."""
+    """Return the problems, labels made distinct, with a mistake added for each that is there twice."""
     seen: dict[str, int] = {}
     for index, problem in enumerate(problems):
         if problem.pid in seen:
@@ -65,4 +66,5 @@ def distinct_problems(problems: list[ProblemPlan], where: str, mistakes: Mistake
                 f"{where} $.problems[{index}]: is the same problem as problems[{seen[problem.pid]}]; keep one"
             )
         seen.setdefault(problem.pid, index)
-    return problems
+    labels = distinct({problem.pid: problem.label for problem in problems})
+    return [replace(problem, label=labels[problem.pid]) for problem in problems]

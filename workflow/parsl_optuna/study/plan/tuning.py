@@ -92,7 +92,8 @@ def plan_run(spec: RunSpec, where: str) -> RunPlan:
             problems.append(ProblemPlan(problem.pid, problem.label, problem.problem, manifest))
     mistakes.raise_any()
     studies: list[StudyPlan] = []
-    for problem in distinct_problems(problems, where, mistakes):
+    problems = distinct_problems(problems, where, mistakes)
+    for problem in problems:
         for method in spec.methods:
             with mistakes:
                 studies.append(_study(task, spec, problem, method, where))

@@ -21,6 +21,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from parsl_optuna.core.errors import WorkflowError
+from parsl_optuna.core.labels import named
 from parsl_optuna.core.objective import in_row
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.progress import reports
@@ -66,7 +67,7 @@ def export(
     ]
     studies: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        studies.setdefault(f"{row['method']} on {row['problem']} ({row['pid']})", []).append(row)
+        studies.setdefault(f"{row['method']} on {named(row['problem'], row['pid'])}", []).append(row)
     for name, trials in studies.items():
         study = optuna.create_study(
             study_name=name, storage=storage, directions=directions, load_if_exists=True
