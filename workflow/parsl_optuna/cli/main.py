@@ -110,10 +110,21 @@ def guarded(command: click.Command, name: str) -> None:
         sys.exit(2)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; finished trials are kept, the same command continues", err=True)
-        sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except (Exception, KeyboardInterrupt) as error:
+        if not _is_interrupt(error):
+            raise
+        click.echo("interrupted; finished trials are kept, the same command continues", err=True)
+        sys.exit(130)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Tell whether an exception is Ctrl-C, or what a library made of it, as an import that was cut short."""
+    while error is not None:
+        if isinstance(error, (click.Abort, KeyboardInterrupt)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
