@@ -7,6 +7,7 @@ import torch
 import yaml
 
 from tests.e2e.command import run
+from tests.lines import MODEL
 from tests.scenarios import DLN
 
 
@@ -34,19 +35,6 @@ def test_a_file_with_several_problems_is_told_one_by_one(tmp_path):
 
     assert "status   ok" in out
     assert "status   not_minimum: " in out
-
-
-MODEL = """
-import torch
-from torch import nn
-
-def parts():
-    x = torch.linspace(-1, 1, 100)[:, None]
-    return nn.Linear(1, 1, bias=False), nn.MSELoss(), (x, 2 * x)
-
-def wrong():
-    return nn.Linear(1, 1)
-"""
 
 
 @pytest.fixture

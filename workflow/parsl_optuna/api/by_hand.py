@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parsl_optuna.api import session
-from parsl_optuna.core.clock import utc_before, utc_now
 from parsl_optuna.core.errors import SpecError, TaskError
 from parsl_optuna.core.objective import finite
 from parsl_optuna.core.records import Outcome, State, Trial
@@ -20,6 +18,7 @@ from parsl_optuna.store.events import EventLog
 from parsl_optuna.store.layout import Results, check_apart
 from parsl_optuna.store.lease import Lease
 from parsl_optuna.tasks.function import as_metrics
+from parsl_optuna.worker import outcomes
 from parsl_optuna.worker.classify import asked_metrics, checked, classify, missing
 from parsl_optuna.worker.provenance import versions
 
@@ -73,14 +72,7 @@ class ByHand:
         self._since: dict[str, float] = {}
 
     def ask(self) -> AskedTrial | None:
-        """Return a trial to run; None when all have run, or the study has stopped.
-
-        One that was asked for by an earlier process, and not told, comes first.
-
-        Raises:
-            SpecError: As many as ``batch_size`` were asked for and not told.
-            HeldError: Another process is at work in this results folder.
-        """
+        """Do what `Study.ask` says."""
         self._store.check_writable()
         check_apart(self._store.paths.root, self._results.root)
         with Lease(self._results.lease):
@@ -112,17 +104,7 @@ class ByHand:
         failed: str | None = None,
         runtime_sec: float | None = None,
     ) -> Outcome:
-        """Store what came of a trial and write the tables anew; return it as it is stored.
-
-        Args:
-            trial: What `ask` returned, or its id.
-            result: A number, which is the task's own metric, or a mapping of metrics.
-            failed: Why it has no result, in place of one.
-            runtime_sec: How long it took; the time since it was asked for, if left out.
-
-        Raises:
-            SpecError: No such trial, one that has ended, or a result or time that cannot be stored.
-        """
+        """Do what `Study.tell` says; return the outcome as it is stored."""
         name = trial if isinstance(trial, str) else trial.trial_id
         if (result is None) == (failed is None):
             raise SpecError(f"tell {name}: give either a result or failed='why'")
@@ -185,19 +167,8 @@ class ByHand:
             for wanted in asked_metrics(task, trial.asked.objective):
                 if wanted not in metrics:  # a slip of who tells, and no trial's end
                     raise SpecError(f"tell {manifest.trial_id}: {missing(wanted, metrics)}")
-        return Outcome(
-            manifest.trial_id,
-            manifest.pid,
-            manifest.method,
-            state,
-            reason,
-            runtime_sec=runtime_sec,
-            budget_sec=manifest.budget_sec,
-            started=utc_before(runtime_sec),
-            ended=utc_now(),
-            host=socket.gethostname(),
-            versions=versions(),
-            metrics=metrics,
+        return outcomes.ended(
+            manifest, state, reason, runtime_sec=runtime_sec, versions=versions(), metrics=metrics
         )
 
     def _found(self, trial_id: str) -> Trial:

@@ -182,7 +182,8 @@ class Study:
             runtime_sec: How long it took; the time since it was asked for, if left out.
 
         Raises:
-            SpecError: No such trial, one that has ended, or a result that cannot be stored.
+            SpecError: No such trial, one that has ended, or a result or time that cannot be stored.
+            HeldError: Another process is at work in this results folder.
         """
         self._by_hand.tell(trial, result, failed=failed, runtime_sec=runtime_sec)
 

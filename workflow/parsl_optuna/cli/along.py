@@ -15,7 +15,7 @@ from parsl_optuna.api import session
 from parsl_optuna.api.along import Along, plan_along, table_of
 from parsl_optuna.cli.run import carry_out
 from parsl_optuna.core.spec import FolderSpec
-from parsl_optuna.store.atomic import write_bytes
+from parsl_optuna.store.atomic import strict, write_bytes
 from parsl_optuna.store.layout import Results
 
 
@@ -66,10 +66,7 @@ def _report(
     for reason in result.failures.values():
         session.warn(reason)
     if as_json:
-        rows = table.to_dict("records")
-        click.echo(
-            json.dumps([{name: _plain(value) for name, value in row.items()} for row in rows], indent=2)
-        )
+        click.echo(json.dumps(strict(table.to_dict("records")), indent=2))
         return
     for row in table.to_dict("records"):
         click.echo(_line(row))
@@ -81,13 +78,9 @@ def _report(
 
 def _line(row: Mapping[Any, Any]) -> str:
     reason = f": {row['reason']}" if isinstance(row["reason"], str) else ""
-    if _plain(row["llc"]) is None:
+    if math.isnan(row["llc"]):
         return f"{row['checkpoint']}: {row['status']}{reason}"
-    error = "" if _plain(row["se"]) is None else f" ± {row['se']:.2g}"
+    error = "" if math.isnan(row["se"]) else f" ± {row['se']:.2g}"
     return (
         f"{row['checkpoint']}: loss {row['loss']:.4g}, LLC {row['llc']:.5g}{error} ({row['status']}{reason})"
     )
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -25,6 +25,7 @@ from parsl_optuna.report.configurations import (
     strata,
     task_of,
     varied,
+    within,
 )
 from parsl_optuna.report.findings import findings, value_text
 from parsl_optuna.report.importance import importances
@@ -125,8 +126,7 @@ def strongest_pair(analysis: Analysis) -> tuple[Frame, str, str] | None:
         return None
     for head, group in strata(analysis.rows):
         mine = ranked[(ranked["metric"] == "objective") & (ranked["parameter"] != "")]
-        mine = mine[(mine["problem"] == head["problem"]) & (mine["method"] == head["method"])]
-        names = [f"{PREFIX}{name}" for name in mine["parameter"]]
+        names = [f"{PREFIX}{name}" for name in within(mine, head)["parameter"]]
         for index, first in enumerate(names):
             for second in names[index + 1 :]:
                 together = group[group[first].notna() & group[second].notna()]

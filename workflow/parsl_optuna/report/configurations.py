@@ -75,6 +75,11 @@ def strata(rows: Frame) -> Iterator[tuple[dict[str, str], Frame]]:
         yield dict(zip(STRATA, names, strict=True)), group
 
 
+def within(table: Frame, head: Mapping[str, str]) -> Frame:
+    """Return the rows of a table that are about one of `strata`."""
+    return table[(table["problem"] == head["problem"]) & (table["method"] == head["method"])]
+
+
 def means(rows: Frame, metric: str) -> Frame:
     """Return a row per configuration: hyperparameters, the mean of a metric ``y``, its trials ``n``."""
     known = rows.assign(y=rows[metric].map(finite).astype(float)).dropna(subset=["y"])

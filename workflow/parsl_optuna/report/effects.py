@@ -27,12 +27,12 @@ from parsl_optuna.report.configurations import (
 
 stats: Any = _stats  # scipy's tests return named tuples that its annotations do not have
 
-_FEW = 8
+FEW_VALUES = 8
 """Largest number of values of a parameter that are compared one by one; more are treated as a scale."""
 
 _CONFIDENCE = 0.95
 
-_LEAST = 5
+LEAST_FOR_RANKS = 5
 """Fisher's interval of a rank correlation divides by the square root of n - 3; below 5 it covers nearly
 all."""
 
@@ -107,7 +107,7 @@ def pairs(rows: Frame, metrics: Sequence[str], *, sampler_learns: bool = True) -
         for name in names:
             labels = group[name].dropna().map(label)
             levels = sorted(labels.unique())
-            if len(levels) > _FEW:
+            if len(levels) > FEW_VALUES:
                 continue
             for first, second in itertools.combinations(levels, 2):
                 sides = [group.loc[labels.index[labels == level]] for level in (first, second)]
@@ -157,9 +157,9 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 
 def _effect(values: Series, metric: Series) -> list[dict[str, Any]]:
     labels = values.map(label)
-    if labels.nunique() <= _FEW or not is_numeric(values):
+    if labels.nunique() <= FEW_VALUES or not is_numeric(values):
         return _by_value(labels, metric)
-    if len(values) < _LEAST or metric.nunique() < 2:
+    if len(values) < LEAST_FOR_RANKS or metric.nunique() < 2:
         return []
     rho, p = stats.spearmanr(values, metric)
     reach = stats.norm.ppf(0.5 + _CONFIDENCE / 2) / math.sqrt(len(values) - 3)

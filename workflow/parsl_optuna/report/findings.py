@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from parsl_optuna.core.counted import counted
-from parsl_optuna.report.configurations import Frame, label, strata
+from parsl_optuna.report.configurations import Frame, label, strata, within
 from parsl_optuna.report.importance import FEW
 
 _SIGNIFICANT = 0.05
@@ -82,8 +82,8 @@ def _of(table: Frame, head: Mapping[str, str]) -> Frame:
     """Return the rows of a problem and method, those on the leading objective where there are several."""
     if table.empty:
         return table
-    same = (table["problem"] == head["problem"]) & (table["method"] == head["method"])
-    return table[same & (table["metric"] == "objective")] if "metric" in table else table[same]
+    mine = within(table, head)
+    return mine[mine["metric"] == "objective"] if "metric" in mine else mine
 
 
 def _ranking(tables: Mapping[str, Frame], head: Mapping[str, str], quiet: Counter[str]) -> list[str]:

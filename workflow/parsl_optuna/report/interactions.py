@@ -21,13 +21,9 @@ from parsl_optuna.report.configurations import (
     strata,
     varied,
 )
-from parsl_optuna.report.effects import ADAPTIVE, corrected, is_adaptive
+from parsl_optuna.report.effects import ADAPTIVE, FEW_VALUES, corrected, is_adaptive
 
 stats: Any = _stats  # as in `effects`
-
-_FEW = 8
-"""Values that are compared one by one, as in `effects`; more are a straight line in the ranks of the
-values."""
 
 _LEAST_FREEDOM = 5
 """Configurations beyond the coefficients of the model: with fewer, an F-test sees almost nothing."""
@@ -93,7 +89,7 @@ def _tested(units: Frame, first: str, second: str) -> dict[str, Any] | None:
 def _columns(values: Series) -> np.ndarray:
     """Return columns ``(n, k)``: an indicator for every value of a hyperparameter but one, or its ranks."""
     labels = values.map(label)
-    if labels.nunique() > _FEW and is_numeric(values):
+    if labels.nunique() > FEW_VALUES and is_numeric(values):
         ranks = values.rank().to_numpy(dtype=float)
         return ((ranks - ranks.mean()) / ranks.std())[:, None]
     return pd.get_dummies(labels, drop_first=True).to_numpy(dtype=float)

@@ -9,10 +9,17 @@ import numpy as np
 import pandas as pd
 
 from parsl_optuna.core.objective import finite
-from parsl_optuna.report.configurations import PREFIX, Frame, Series, label, means, strata, varied
-
-_FEW = 8
-"""Values of a hyperparameter that are listed one by one, as in `effects`."""
+from parsl_optuna.report.configurations import (
+    PREFIX,
+    Frame,
+    Series,
+    label,
+    means,
+    strata,
+    varied,
+    within,
+)
+from parsl_optuna.report.effects import FEW_VALUES
 
 
 def levels(rows: Frame, metric: str) -> Frame:
@@ -29,11 +36,11 @@ def levels(rows: Frame, metric: str) -> Frame:
     """
     found: list[dict[str, Any]] = []
     for head, good in strata(rows):
-        every = rows[(rows["problem"] == head["problem"]) & (rows["method"] == head["method"])]
+        every = within(rows, head)
         for name in varied(good):
             of_all, of_good = (one[name].map(label, na_action="ignore") for one in (every, good))
             values = sorted(of_good.dropna().unique())
-            if len(values) > _FEW:
+            if len(values) > FEW_VALUES:
                 continue
             for value in values:
                 own = good[of_good == value]

@@ -121,10 +121,9 @@ def table_in(results: Path) -> Path:
 def _told_apart(entries: Sequence[Ended]) -> list[Ended]:
     """Return the entries, with labels that no two problems share."""
     labels = distinct({entry.manifest.pid: entry.label for entry in entries})
-    same = [labels[entry.manifest.pid] == entry.label for entry in entries]
     return [
-        entry if is_same else replace(entry, label=labels[entry.manifest.pid])
-        for entry, is_same in zip(entries, same, strict=True)
+        entry if (label := labels[entry.manifest.pid]) == entry.label else replace(entry, label=label)
+        for entry in entries
     ]
 
 

@@ -9,11 +9,9 @@ import pandas as pd
 from scipy import stats as _stats
 
 from parsl_optuna.report.configurations import Frame, means, strata
+from parsl_optuna.report.effects import LEAST_FOR_RANKS
 
 stats: Any = _stats  # as in `effects`
-
-_LEAST = 5
-"""Configurations from which on a rank correlation says anything, as in `effects`."""
 
 
 def transfer(rows: Frame, metric: str, *, more_is_better: bool) -> Frame:
@@ -48,7 +46,7 @@ def transfer(rows: Frame, metric: str, *, more_is_better: bool) -> Frame:
             entry: dict[str, Any] = {"method": method, "chosen_on": first, "tried_on": second}
             entry |= {"configurations": len(both), "value": value, "best": float(sign * (sign * there).min())}
             entry["rank"] = int((sign * there <= sign * value).sum())
-            varies = len(both) >= _LEAST and both.nunique().min() > 1
+            varies = len(both) >= LEAST_FOR_RANKS and both.nunique().min() > 1
             entry["rho"] = float(stats.spearmanr(both["first"], there).statistic) if varies else float("nan")
             found.append(entry)
     return pd.DataFrame(found)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -34,6 +33,7 @@ from parsl_optuna.tasks.base import Metrics, Task, Work, load_run, prepare_task,
 from parsl_optuna.worker.apart import apart
 from parsl_optuna.worker.classify import checked, classify, cure_of, failed, is_of_disk
 from parsl_optuna.worker.generators import seed_all
+from parsl_optuna.worker.outcomes import ended
 from parsl_optuna.worker.provenance import git_commit, local_code, versions
 
 _WORKER_VARIABLES = (
@@ -183,17 +183,12 @@ def _check_disks(store: ArtifactStore, run: _Run) -> None:
 def _outcome(
     manifest: Manifest, run: _Run, started: str, runtime_sec: float, prepare_sec: float, commit: str | None
 ) -> Outcome:
-    return Outcome(
-        manifest.trial_id,
-        manifest.pid,
-        manifest.method,
+    return ended(
+        manifest,
         run.state,
         run.reason,
         runtime_sec=runtime_sec,
-        budget_sec=manifest.budget_sec,
         started=started,
-        ended=utc_now(),
-        host=socket.gethostname(),
         prepare_sec=prepare_sec,
         traceback=run.trace,
         versions=versions(),

@@ -5,13 +5,11 @@ Plain and undecorated, so that it travels by name and the worker's installed cod
 
 from __future__ import annotations
 
-import socket
 import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from parsl_optuna.core.clock import utc_before, utc_now
 from parsl_optuna.core.errors import Preempted, StoreError, TaskError, WorkflowError
 from parsl_optuna.core.ids import derive_seed
 from parsl_optuna.core.objective import finite
@@ -23,6 +21,7 @@ from parsl_optuna.worker.apart import apart
 from parsl_optuna.worker.attempt import ALONE, Hooks, Progress, attempt
 from parsl_optuna.worker.classify import failed
 from parsl_optuna.worker.generators import seed_all
+from parsl_optuna.worker.outcomes import ended
 
 __all__ = ["ALONE", "Hooks"]
 
@@ -141,19 +140,7 @@ def failure(
     manifest: Manifest, state: State, reason: str, *, runtime_sec: float = 0.0, output: str | None = None
 ) -> Outcome:
     """Return the outcome of a trial that could not commit its own; *output* is the end of what it printed."""
-    return Outcome(
-        manifest.trial_id,
-        manifest.pid,
-        manifest.method,
-        state,
-        reason,
-        runtime_sec=runtime_sec,
-        budget_sec=manifest.budget_sec,
-        started=utc_before(runtime_sec),
-        ended=utc_now(),
-        host=socket.gethostname(),
-        traceback=output,
-    )
+    return ended(manifest, state, reason, runtime_sec=runtime_sec, traceback=output)
 
 
 def publish(store: ArtifactStore, manifest: Manifest, outcome: Outcome) -> None:

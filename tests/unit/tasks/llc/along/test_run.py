@@ -9,17 +9,7 @@ from parsl_optuna.tasks.base import Work
 from parsl_optuna.tasks.llc.along import METHOD, TASK
 from parsl_optuna.tasks.llc.along.run import run
 
-MODEL = """
-import torch
-from torch import nn
-
-def parts():
-    x = torch.linspace(-1, 1, 100)[:, None]
-    return nn.Linear(1, 1, bias=False), nn.MSELoss(), (x, 2 * x)
-
-def wrong():
-    return nn.Linear(1, 1)
-"""
+from tests.lines import MODEL
 
 
 @pytest.fixture

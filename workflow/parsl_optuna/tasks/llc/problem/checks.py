@@ -75,9 +75,7 @@ def check(posed: Posed, live: Sequence[nn.Parameter], examples: Examples, origin
             _check_reproducible(posed, few)
             notes = _check_dependence(posed, live, few, original)
             _check_jumps(posed, live, before, few, generator)
-            for _ in range(_ORDERS):
-                order = torch.randperm(few.n, generator=generator)
-                _check_mean(posed, Examples(few.rows(order), few.n), before[0].dtype)
+            _check_mean(posed, few, before[0].dtype, generator)
         finally:
             with torch.no_grad():
                 for parameter, value in zip(live, before, strict=True):
@@ -308,11 +306,27 @@ def _nodes(value: Tensor) -> list[Node]:
     return list(seen)
 
 
-def _check_mean(posed: Posed, few: Examples, dtype: torch.dtype) -> None:
+def _check_mean(posed: Posed, few: Examples, dtype: torch.dtype, generator: Generator) -> None:
     """Compare the loss of some examples with the mean of those of unequal chunks of them."""
     if few.n < 2:
         return
-    together, parts, done = float(_value(posed, few.batch)), [], 0
+    together = float(_value(posed, few.batch))
+    for _ in range(_ORDERS):
+        order = torch.randperm(few.n, generator=generator)
+        parts = _parts(posed, Examples(few.rows(order), few.n))
+        apart = sum(size * part for size, part in parts) / few.n
+        scale = max(abs(together), sum(size * abs(part) for size, part in parts) / few.n)
+        if math.isfinite(apart) and abs(together - apart) <= _TOLERANCE.get(dtype, 2e-4) * scale + 1e-12:
+            continue
+        raise WrongLoss(
+            f"loss: {together:.6g} on {few.n} examples together but {apart:.6g} as the mean of chunks of "
+            f"them; it must be a mean over examples{_cure(posed, few)}"
+        )
+
+
+def _parts(posed: Posed, few: Examples) -> list[tuple[int, float]]:
+    """Return size and loss of the chunks of some examples."""
+    parts, done = [], 0
     for size in _CHUNKS:
         size = min(size, few.n - done)
         try:
@@ -329,15 +343,7 @@ def _check_mean(posed: Posed, few: Examples, dtype: torch.dtype) -> None:
         done += size
         if done == few.n:
             break
-    apart = sum(size * part for size, part in parts) / few.n
-    scale = max(abs(together), sum(size * abs(part) for size, part in parts) / few.n)
-    if math.isfinite(apart) and abs(together - apart) <= _TOLERANCE.get(dtype, 2e-4) * scale + 1e-12:
-        return
-    raise WrongLoss(
-        f"loss: {together:.6g} on {few.n} examples together but {apart:.6g} as the mean of chunks of them; "
-        "it must be a "
-        f"mean over examples{_cure(posed, few)}"
-    )
+    return parts
 
 
 def _cure(posed: Posed, few: Examples) -> str:
