@@ -140,3 +140,16 @@ def test_a_trial_that_reported_shows_its_curve_on_a_click(chromium, page):
 
     assert "reported" in browser.find_element("id", "reported").text
     assert browser.find_elements("css selector", "#reported .main-svg")
+
+
+def test_words_and_tables_are_there_before_the_plotting_library(chromium, page, tmp_path):
+    head, rest = page.read_text().split('<script type="text/plain" id="library">')
+    without = tmp_path / "report.html"
+    without.write_text(head + '<script type="text/plain" id="library">' + rest[rest.index("</script>") :])
+
+    chromium.get(without.as_uri())
+    chromium.find_element("css selector", "html[data-ready=yes]")
+
+    assert len(chromium.find_elements("css selector", "#trials tbody tr")) == 40
+    assert chromium.find_element("id", "findings").text
+    assert errors(chromium) == []

@@ -19,6 +19,7 @@ const DARK = ["#78aaff", "#f0a35e", "#5fd3a0", "#dc8fe3", "#f08a7f", "#c3c95e", 
 const darkness = matchMedia("(prefers-color-scheme: dark)");
 let COLOURS = darkness.matches ? DARK : LIGHT;
 const MOST_POINTS = 2500; // drawn in a picture: more make it slow and hide each other; browsers allow few WebGL pictures
+const MOST_LINES = 800; // across parallel axes: more cannot be told apart, and take seconds without a graphics card
 const hasWebgl = (() => {
   try { return !!document.createElement("canvas").getContext("webgl"); } catch { return false; }
 })();
@@ -87,8 +88,8 @@ const points = (trials, x, y, extra = {}) => ({
   text: trials.map(hover), hovertemplate: "%{text}<br>%{x}, %{y}<extra></extra>", ...extra,
 });
 // Evenly spaced ones of many trials; lines, tables, counts and filters have them all.
-const thinned = (trials) => {
-  const every = Math.ceil(trials.length / MOST_POINTS);
+const thinned = (trials, most = MOST_POINTS) => {
+  const every = Math.ceil(trials.length / most);
   return every < 2 ? trials : trials.filter((_, index) => index % every === 0);
 };
 const objectiveName = (index = 0) => DATA.objectives[index].name;
@@ -146,7 +147,7 @@ function pairs(trials, [first, second]) {
 }
 
 function parallel(trials) {
-  const usable = thinned(scored(trials)), names = parameterNames(usable).slice(0, 14);
+  const usable = thinned(scored(trials), MOST_LINES), names = parameterNames(usable).slice(0, 14);
   if (!usable.length || !names.length) return null;
   const dimension = (label, values) => {
     if (values.every((one) => one === null || known(one)) && values.some(known)) {

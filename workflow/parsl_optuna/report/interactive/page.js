@@ -18,8 +18,9 @@ function shownTrials() {
 }
 
 let trials = [], watcher = null;
+const hasLibrary = () => typeof Plotly !== "undefined";
 
-function drawChart(box, chart, index) {
+function drawChart(box, chart) {
   const tools = box.querySelector(".tools"), plot = box.querySelector(".plot"), picks = [], menus = [];
   chart.menus.forEach((choices, which) => {
     const names = choices(trials, picks), wanted = [(STATE.picks[chart.title] || [])[which], (chart.picks || [])[which]];
@@ -27,7 +28,7 @@ function drawChart(box, chart, index) {
     menus.push(`<select data-which="${which}" aria-label="${escaped(chart.title)} ${which + 1}">` +
       names.map((name) => `<option${name === picks[which] ? " selected" : ""}>${escaped(name)}</option>`).join("") + "</select>");
   });
-  tools.innerHTML = menus.join("") + (chart.isSample && trials.length > MOST_POINTS ? `<span class="quiet">an even sample of the points</span>` : "");
+  tools.innerHTML = menus.join("") + (trials.length > chart.most ? `<span class="quiet">an even sample of the points</span>` : "");
   const found = picks.includes(undefined) ? null : chart.draw(trials, picks);
   if (!found || typeof found === "string") {
     Plotly.purge(plot);
@@ -52,14 +53,44 @@ function sortCharts() {
   }
 }
 
+// The plotting library takes seconds to start on a slow machine: words and tables are there before it.
+function startLibrary() {
+  const program = document.createElement("script");
+  program.textContent = document.getElementById("library").textContent;
+  document.head.append(program);
+  drawCharts();
+  drawDetail();
+}
+
+// One picture at a time, in view, while nobody scrolls: a large one takes longer than a frame.
+const RESTING_MS = 150;
+const waiting = new Set();
+let scrolled = -RESTING_MS, isDue = false;
+function drawNext() {
+  isDue = false;
+  const resting = performance.now() - scrolled, [box] = waiting;
+  if (box && resting >= RESTING_MS) {
+    waiting.delete(box);
+    watcher.unobserve(box);
+    drawChart(box, SHOWN[box.dataset.index]);
+  }
+  if (waiting.size) drawSoon(Math.max(0, RESTING_MS - resting));
+}
+function drawSoon(delay) {
+  if (!isDue) setTimeout(drawNext, delay);
+  isDue = true;
+}
+
 function drawCharts() {
   const host = document.getElementById("charts");
   watcher?.disconnect();
+  waiting.clear();
   watcher = new IntersectionObserver((entries) => {
-    for (const entry of entries) if (entry.isIntersecting) {
-      watcher.unobserve(entry.target);
-      drawChart(entry.target, SHOWN[entry.target.dataset.index], entry.target.dataset.index);
+    for (const entry of entries) {
+      if (entry.isIntersecting) waiting.add(entry.target);
+      else waiting.delete(entry.target);
     }
+    if (waiting.size) drawSoon(0);
   }, {rootMargin: "200px"});
   SHOWN.forEach((chart, index) => {
     let box = host.querySelector(`[data-index="${index}"]`);
@@ -70,7 +101,7 @@ function drawCharts() {
       box.innerHTML = `<h2>${escaped(chart.title)}</h2><div class="tools"></div><div class="plot"></div>`;
       host.append(box);
     }
-    watcher.observe(box);
+    if (hasLibrary()) watcher.observe(box);
   });
 }
 
@@ -133,8 +164,9 @@ function listen() {
     if (!box || event.target.dataset.which === undefined) return;
     STATE.picks[SHOWN[index].title] = [...box.querySelectorAll("select")].map((one) => one.value);
     keep();
-    drawChart(box, SHOWN[index], index);
+    drawChart(box, SHOWN[index]);
   });
+  addEventListener("scroll", () => { scrolled = performance.now(); }, {passive: true});
   darkness.addEventListener("change", () => { COLOURS = darkness.matches ? DARK : LIGHT; update(); });
 }
 
@@ -143,5 +175,6 @@ sortCharts();
 drawHead();
 listen();
 update();
+requestAnimationFrame(() => setTimeout(startLibrary)); // after the first paint
 document.documentElement.dataset.ready = "yes";
 if (DATA.is_running) setTimeout(() => location.reload(), RELOAD_MS);

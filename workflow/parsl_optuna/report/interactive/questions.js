@@ -135,7 +135,7 @@ function transfer(trials, [method]) {
 const LATER = "parsl-optuna analyze adds it";
 const isThere = (name, trials) => name === undefined || xNames(trials).includes(name);
 const KINDS = {
-  grouped: {draw: byGroups, isSample: true, menus: [metricNames, xNames, groupNames],
+  grouped: {draw: byGroups, most: MOST_POINTS, menus: [metricNames, xNames, groupNames],
     why: (picks) => !isThere(picks[0], DATA.trials) ? `no trial has ${picks[0]}` : !isThere(picks[1], DATA.trials) ? `${picks[1]} does not vary` : null},
   reported: {draw: reported, menus: [() => Object.keys(DATA.curves), groupNames],
     why: (picks) => !DATA.is_analysed ? LATER : !(picks[0] in DATA.curves) && picks.length ? `no trial reported ${picks[0]}` : Object.keys(DATA.curves).length ? null : "no trial reported values"},
@@ -150,18 +150,18 @@ const KINDS = {
 
 const VARY = () => parameterNames(DATA.trials).length;
 const CHARTS = [
-  {title: "History", draw: course, isSample: true, menus: [], why: () => null},
+  {title: "History", draw: course, most: MOST_POINTS, menus: [], why: () => null},
   ...DATA.views.map((view) => ({...KINDS[view.chart], title: view.question, picks: view.picks})),
-  {title: "Difference from the reference, with 95 % of both errors", draw: comparison, isSample: true, menus: [], why: () => DATA.comparison ? null : ""},
-  {title: "One hyperparameter", draw: slice, isSample: true, menus: [parameterNames], why: () => VARY() ? null : "no hyperparameter varies"},
-  {title: "Two hyperparameters", draw: pairs, isSample: true, menus: [(trials) => parameterNames(trials).filter((name) => partners(trials, name).length), (trials, picks) => picks[0] === undefined ? [] : partners(trials, picks[0])],
+  {title: "Difference from the reference, with 95 % of both errors", draw: comparison, most: MOST_POINTS, menus: [], why: () => DATA.comparison ? null : ""},
+  {title: "One hyperparameter", draw: slice, most: MOST_POINTS, menus: [parameterNames], why: () => VARY() ? null : "no hyperparameter varies"},
+  {title: "Two hyperparameters", draw: pairs, most: MOST_POINTS, menus: [(trials) => parameterNames(trials).filter((name) => partners(trials, name).length), (trials, picks) => picks[0] === undefined ? [] : partners(trials, picks[0])],
     why: () => parameterNames(DATA.trials).some((name) => partners(DATA.trials, name).length) ? null : "no two hyperparameters vary together"},
-  {title: "Pareto front of the first two objectives", draw: front, isSample: true, menus: [], why: () => DATA.objectives.length > 1 ? null : ""},
+  {title: "Pareto front of the first two objectives", draw: front, most: MOST_POINTS, menus: [], why: () => DATA.objectives.length > 1 ? null : ""},
   {title: "Importance of hyperparameters", draw: importances, menus: [], why: () => DATA.importances.some((one) => one.parameter) ? null : DATA.is_analysed ? "see the note in the table of importances" : LATER},
   {title: "A metric by groups", ...KINDS.grouped, picks: [], why: () => VARY() ? null : "no hyperparameter varies"},
   {title: "What trials reported", ...KINDS.reported, picks: []},
   {title: "How trials ended", ...KINDS.verdicts, picks: []},
   {title: "Differences between two values, all else equal", ...KINDS.pairs, picks: []},
-  {title: "All hyperparameters", draw: parallel, isSample: true, menus: [], broad: true, why: () => !VARY() ? "no hyperparameter varies" : hasWebgl ? null : "this browser has no WebGL"},
+  {title: "All hyperparameters", draw: parallel, most: MOST_LINES, menus: [], broad: true, why: () => !VARY() ? "no hyperparameter varies" : hasWebgl ? null : "this browser has no WebGL"},
   {title: "Workers", draw: timeline, menus: [], broad: true, why: () => null},
 ];

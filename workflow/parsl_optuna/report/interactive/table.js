@@ -79,7 +79,7 @@ function drawLines(id) {
   for (const [metric, studies] of Object.entries(DATA.curves)) for (const byTrial of Object.values(studies)) if (id in byTrial)
     found.push([`reported ${metric}`, [{x: byTrial[id].map((one) => one[0]), y: byTrial[id].map((one) => one[1])}]]);
   for (const [name, lines] of Object.entries(DATA.lines[id] || {})) found.push([name.replaceAll("_", " "), lines.map((y) => ({y}))]);
-  for (const [title, traces] of found) {
+  if (hasLibrary()) for (const [title, traces] of found) {
     const box = document.createElement("div");
     box.className = "line";
     box.innerHTML = `<h2>${escaped(title)}</h2><div class="plot"></div>`;
