@@ -253,9 +253,12 @@ def array_picture(values: Array, title: str) -> bytes:
         return _tiles(values)
     figure = Figure(figsize=(6.0, 3.4), layout="constrained")
     axis = figure.subplots()
-    axis.set_title(title.replace("_", " "), fontsize=9)
+    title, _, names = title.replace("_", " ").partition(": ")
+    axis.set_title(title, fontsize=9)
     if is_lines(values):
-        axis.plot(values, linewidth=0.7, alpha=0.8)
+        lines = axis.plot(values.reshape(len(values), -1), linewidth=0.7, alpha=0.8)
+        if names:
+            axis.legend(lines, names.split(", "), fontsize=8)
     elif values.ndim == 2:
         axis.plot(values[:, 0], values[:, 1], ".", ms=4, alpha=0.5)
     else:

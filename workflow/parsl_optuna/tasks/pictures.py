@@ -25,7 +25,7 @@ def leave(folder: Path | None, arrays: Mapping[str, np.ndarray]) -> None:
 
     Args:
         folder: `Work.files`.
-        arrays: By title, words joined by ``_``.
+        arrays: By title, words joined by ``_``; after ``:_`` the names of lines, apart by ``,_``.
     """
     if folder is None:
         return

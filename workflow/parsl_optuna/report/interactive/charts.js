@@ -29,6 +29,7 @@ const number = (value) => Number.isInteger(value) && Math.abs(value) < 1e7 ? Str
 const known = (value) => typeof value === "number" && Number.isFinite(value);
 const unique = (values) => [...new Set(values)];
 const escaped = (value) => text(value).replace(/[&<>"]/g, (one) => ({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"})[one]);
+const drawnText = (value) => escaped(value).replaceAll("&quot;", '"'); // Plotly's text knows few entities
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 const groupName = (trial) => `${trial.method} · ${trial.problem}`;
@@ -56,8 +57,8 @@ const parameterNames = (trials) => {
 const partners = (trials, first) =>
   parameterNames(trials.filter((trial) => first in trial.params)).filter((name) => name !== first);
 const hover = (trial) => {
-  const params = Object.entries(trial.params).slice(0, 12).map(([name, value]) => `${escaped(name)}=${escaped(value)}`);
-  params.push(...Object.entries(trial.seeds).map(([name, value]) => `${escaped(name)}=${escaped(value)}`));
+  const params = Object.entries(trial.params).slice(0, 12).map(([name, value]) => `${drawnText(name)}=${drawnText(value)}`);
+  params.push(...Object.entries(trial.seeds).map(([name, value]) => `${drawnText(name)}=${drawnText(value)}`));
   return [`${trial.id.slice(0, 12)} (${trial.number ?? "-"}) ${trial.state}`, groupName(trial), ...params].join("<br>");
 };
 const isNumeric = (values) => values.length > 0 && values.every(known);
@@ -73,8 +74,9 @@ const decades = (values) => {
   for (const value of values) { low = Math.min(low, value); high = Math.max(high, value); }
   return Math.log10(high / low);
 };
+const levelsOf = (values) => [...new Set(values)].sort((a, b) => known(a) && known(b) ? a - b : text(a).localeCompare(text(b), undefined, {numeric: true}));
 const axis = (title, values) => ({
-  title: {text: escaped(title)}, type: isNumeric(values) ? (wantsLog(values) ? "log" : "linear") : "category",
+  title: {text: drawnText(title)}, ...(isNumeric(values) ? {type: wantsLog(values) ? "log" : "linear"} : {type: "category", categoryorder: "array", categoryarray: levelsOf(values.map(text))}),
   gridcolor: style("--line"), zerolinecolor: style("--line"), automargin: true, exponentformat: "power",
   ...(wantsLog(values) && decades(values) < 12 ? {dtick: 1} : {}),
 });
@@ -138,7 +140,7 @@ function pairs(trials, [first, second]) {
   if (!usable.length) return null;
   const values = usable.map((trial) => trial.values[0]), log = wantsLog(values);
   const shown = (name) => (trial) => known(trial.params[name]) ? trial.params[name] : text(trial.params[name]);
-  const bar = {title: {text: (log ? "log10 " : "") + escaped(objectiveName())}, thickness: 12};
+  const bar = {title: {text: (log ? "log10 " : "") + drawnText(objectiveName())}, thickness: 12};
   const marker = {size: 9, color: log ? values.map(Math.log10) : values, colorscale: "Viridis", showscale: true, colorbar: bar};
   return {
     traces: [points(usable, shown(first), shown(second), {marker})],
@@ -155,7 +157,7 @@ function parallel(trials) {
       const numbers = values.map((one) => one === null ? NaN : log ? Math.log10(one) : one);
       return {label: (log ? "log10 " : "") + label, values: numbers, tickformat: ".3~g"};
     }
-    const levels = unique(values.map(text));
+    const levels = levelsOf(values.map(text));
     return {label, values: values.map((one) => levels.indexOf(text(one))), tickvals: levels.map((_, index) => index), ticktext: levels};
   };
   const values = usable.map((trial) => trial.values[0]);

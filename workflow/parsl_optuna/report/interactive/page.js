@@ -38,6 +38,7 @@ function drawChart(box, chart) {
   }
   if (plot.firstChild && !plot.classList.contains("js-plotly-plot")) plot.innerHTML = "";
   plot.style.height = found.layout.height ? `${found.layout.height}px` : "";
+  for (const trace of found.traces) if (trace.name) trace.name = drawnText(trace.name);
   Plotly.react(plot, found.traces, layout(found.layout), SETTINGS);
   plot.removeAllListeners?.("plotly_click");
   plot.on?.("plotly_click", (event) => { if (BY_ID.has(event.points[0].customdata)) choose(event.points[0].customdata); });

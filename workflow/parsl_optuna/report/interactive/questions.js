@@ -6,7 +6,6 @@ const GROUPS = {
   study: groupName, problem: (trial) => trial.problem, method: (trial) => trial.method, verdict: (trial) => trial.verdict,
 };
 const PARAMETER = " (hyperparameter)", METRIC = " (metric)";
-const levelsOf = (values) => [...new Set(values)].sort((a, b) => known(a) && known(b) ? a - b : text(a).localeCompare(text(b), undefined, {numeric: true}));
 
 const METRICS = (() => {
   const names = new Set();
@@ -41,12 +40,13 @@ const byGroup = (trials, name) => {
   return levelsOf(groups.keys()).map((one) => [one, groups.get(one)]);
 };
 
-const titled = (group) => ({legend: {orientation: "h", y: 1.02, yanchor: "bottom", x: 0, title: {text: `${escaped(group)}  `, side: "left"}}});
+const titled = (group) => ({legend: {orientation: "h", y: 1.02, yanchor: "bottom", x: 0, title: {text: `${drawnText(group)}  `, side: "left"}}});
 
 function byGroups(trials, [metric, name, group]) {
   const y = metricOf(metric), x = xOf(name, DATA.trials);
   const every = scored(trials).filter((trial) => known(y(trial)) && x(trial) !== undefined && x(trial) !== null);
-  const isScale = isNumeric(every.map(x)) && new Set(every.map(x)).size > FEW, usable = isScale ? thinned(every) : every;
+  const different = new Set(every.map(x)).size; // a box of one value says nothing
+  const isScale = isNumeric(every.map(x)) && (different > FEW || different === every.length), usable = isScale ? thinned(every) : every;
   if (!usable.length) return null;
   const values = usable.map(x);
   const order = levelsOf(values).map(text);
@@ -81,14 +81,14 @@ function verdicts(trials, [group]) {
   const colours = {ok: "#2f9e6e", good: "#2f9e6e", failed: "#c0392b", pruned: "#d9a62b"};
   const traces = words.map((word, index) => ({type: "bar", name: word, x: groups.map(([title]) => title),
     y: groups.map(([, own]) => own.filter((trial) => trial.verdict === word).length), marker: {color: colours[word] || COLOURS[(index + 3) % COLOURS.length]}}));
-  return {traces, layout: {barmode: "stack", showlegend: true, xaxis: {title: {text: escaped(group)}, type: "category", automargin: true}, yaxis: {...axis("trials", [1]), rangemode: "tozero"}}};
+  return {traces, layout: {barmode: "stack", showlegend: true, xaxis: {title: {text: drawnText(group)}, type: "category", automargin: true}, yaxis: {...axis("trials", [1]), rangemode: "tozero"}}};
 }
 
 const isShown = (row) => (!STATE.problem || row.problem === STATE.problem) && (!STATE.method || row.method === STATE.method);
 // Points with intervals, one per row, and zero as a line.
 function forest(rows, x, label, note) {
   const several = new Set(rows.map(groupName)).size > 1;
-  const y = rows.map((row) => label(row) + (several ? `<br>${escaped(groupName(row))}` : ""));
+  const y = rows.map((row) => label(row) + (several ? `<br>${drawnText(groupName(row))}` : ""));
   const limit = limitOf(rows.flatMap((row) => [x(row), row.low, row.high])), isNear = (row) => [x(row), row.low, row.high].every((one) => !known(one) || Math.abs(one) <= limit);
   const reach = (name, sign) => rows.map((row) => row[name] === null || !isNear(row) ? 0 : sign * (row[name] - x(row)));
   return {
@@ -103,9 +103,9 @@ function forest(rows, x, label, note) {
 function differences(trials, [name]) {
   const rows = DATA.pairs.filter((row) => row.parameter === name && isShown(row)).slice(0, MOST_ROWS);
   if (!rows.length) return null;
-  const note = (row) => [row.d_z === null ? null : `d_z ${number(row.d_z)}`, row.p_holm === null ? null : `p ${number(row.p_holm)} (Holm)`, `${row.seeds} seeds, ${row.matches} matches`].filter(Boolean).join(", ");
-  const drawn = forest(rows, (row) => row.difference, (row) => `${escaped(row.second)} − ${escaped(row.first)}`, note);
-  drawn.layout.xaxis.title = {text: `difference of ${escaped(objectiveName())}, 95 % over seeds`};
+  const note = (row) => [row.d_z === null ? null : `d_z ${number(row.d_z)}`, row.p_holm === null ? null : `p ${number(row.p_holm)} (Holm)`, `${row.seeds} ${row.seeds === 1 ? "seed" : "seeds"}, ${row.matches} ${row.matches === 1 ? "match" : "matches"}`].filter(Boolean).join(", ");
+  const drawn = forest(rows, (row) => row.difference, (row) => `${drawnText(row.second)} − ${drawnText(row.first)}`, note);
+  drawn.layout.xaxis.title = {text: `difference of ${drawnText(objectiveName())}, 95 % over seeds`};
   return drawn;
 }
 
@@ -113,8 +113,8 @@ function bias() {
   const rows = DATA.biases.filter(isShown);
   if (!rows.length) return null;
   const note = (row) => `rmse ${number(row.rmse)}, ${Math.round(100 * row.covered)} % within their stated 95 %, ${row.trials} trials`;
-  const drawn = forest(rows, (row) => row.bias, (row) => `${escaped(row.method)} (${escaped(row.trials_of)})`, note);
-  drawn.layout.xaxis.title = {text: `mean ${escaped(DATA.comparison.value)} − ${escaped(DATA.comparison.reference)}, 95 % over trials`};
+  const drawn = forest(rows, (row) => row.bias, (row) => `${drawnText(row.method)} (${drawnText(row.trials_of)})`, note);
+  drawn.layout.xaxis.title = {text: `mean ${drawnText(DATA.comparison.value)} − ${drawnText(DATA.comparison.reference)}, 95 % over trials`};
   return drawn;
 }
 

@@ -214,7 +214,7 @@ def _save(folder: Path | None, fit: Fit, fold: Fold) -> None:
     plane = codes if codes.shape[1] <= 2 else (codes - codes.mean(0)) @ axes[:2].T
     shown = {
         "codes_of_test_rows": plane,
-        "losses_by_epoch": torch.tensor([fit.train, fit.select, fit.test]).T,
+        "losses_by_epoch:_training,_selection,_test": torch.tensor([fit.train, fit.select, fit.test]).T,
     }
     leave(folder, {name: value.float().cpu().numpy() for name, value in shown.items()})
 
