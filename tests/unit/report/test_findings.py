@@ -48,3 +48,12 @@ def test_further_objectives_may_have_the_names_of_our_columns(tmp_path):
     means = found[(found["parameter"] == "a") & (found["metric"] == "state (metric)")]["estimate"]
     assert means.tolist() == [0.0, 10.0]
     assert "configuration (metric)" in set(found["metric"])
+
+
+def test_an_effect_of_parameters_that_never_part_is_that_of_either(tmp_path):
+    points = [{"b": k % 2, "a": 10 * (k % 2), "c": k} for k in range(12)]
+    rows = trials(points, [point["a"] + 0.1 * (point["c"] % 5) for point in points])
+
+    found = analysed(tmp_path, rows).findings
+
+    assert any("clear effects (corrected p < 0.05): a or b (they vary only together)." in one for one in found)

@@ -37,6 +37,9 @@ METRIC = " (metric)"
 
 STRATA = ["problem", "method"]
 
+FEW_VALUES = 8
+"""Largest number of values of a parameter that are compared one by one; more are treated as a scale."""
+
 
 def flatten(rows: Frame) -> Frame:
     """Return a row per trial: its own columns, ``hp_NAME`` per hyperparameter, `configuration`, `replicate`.

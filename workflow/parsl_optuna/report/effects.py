@@ -13,7 +13,9 @@ import pandas as pd
 from scipy import stats as _stats
 
 from parsl_optuna.core.objective import finite
+from parsl_optuna.report import entangled
 from parsl_optuna.report.configurations import (
+    FEW_VALUES,
     PREFIX,
     STRATA,
     Frame,
@@ -26,9 +28,6 @@ from parsl_optuna.report.configurations import (
 )
 
 stats: Any = _stats  # scipy's tests return named tuples that its annotations do not have
-
-FEW_VALUES = 8
-"""Largest number of values of a parameter that are compared one by one; more are treated as a scale."""
 
 _CONFIDENCE = 0.95
 
@@ -61,7 +60,9 @@ def effects(rows: Frame, metrics: Sequence[str], *, sampler_learns: bool = True)
     The unit is the configuration: the mean over its seeds. Only configurations in which the
     hyperparameter has an effect count. A hyperparameter with few values has a row per value: mean, 95 %
     interval (Student's t), and the p-value of the test of Kruskal and Wallis over all values. Any other has
-    one row with the rank correlation of Spearman, its 95 % interval (Fisher's z) and p-value. ``p_holm`` is
+    one row with the rank correlation of Spearman, its 95 % interval (Fisher's z) and p-value. Where others
+    vary with it (``varies_with``), the p-value is at least that of what it explains beyond them. If they
+    determine it, a ``note`` says so, and the p-value is that of all of them together. ``p_holm`` is
     corrected for all tests of the table (Holm).
 
     Args:
@@ -76,13 +77,11 @@ def effects(rows: Frame, metrics: Sequence[str], *, sampler_learns: bool = True)
         for metric in metrics:
             units = means(group, metric)
             for name in varied(units):
-                active = units[units[name].notna()]
-                more = {"metric": metric, "parameter": name.removeprefix(PREFIX), "note": note}
-                found += [head | more | entry for entry in _effect(active[name], active["y"])]
+                more = {"metric": metric, "parameter": name.removeprefix(PREFIX)}
+                found += [head | more | entry for entry in _own_effect(units, name, note)]
     table: Frame = pd.DataFrame(found)
     if table.empty:
         return table
-    table.loc[table["note"] != "", "p"] = math.nan
     return corrected(table, [*STRATA, "metric", "parameter"], "p")
 
 
@@ -153,6 +152,19 @@ def interval(values: np.ndarray) -> tuple[float, float]:
         return math.nan, math.nan
     reach = float(stats.t.ppf(0.5 + _CONFIDENCE / 2, len(values) - 1)) * float(stats.sem(values))
     return float(values.mean()) - reach, float(values.mean()) + reach
+
+
+def _own_effect(units: Frame, name: str, why_untested: str) -> list[dict[str, Any]]:
+    """Return the effect of a hyperparameter, tested for what it explains beyond those that vary with it."""
+    active, others = units[units[name].notna()], entangled.partners(units, name)
+    together, least = entangled.inseparable(units, name), 0.0
+    if others and not together:
+        p = entangled.beyond(units, name, others).p
+        least = 1.0 if math.isnan(p) else p
+    note = why_untested or entangled.note(together)
+    more = {"varies_with": entangled.plain(others), "note": note}
+    entries = _effect(active[name], active["y"])
+    return [entry | more | {"p": math.nan if why_untested else max(entry["p"], least)} for entry in entries]
 
 
 def _effect(values: Series, metric: Series) -> list[dict[str, Any]]:

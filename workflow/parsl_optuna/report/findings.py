@@ -8,9 +8,12 @@ from typing import Any
 
 from parsl_optuna.core.counted import counted
 from parsl_optuna.report.configurations import Frame, label, strata, within
+from parsl_optuna.report.effects import ADAPTIVE
 from parsl_optuna.report.importance import FEW
 
 _SIGNIFICANT = 0.05
+
+_UNTESTED = "effects are not tested: no hyperparameter has two configurations for each of its values"
 
 _MOST_PAIRS = 3
 """Clear differences that are told per problem and method; the table has them all."""
@@ -97,8 +100,9 @@ def _ranking(tables: Mapping[str, Frame], head: Mapping[str, str], quiet: Counte
         why = "too few configurations" if FEW in first["note"] else first["note"]
         quiet[f"no ranking of hyperparameters: {why}"] += 1
         return []
+    note = f"; {first['note']}" if first["note"] else ""
     explained = f"a forest explains {first['r2']:.0%} of unseen configurations"
-    return [f"{first['parameter']} matters most (importance {cell(first['importance'])}; {explained})"]
+    return [f"{first['parameter']} matters most (importance {cell(first['importance'])}; {explained}{note})"]
 
 
 def _tests(tables: Mapping[str, Frame], head: Mapping[str, str], quiet: Counter[str]) -> list[str]:
@@ -106,15 +110,23 @@ def _tests(tables: Mapping[str, Frame], head: Mapping[str, str], quiet: Counter[
     effect = _of(tables["effects"], head)
     if effect.empty:
         return []
-    noted = effect[effect["note"] != ""]
-    if not noted.empty:
-        quiet[f"effects are not tested: {noted['note'].iloc[0]}"] += 1
+    if effect["note"].eq(ADAPTIVE).any():
+        quiet[f"effects are not tested: {ADAPTIVE}"] += 1
         return []
     if effect["p_holm"].isna().all():
-        quiet["effects are not tested: no hyperparameter has two configurations for each of its values"] += 1
+        quiet[_UNTESTED] += 1
         return []
-    clear = effect[effect["p_holm"] < _SIGNIFICANT]["parameter"].unique()
-    return [f"clear effects (corrected p < {_SIGNIFICANT}): {', '.join(clear) or 'none'}"]
+    clear = effect[effect["p_holm"] < _SIGNIFICANT].drop_duplicates("parameter")
+    told = dict.fromkeys(_told_apart(one) for one in clear.to_dict("records"))
+    return [f"clear effects (corrected p < {_SIGNIFICANT}): {', '.join(told) or 'none'}"]
+
+
+def _told_apart(effect: Mapping[str, str]) -> str:
+    """Return a hyperparameter, or all of those one of which has the effect."""
+    if not effect["note"]:
+        return effect["parameter"]
+    names = sorted([effect["parameter"], *effect["varies_with"].split(", ")])
+    return f"{' or '.join(names)} (they vary only together)"
 
 
 def _differences(pairs: Frame, head: Mapping[str, str], leading: str) -> list[str]:

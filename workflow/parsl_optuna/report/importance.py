@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from parsl_optuna.report import entangled
 from parsl_optuna.report.configurations import PREFIX, Frame, is_numeric, label, means, strata, varied
 
 _FOLDS = 5
@@ -35,7 +36,8 @@ def importances(rows: Frame, metrics: Sequence[str]) -> Frame:
     A random forest learns the rank of configurations from four fifths of them and predicts the others.
     ``importance`` is how much of the explained variance R^2 is lost when a hyperparameter is shuffled among
     the others; ``r2`` is what the forest explains of configurations that it has not seen. Where that is
-    little, or configurations are few, there is one row whose ``note`` says so, and no ranking.
+    little, or configurations are few, there is one row whose ``note`` says so, and no ranking. The
+    ``note`` on a hyperparameter says which others determine it: the forest may have used them instead.
 
     Source: Breiman 2001, Machine Learning 45, with folds in place of out-of-bag samples.
 
@@ -68,7 +70,8 @@ def _importances(units: Frame, names: list[str]) -> list[dict[str, Any]]:
         ]
     ranked = sorted(zip(names, losses, strict=True), key=lambda one: -one[1])
     return [
-        {"parameter": name.removeprefix(PREFIX), "importance": float(loss), "r2": r2, "note": ""}
+        {"parameter": name.removeprefix(PREFIX), "importance": float(loss), "r2": r2}
+        | {"note": entangled.note(entangled.inseparable(units, name))}
         for name, loss in ranked
     ]
 

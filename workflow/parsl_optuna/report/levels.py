@@ -10,6 +10,7 @@ import pandas as pd
 
 from parsl_optuna.core.objective import finite
 from parsl_optuna.report.configurations import (
+    FEW_VALUES,
     PREFIX,
     Frame,
     Series,
@@ -19,7 +20,6 @@ from parsl_optuna.report.configurations import (
     varied,
     within,
 )
-from parsl_optuna.report.effects import FEW_VALUES
 
 
 def levels(rows: Frame, metric: str) -> Frame:
