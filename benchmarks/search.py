@@ -1,17 +1,18 @@
 """How good the search is at equal trials: the product against random points, plain Optuna and others.
 
 Every trial takes its time on as many simulated workers as trials are in flight; the product's side is its
-real driver with its defaults. Needs ``pip install -e .[bench]``, and the peers that are asked for.
+real driver. Needs ``pip install -e .[bench]``, and the peers that are asked for.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -79,8 +80,11 @@ def run_product(chosen: Problem, batch: int, trials: int, seed: int, **optuna_bl
 
 
 def product(chosen: Problem, batch: int, trials: int, seed: int) -> list[Mapping[str, Any]]:
-    """Return the points that the product ran."""
-    study = run_product(chosen, batch, trials, seed, confirm=0)
+    """Return the points that the product ran, with the sampler that ``auto`` takes for long trials.
+
+    Some tables are of networks that trained in 4 s, for which ``auto`` would take TPE at 64 in flight.
+    """
+    study = run_product(chosen, batch, trials, seed, confirm=0, sampler="rank_gp")
     return [ended.manifest.hyperparams for ended in study.ended.values()]
 
 
@@ -96,43 +100,46 @@ def score(job: Job) -> Score:
     return Score(job, min(map(chosen.regret, points)), time.process_time() - begun)
 
 
-def report(found: Sequence[Score], ways: Sequence[str], base: str) -> list[str]:
+def report(found: Sequence[Score], base: str) -> list[str]:
     """Return a table: mean regret and ratio to *base*, with 95 % intervals over seeds, by family."""
     lines = [
-        "| search | in flight | problems | regret | ratio to plain TPE | CPU s per search |",
-        "|" + "---|" * 6,
+        "| search | in flight | problems | seeds | regret | ratio to plain TPE | CPU s per search |",
+        "|" + "---|" * 7,
     ]
-    batches = sorted({(one.job.batch, one.job.trials) for one in found})
-    for family in dict.fromkeys(FAMILIES[one.job.problem.split("/")[0]] for one in found):
-        for batch, trials in batches:
-            for way in ways:
-                mine, others = (_by_seed(found, who, family, batch) for who in (way, base))
-                if not mine:
-                    continue
-                cpu = [s.cpu_sec for s in found if (s.job.way, s.job.batch) == (way, batch)]
-                regret = statistics.fmean(mine.values())
+    groups = {name: (name,) for name in dict.fromkeys(map(_family, found))}
+    if {"structured", "hpobench"} <= groups.keys():
+        groups["all tables"] = ("structured", "hpobench")
+    for group, families in groups.items():
+        for batch, trials in sorted({(one.job.batch, one.job.trials) for one in found}):
+            some = [one for one in found if _family(one) in families and one.job.batch == batch]
+            for way in dict.fromkeys(one.job.way for one in some):
+                mine, others = _by_seed(some, way), _by_seed(some, base)
+                cpu = statistics.fmean(one.cpu_sec for one in some if one.job.way == way)
+                regret = statistics.fmean(one.regret for one in some if one.job.way == way)
                 lines.append(
-                    f"| {way} | {batch}, {trials} trials | {family} | {regret:.4f} | "
-                    f"{_ratio(mine, others)} | {statistics.fmean(cpu):.1f} |"
+                    f"| {way} | {batch}, {trials} trials | {group} | {len(mine)} | {regret:.4f} | "
+                    f"{_ratio(mine, others)} | {cpu:.1f} |"
                 )
     return lines
 
 
-def _by_seed(found: Sequence[Score], way: str, family: str, batch: int) -> dict[int, float]:
-    """Return the mean regret over a family by seed; that of a function is scaled by its mean first."""
-    mine = [
-        one for one in found if FAMILIES[one.job.problem.split("/")[0]] == family and one.job.batch == batch
-    ]
+def _family(one: Score) -> str:
+    return FAMILIES[one.job.problem.split("/")[0]]
+
+
+def _by_seed(found: Sequence[Score], way: str) -> dict[int, float]:
+    """Return the mean regret by seed, of seeds with all problems; that of a function is scaled first."""
+    problems = {one.job.problem for one in found}
     scales = {
-        name: statistics.fmean(one.regret for one in mine if one.job.problem == name) or 1.0
-        for name in {one.job.problem for one in mine}
+        name: statistics.fmean(one.regret for one in found if one.job.problem == name) or 1.0
+        for name in problems
     }
     values: dict[int, list[float]] = {}
-    for one in mine:
+    for one in found:
         if one.job.way == way:
-            scale = scales[one.job.problem] if family == "functions" else 1.0
+            scale = scales[one.job.problem] if _family(one) == "functions" else 1.0
             values.setdefault(one.job.seed, []).append(one.regret / scale)
-    return {seed: statistics.fmean(some) for seed, some in values.items()}
+    return {seed: statistics.fmean(some) for seed, some in values.items() if len(some) == len(problems)}
 
 
 def _ratio(mine: dict[int, float], base: dict[int, float]) -> str:
@@ -148,27 +155,44 @@ def _ratio(mine: dict[int, float], base: dict[int, float]) -> str:
     return f"{whole:.2f} ({drawn[_BOOTSTRAP // 40]:.2f} to {drawn[-_BOOTSTRAP // 40]:.2f})"
 
 
+def kept(path: Path) -> Iterator[Score]:
+    """Read what `main` wrote; a line that a stop cut off is left out."""
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            job, regret, cpu_sec = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        yield Score(Job(*job), regret, cpu_sec)
+
+
 def main() -> None:
     """Print a row per family, batch and way."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=20, help="0 prints what --out has")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--ways", default="random,plain TPE,this product", help=f"also {', '.join(PEERS)}")
     parser.add_argument("--batches", default="1,8,32,64", help="64 in flight are 200 trials, fewer 100")
     parser.add_argument("--only", action="append", help="a problem; may be given several times")
     parser.add_argument("--families", default="tables,functions")
+    parser.add_argument("--out", type=Path, help="keep every search in this file, and go on from it")
     options = parser.parse_args()
-    ways = options.ways.split(",")
+    found = list(kept(options.out)) if options.out else []
+    done = {one.job for one in found}
     jobs = [
-        Job(way, name, batch, 200 if batch > 32 else 100, seed)
+        job
+        for seed in range(options.seeds)  # a stop leaves whole seeds
         for batch in map(int, options.batches.split(","))
         for name in options.only or names(tuple(options.families.split(",")))
-        for way in ways
-        for seed in range(options.seeds)
+        for way in options.ways.split(",")
+        if (job := Job(way, name, batch, 200 if batch > 32 else 100, seed)) not in done
     ]
     with ProcessPoolExecutor(options.workers) as pool:
-        found = list(pool.map(score, jobs))
-    print("\n".join(report(found, ways, "plain TPE")))
+        for one in pool.map(score, jobs):
+            found.append(one)
+            if options.out:
+                with options.out.open("a") as file:
+                    print(json.dumps(one), file=file)
+    print("\n".join(report(found, "plain TPE")))
 
 
 if __name__ == "__main__":
