@@ -154,10 +154,10 @@ class Careless(ShuffledExecutor):
 
 
 def test_two_objectives_give_a_front(tmp_path):
-    result = drive(toy_plan(objectives=["error", "cost"], max_trials=10), tmp_path)
+    result = drive(toy_plan(objectives=["error", "cost"], max_trials=10, confirm=0), tmp_path)
 
     trials = result.studies[0]
-    front = [e.values for e in trials.front()]
+    front = [member.means for member in trials.front()]
     assert front
     assert all(
         not any(o[0] <= v[0] and o[1] <= v[1] and o != v for o in (e.values for e in trials.successes))

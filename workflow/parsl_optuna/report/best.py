@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from parsl_optuna.study.active import ActiveStudy
     from parsl_optuna.study.driver import RunResult
     from parsl_optuna.study.plan.plans import Baseline
+    from parsl_optuna.study.search.observed import Observed
 
 
 _SIGMAS = 1.96
@@ -124,10 +125,13 @@ def _front(point: Mapping[str, Any]) -> RenderableType:
     title = _title(f"Pareto front of {point['method']} for {named(point['problem'], point['pid'])}")
     table = Table(box=SIMPLE, pad_edge=False)
     names = list(point["objectives"])
-    for name in (point.get("leading", names[0]), *names[1:], "trial"):
+    leading = point.get("leading", names[0])
+    again = "fresh seeds" if leading == point.get("confirmed_as", leading) else "fresh seeds, no ranks"
+    for name in (leading, *names[1:], again, "trial"):
         table.add_column(name, no_wrap=True)
     for member in point["front"]:
-        table.add_row(*(_number(member["objectives"][name]) for name in names), member["trial_id"])
+        values = (_number(member["objectives"][name]) for name in names)
+        table.add_row(*values, _member_confirmed(member, names), member["trial_id"])
     return Group(title, table)
 
 
@@ -214,8 +218,19 @@ def _estimated(
     }
 
 
-def _member(entry: Ended) -> dict[str, Any]:
-    return {"trial_id": entry.manifest.trial_id, "objectives": dict(entry.objectives)}
+def _member(one: Observed) -> dict[str, Any]:
+    """Return a member of a front: what it was found with, and the means over its fresh replicates."""
+    again = [run.objectives for run in one.fresh if run.values is not None]
+    columns = {
+        name: [value for run in again if (value := run[name]) is not None] for name in one.point.objectives
+    }
+    return {
+        "trial_id": one.point.manifest.trial_id,
+        "objectives": dict(one.point.objectives),
+        "confirmed": {name: middle(name, "mean")(some) for name, some in columns.items()} if again else None,
+        "confirmed_on": len(again),
+        "fresh_failed": [run.outcome.reason for run in one.fresh if run.values is None],
+    }
 
 
 def _standard_error(values: list[float]) -> float | None:
@@ -257,6 +272,16 @@ def _confirmed(point: Mapping[str, Any]) -> str:
     name = "" if metric == point.get("leading") else f"{metric} "  # beside a rank
     count = f"{n_ok} of {n_ok + n_failed}" if n_failed else f"{n_ok}"
     return f"{name}{_number(point['confirmed'])} (n={count})"
+
+
+def _member_confirmed(member: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Return the means of a member of a front over its fresh replicates; older files have none."""
+    n_ok, n_failed = member.get("confirmed_on", 0), len(member.get("fresh_failed", ()))
+    if not n_ok + n_failed:
+        return "-"
+    means = member["confirmed"] or {}
+    count = f"{n_ok} of {n_ok + n_failed}" if n_failed else f"{n_ok}"
+    return f"{', '.join(_number(means.get(name)) for name in names)} (n={count})"
 
 
 def _number(value: float | None, digits: int = 4) -> str:

@@ -14,9 +14,11 @@ from parsl_optuna.study.plan.plans import Baseline, RunPlan, StudyPlan
 from parsl_optuna.study.pruning import Watch
 from parsl_optuna.study.search import confirm
 from parsl_optuna.study.search.choice import Choice
+from parsl_optuna.study.search.front import observed_front
+from parsl_optuna.study.search.observed import Observed, Standing, key_of, point_of
 from parsl_optuna.study.search.points import FixedPoints, SearchPoints
 from parsl_optuna.study.search.pruners import make_pruner
-from parsl_optuna.study.search.search import Search, pareto_front
+from parsl_optuna.study.search.search import Search
 from parsl_optuna.study.state import StudyState
 from parsl_optuna.study.stored import fixed_trials, outcome_of, scan
 from parsl_optuna.worker.classify import judged
@@ -152,11 +154,14 @@ class ActiveStudy:
         """Points with all objectives, by number."""
         return self.state.successes
 
-    def front(self) -> list[Ended]:
-        """Return the Pareto front: the points that none beats in all objectives, feasible if any are."""
-        candidates = self.successes
-        candidates = [one for one in candidates if not one.violation] or candidates
-        return [candidates[i] for i in pareto_front([e.values or () for e in candidates])]
+    def front(self) -> list[Observed]:
+        """Return the Pareto front: the points that none beats in all objectives, feasible if any are.
+
+        Members that were run again count by the mean of all observations.
+        """
+        chosen = self._recommended()
+        known = () if chosen is None else chosen.front
+        return list(known or observed_front(self.study, self.successes, {})[0])
 
     def confirmations(self) -> list[float]:
         """Return the first objective of the point of choice on its further replicates that ran everywhere."""
@@ -220,7 +225,7 @@ class ActiveStudy:
         chosen = None if self.state.n_searching else self._recommended()
         for point, seed in () if chosen is None else chosen.missing:
             for slot in confirm.slots_of(self.study, seed):
-                at = confirm.point_of(self.study, point.manifest)
+                at = point_of(self.study, point.manifest)
                 manifest = self._plan.manifest_at(self.study, at, slot)
                 begun = manifest.trial_id in self.state.running or manifest.trial_id in self.state.confirmed
                 if not begun:
@@ -249,7 +254,18 @@ class ActiveStudy:
             return None
         if not self.state.confirmed and self.is_searching:  # what is asked after every trial must be cheap
             return confirm.Recommendation(best, (), ())
-        return confirm.recommend(self.study, self.state.successes, best, self.state.confirmed.values())
+        return confirm.recommend(
+            self.study, self.state.successes, best, self.state.confirmed.values(), self._standing
+        )
+
+    @property
+    def _standing(self) -> Standing | None:
+        """What a fresh replicate is compared by where points are compared by ranks."""
+        ranks = self.state.ranks
+        if self.study.replication.across != "rank" or ranks is None:
+            return None
+        ids = {key_of(self.study, one.manifest): trial_id for trial_id, one in self.state.points.items()}
+        return lambda key, runs: ranks.of(ids[key], runs) if key in ids else None
 
     def _first_objective(self, metrics: Mapping[str, Any]) -> float | None:
         """Return what the search minimises first, of reported metrics; a pruner goes with one problem."""

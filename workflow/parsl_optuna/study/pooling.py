@@ -54,26 +54,40 @@ def as_point(study: StudyPlan, runs: Mapping[Slot, Ended]) -> Ended:
     return pooled(by_instance(study, runs), "worst" if study.replication.across == "worst" else "mean")
 
 
-def ranked(points: Sequence[Sequence[Ended]]) -> list[tuple[float, ...] | None]:
-    """Return for every point the mean over instances of its rank there, from 0 (best) to 1, per objective.
+class Ranks:
+    """Ranks of points among each other at every problem: 0 is the best of them there, 1 the worst.
 
     Args:
-        points: Their trials, one per instance, in one order. A point that failed somewhere has no rank.
+        points: By whatever tells them apart, their trials: one per problem, in one order. A point that failed
+            somewhere has no rank.
     """
-    import numpy as np  # noqa: PLC0415  a third of a second that few studies need
-    from scipy.stats import rankdata  # noqa: PLC0415
 
-    good = [index for index, runs in enumerate(points) if all(run.values is not None for run in runs)]
-    if not good:
-        return [None] * len(points)
-    # (points, instances, objectives); equal values share the mean of their ranks.
-    values = np.array([[run.values for run in points[index]] for index in good], dtype=float)
-    ranks = (rankdata(values, axis=0) - 1) / max(len(good) - 1, 1)
-    means = ranks.mean(axis=1)
-    found: list[tuple[float, ...] | None] = [None] * len(points)
-    for row, index in enumerate(good):
-        found[index] = tuple(float(value) for value in means[row])
-    return found
+    def __init__(self, points: Mapping[str, Sequence[Ended]]) -> None:
+        import numpy as np  # noqa: PLC0415  a third of a second that few studies need
+
+        good = {key: runs for key, runs in points.items() if all(run.values is not None for run in runs)}
+        self._values = {key: np.array([run.values for run in runs], float) for key, runs in good.items()}
+        # (points, problems, objectives)
+        self._sorted = np.sort(np.array(list(self._values.values())), axis=0)
+
+    def of(self, key: str, runs: Sequence[Ended] | None = None) -> tuple[float, ...] | None:
+        """Return the mean over problems of a point's rank among the other ones, per objective.
+
+        Args:
+            key: The point.
+            runs: Other trials of it, one per problem; None takes those that it was given with.
+        """
+        import numpy as np  # noqa: PLC0415
+
+        own = self._values.get(key)
+        if own is None or any(run.values is None for run in runs or ()):
+            return None
+        values = own if runs is None else np.array([run.values for run in runs], float)
+        # Equal values share the mean of their ranks; the point itself is none of the others.
+        below = (self._sorted < values).sum(axis=0) - (own < values)
+        equal = (self._sorted == values).sum(axis=0) - (own == values)
+        places = (below + 0.5 * equal) / max(len(self._values) - 1, 1)
+        return tuple(float(value) for value in places.mean(axis=0))
 
 
 def middle(name: str, aggregate: str) -> Callable[[Iterable[float]], float]:

@@ -16,7 +16,7 @@ from parsl_optuna.core.ended import Ended, age_of, score
 from parsl_optuna.core.objective import Scoring
 from parsl_optuna.core.records import AFTERWARDS, Comparison, Outcome, ReferenceValue, State, Trial
 from parsl_optuna.study.plan.plans import FIRST, Slot, StudyPlan
-from parsl_optuna.study.pooling import as_point, by_instance, pooled, ranked
+from parsl_optuna.study.pooling import Ranks, as_point, by_instance, pooled
 
 _RECENT = 32
 """So many of the last trials say how long the next ones take: enough for a mean, few enough for a drift."""
@@ -47,6 +47,7 @@ class StudyState:
         n_failed: Points that failed; pruned ones have not.
         best: The best point; None while none succeeded. One that misses a constraint is that only while none
             meets all.
+        ranks: Of the points among each other, where the study asks for that and `rank` was called.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class StudyState:
         self.trusted: dict[str, ReferenceValue] = {}
         self.n_failed = 0
         self.best: Ended | None = None
+        self.ranks: Ranks | None = None
 
     # Events.
 
@@ -178,9 +180,10 @@ class StudyState:
         if not self._is_stale:
             return
         self._is_stale = False
-        whole = {key: by_instance(self.study, self._parts[key]) for key in self.completed}
-        for key, ranks in zip(whole, ranked(list(whole.values())), strict=True):
-            entry = pooled(whole[key], "mean")
+        whole = [by_instance(self.study, self._parts[key]) for key in self.completed]
+        self.ranks = Ranks({runs[0].manifest.trial_id: runs for runs in whole})
+        for runs in whole:
+            entry, ranks = pooled(runs, "mean"), self.ranks.of(runs[0].manifest.trial_id)
             if ranks is not None:
                 plain = Scoring(names=entry.scoring.names)  # the least rank is best, whatever it ranks
                 entry = replace(entry, objectives=plain.shown(ranks), scoring=plain, spread=None)

@@ -4,12 +4,10 @@ from dataclasses import replace
 
 import optuna
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from optuna.trial import TrialState
 from parsl_optuna.core.records import Asked
 from parsl_optuna.core.space import Categorical, Float, Int, Space
-from parsl_optuna.study.search.search import Search, pareto_front
+from parsl_optuna.study.search.search import Search
 
 from tests.toyrun import toy_plan
 
@@ -103,22 +101,6 @@ def test_tpe_beats_random_on_a_bowl():
 
     wins = sum(best("tpe", seed) < best("random", seed) for seed in range(8))
     assert wins >= 6  # a coin would do so one time in seven
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=12))
-def test_the_front_is_what_nothing_dominates(values):
-    front = pareto_front(values)
-
-    assert front
-    for index, mine in enumerate(values):
-        dominated = any(o[0] <= mine[0] and o[1] <= mine[1] and o != mine for o in values)
-        assert (index in front) == (not dominated)
-
-
-@pytest.mark.parametrize("values", [[(1.0,)], [(2.0,), (1.0,), (1.0,)]])
-def test_the_front_of_one_objective_is_its_minimum(values):
-    assert [values[i] for i in pareto_front(values)] == [v for v in values if v == min(values)]
 
 
 def test_auto_chooses_by_the_trials_of_an_earlier_life_too():

@@ -345,19 +345,6 @@ class Search:
         return derive_seed("ask", self._plan.search.seed, number, attempt)
 
 
-def pareto_front(values: Sequence[Sequence[float]]) -> list[int]:
-    """Return the indices that no other entry is at least as good as in all and better in one."""
-    front = []
-    for index, mine in enumerate(values):
-        beaten = any(
-            all(a <= b for a, b in zip(other, mine, strict=True)) and tuple(other) != tuple(mine)
-            for other in values
-        )
-        if not beaten:
-            front.append(index)
-    return front
-
-
 def _key(point: Mapping[str, Scalar]) -> str:
     return json.dumps(dict(point), sort_keys=True)
 
