@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 from parsl_optuna.core.errors import SpecError
@@ -105,6 +106,17 @@ def test_a_score_is_never_less_than_the_stated_error(value, se, expected):
     found = Scoring(names=("score",)).scores(values, NAMES, REFERENCE)["score"]
 
     assert found == (expected if expected is None else pytest.approx(expected))
+
+
+@pytest.mark.parametrize(("bias", "expected"), [(0.4, 0.5), (None, 0.3), ("large", 0.3)])
+def test_a_score_contains_the_bias_that_a_trial_states(bias, expected):
+    names = Comparison("llc_hat", "se_hat", "llc_ref", "se_ref", bias="off")
+    values = {"llc_hat": 5.01, "se_hat": 0.3, "off": bias}
+
+    exact = replace(REFERENCE, se=0.0)
+    found = Scoring(names=("score",)).scores(values, names, exact)["score"]
+
+    assert found == pytest.approx(expected)
 
 
 def test_cost_is_the_time_to_five_percent():

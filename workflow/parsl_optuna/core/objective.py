@@ -153,14 +153,16 @@ def signed_error(
 def score_of(
     values: Mapping[str, Any], comparison: Comparison | None, reference: ReferenceValue | None
 ) -> float | None:
-    """Return the error that a user can rely on: the observed one, or the combined standard error if larger.
+    """Return the error that a user can rely on: the observed one, or the stated one if that is larger.
 
-    It is sqrt(bias^2 + variance) as one trial can tell it. A difference within the standard errors is luck.
+    It is sqrt(bias^2 + variance) as one trial can tell it. A difference within the stated error, of standard
+    errors and known bias, is luck.
     """
     error = signed_error(values, comparison, reference)
     if error is None or comparison is None or reference is None:
         return None
-    return max(abs(error), math.hypot(finite(values.get(comparison.value_se)) or 0.0, reference.se or 0.0))
+    stated = [finite(values.get(name)) or 0.0 for name in (comparison.value_se, comparison.bias) if name]
+    return max(abs(error), math.hypot(*stated, reference.se or 0.0))
 
 
 def cost_of(

@@ -250,6 +250,7 @@ class Comparison:
         reference_se: Its standard error.
         violation: Metric that says how far the diagnosis of a trial, its metric ``status``, is from ``ok``; 0
             where it is. None where trials have no diagnosis.
+        bias: Metric that says how large its bias may be, beside its standard error; None without one.
     """
 
     value: str
@@ -257,6 +258,7 @@ class Comparison:
     reference: str
     reference_se: str
     violation: str | None = None
+    bias: str | None = None
 
 
 @dataclass(frozen=True)

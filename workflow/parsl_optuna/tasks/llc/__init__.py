@@ -18,7 +18,7 @@ TASK = Task(
     space=samplers.space,
     run="parsl_optuna.tasks.llc.run:run",
     prepare="parsl_optuna.tasks.llc.problem.target:prepare",
-    reference=Reference("hmc", Comparison("llc_hat", "se_hat", "llc_ref", "se_ref", "violation")),
+    reference=Reference("hmc", Comparison("llc_hat", "se_hat", "llc_ref", "se_ref", "violation", "bias")),
     objective="score",
     untuned="auto",
     metric="llc_hat",
@@ -26,6 +26,7 @@ TASK = Task(
     columns={
         "llc_hat": "float",
         "se_hat": "float",
+        "bias": "float",
         "status": "str",
         "status_reason": "str",
         "violation": "float",

@@ -70,3 +70,6 @@ def test_the_known_mean_is_exact_for_a_fit_that_is_the_posterior(fitted):
 
     n = estimand.n
     assert found.estimate[0] == pytest.approx(quadratic([2.0] * 10, n_beta(n)), rel=1e-6)
+    # Where the fit is the posterior, the free energy is that of the posterior: -log of its normaliser.
+    free_energy = 0.5 * (1.0 + estimand.t * estimand.target.diagonal / estimand.gamma).log().mean()
+    assert found.free_energy == pytest.approx(float(free_energy), rel=1e-6)

@@ -19,9 +19,12 @@ GOOD = {
     "gradient_norm": 1e-9,
     "centre_bias": 1e-12,
     "n_draws": 500,
+    "free_energy": 1.0,
+    "bias": 0.0,
 }
 FIT = Nature(is_fit=True)
 CORRECTED = {"nature": FIT, "se_corrected": 0.02}
+POOR = {"llc_corrected": 9.0, "khat": 0.9, **CORRECTED}
 
 
 def judged(value=2.0, error=0.02, nature=Nature(), gate=REFERENCE_GATE, **changes):  # noqa: B008  it is frozen
@@ -62,11 +65,18 @@ def test_good_draws_are_ok(changes):
         ({"virial_ratio": 0.15, "nature": FIT}, "not_converged", "1 at an optimum"),
         ({"nature": Nature(energy_limit=1e-5)}, "biased", "0.0001"),
         ({"llc_corrected": 2.3, "khat": 0.4, **CORRECTED}, "biased", "gives 2.3"),
+        ({"bias": 0.11}, "biased", "0.11, above 5%"),
         ({"prior_sensitivity": 0.8}, "prior_dominated", "0.80"),
         ({"variance_over_mean": 1.5}, "uncertain", "1.50"),
         ({"error": 0.11}, "uncertain", "0.11 above 5%"),
         ({"virial_ratio": 0.82, "virial_se": 0.1}, "uncertain", "known to 0.10"),
-        ({"llc_corrected": 9.0, "khat": 0.9, **CORRECTED}, "uncertain", "0.90"),
+        (POOR, "uncertain", "0.90"),
+        (POOR | {"prior_sensitivity": 0.8}, "uncertain", "0.90"),
+        (
+            {"llc_corrected": 2.05, "khat": 0.4, **CORRECTED, "prior_sensitivity": 0.8},
+            "prior_dominated",
+            "0.80",
+        ),
         ({"llc_corrected": math.nan, "khat": math.nan, **CORRECTED}, "uncertain", "nan"),
     ],
 )
@@ -109,3 +119,13 @@ def test_worse_statuses_violate_more_and_so_do_larger_excesses():
 
     assert found[0] == 0.0
     assert found == sorted(set(found))
+
+
+@pytest.mark.parametrize("changes", [POOR, {"virial_ratio": 0.15}])
+def test_fits_that_are_not_ok_are_ordered_by_their_elbo(changes):
+    seen = {name: value for name, value in (GOOD | changes).items() if name != "nature"}
+
+    found = [violation(2.0, 0.02, seen | {"free_energy": one}, TRIAL_GATE, FIT) for one in (0.7, 1.1, 4.0)]
+
+    assert found == sorted(set(found))
+    assert int(found[0]) == int(found[-1])

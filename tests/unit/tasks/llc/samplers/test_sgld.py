@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from parsl_optuna.core.clock import Deadline
@@ -8,7 +10,8 @@ from parsl_optuna.tasks.llc.answer.control_variates import LossCoordinates
 from parsl_optuna.tasks.llc.engine.draw import Goal
 from parsl_optuna.tasks.llc.engine.stages import Stages
 from parsl_optuna.tasks.llc.engine.warmup import Arrived
-from parsl_optuna.tasks.llc.samplers.sgld import build
+from parsl_optuna.tasks.llc.samplers.sgld import Params, build
+from parsl_optuna.tasks.llc.samplers.sgld import run as trial
 
 from tests.scenarios import noisy_regression, regression
 
@@ -39,3 +42,19 @@ def test_a_smaller_error_takes_larger_minibatches(tmp_path, generator):
 
     assert batches == sorted(set(batches))
     assert batches[-1] == estimand.n
+
+
+@pytest.mark.parametrize(("noise", "batch"), [("leimkuhler_matthews", 8), ("euler", 10**6)])
+def test_a_trial_states_what_its_steps_add_to_the_llc(noise, batch, tmp_path, generator):
+    estimand = noisy_regression(tmp_path)
+    size = 0.1 / estimand.t
+    params = Params(chains=100, eta0=size, gamma=0.0, batch=batch, steps=2000, burn_in=0.2, noise=noise)
+    stages = Stages(Checkpoint(), generator, estimand)
+
+    found = trial(estimand, params, stages, SimpleNamespace(deadline=Deadline()))
+
+    added = found["llc_hat"] - regression(estimand)
+    stated = found["diagnostics"]["step_bias"]
+    assert added > 4 * found["se_hat"]
+    assert added == pytest.approx(stated, rel=0.3)
+    assert found["bias"] >= stated

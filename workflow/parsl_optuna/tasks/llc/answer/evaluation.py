@@ -38,6 +38,8 @@ class Evaluation(NamedTuple):
         estimate: LLC and its standard error.
         control: Mean coefficient of the control variate.
         corrected: The LLC by importance sampling, averaged over the fits.
+        free_energy: E_q[t (L - L0)] + KL(q || localization prior), over the dimension, mean of the fits: the
+            negative ELBO, on a scale that begins at 0.
         truncated: Whether the deadline left some draws out.
     """
 
@@ -46,6 +48,7 @@ class Evaluation(NamedTuple):
     estimate: tuple[float, float]
     control: float
     corrected: Corrected
+    free_energy: float
     truncated: bool
 
 
@@ -81,10 +84,10 @@ def evaluate(
             break
     seen = {name: torch.cat([part[name] for part in parts], dim=1) for name in parts[0]}
     control, log_q = seen.pop("control", None), seen.pop("log_q")
-    corrected = _corrected(seen, log_q)
+    corrected, free_energy = _corrected(seen, log_q), _free_energy(estimand, seen, log_q)
     estimate, coefficient = _controlled(seen["excess"], control, known)
     traces, lost = finite_chains({name: value.T for name, value in seen.items()})
-    return Evaluation(traces, lost, estimate, coefficient, corrected, done < samples)
+    return Evaluation(traces, lost, estimate, coefficient, corrected, free_energy, done < samples)
 
 
 def _observe(estimand: Estimand, w: Tensor, stream: Generator, *, with_control: bool) -> dict[str, Tensor]:
@@ -100,6 +103,12 @@ def _observe(estimand: Estimand, w: Tensor, stream: Generator, *, with_control: 
     if with_control:
         seen["control"] = 0.5 * estimand.t * (shift * estimand.loss_hvp(shift)).sum(-1)
     return {name: value.reshape(w.shape[:2]) for name, value in seen.items()}
+
+
+def _free_energy(estimand: Estimand, seen: Mapping[str, Tensor], log_q: Tensor) -> float:
+    """Return (E_q[t (L - L0)] + KL(q || prior)) / dim; at least 0, as no loss is below that of a minimum."""
+    normaliser = 0.5 * estimand.dim * math.log(2.0 * math.pi / estimand.gamma)
+    return (float((seen["excess"] + seen["radius"] + log_q).mean()) + normaliser) / estimand.dim
 
 
 def _corrected(seen: Mapping[str, Tensor], log_q: Tensor) -> Corrected:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from parsl_optuna.kernels import chain
 from parsl_optuna.kernels.diagnostics import drift, equal_time, ess, mcse, rhat
-from parsl_optuna.tasks.llc.answer.verdict import Gate, Nature, verdict, violation
+from parsl_optuna.tasks.llc.answer.verdict import Gate, Nature, is_corrected, verdict, violation
 from parsl_optuna.tasks.llc.problem.estimand import Estimand
 
 
@@ -52,6 +52,7 @@ class Draws:
         truncated: Whether the budget ended the run.
         settings: What adaptation chose, for the record.
         nature: What kind of sampler they are from.
+        step_bias: What steps of their length, and gradient noise, are predicted to add to the LLC.
     """
 
     traces: Traces
@@ -64,6 +65,7 @@ class Draws:
     truncated: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
     nature: Nature = field(default_factory=Nature)
+    step_bias: float = 0.0
 
 
 def drawn(
@@ -140,10 +142,13 @@ def summarise(
         "centre_bias": estimand.target.summary.centre_bias,
         **draws.settings,
     }
+    bias = known_bias(value, diagnostics, draws)
+    diagnostics["bias"] = bias
     status, reason = verdict(value, error, diagnostics, gate, draws.nature)
     return {
         "llc_hat": value,
         "se_hat": error,
+        "bias": bias,
         "status": status,
         "status_reason": reason,
         "violation": violation(value, error, diagnostics, gate, draws.nature),
@@ -156,6 +161,20 @@ def summarise(
         "dim": estimand.dim,
         "diagnostics": diagnostics,
     }
+
+
+def known_bias(value: float, seen: Mapping[str, Any], draws: Draws) -> float | None:
+    """Return how large the bias of an LLC *value* is, as far as it shows; None of a fit too poor to tell.
+
+    Tested steps have none. Untested ones have what they are predicted to add, and what the virial ratio shows
+    beyond its error: the square of its difference from 1 is on average that of the bias plus the variance.
+    """
+    if draws.nature.is_fit:
+        return abs(seen["llc_corrected"] - value) if is_corrected(seen) else None
+    if draws.nature.is_exact or not math.isfinite(value):
+        return 0.0
+    heated = max((seen["virial_ratio"] - 1.0) ** 2 - seen["virial_se"] ** 2, 0.0)
+    return math.hypot(draws.step_bias, abs(value) * math.sqrt(heated))
 
 
 def _ratio(excess: Tensor) -> float:

@@ -95,7 +95,8 @@ def violation(value: float, error: float, seen: Mapping[str, Any], gate: Gate, n
     """Return how far an estimate is from `ok`, for a search that has to get there: 0 where it is.
 
     The whole part says how bad the status is, 0 for ``uncertain`` to 4 for ``diverged``; the rest grows
-    from 0 to 1 with the distance from the limit.
+    from 0 to 1 with the distance from the limit. Of fits that have not converged, or whose family may be too
+    poor, it grows with their free energy, which is least where the ELBO is largest.
     """
     found = _first(_Case(value, error, seen, gate, nature))
     if found is None:
@@ -178,11 +179,8 @@ def _no_equilibrium(case: _Case) -> _Found:
     off = abs(seen["virial_ratio"] - 1.0)
     if off > _VIRIAL_TOLERANCE + _SIGMAS * seen["virial_se"]:
         cause = "it is 1 at an optimum: more steps, or another rate" if case.nature.is_fit else "should be 1"
-        yield (
-            "not_converged",
-            f"virial/dim {seen['virial_ratio']:.3f}, {cause}",
-            _over(off, _VIRIAL_TOLERANCE),
-        )
+        size = seen["free_energy"] if case.nature.is_fit else _over(off, _VIRIAL_TOLERANCE)
+        yield "not_converged", f"virial/dim {seen['virial_ratio']:.3f}, {cause}", size
 
 
 def _known_bias(case: _Case) -> _Found:
@@ -191,14 +189,18 @@ def _known_bias(case: _Case) -> _Found:
     if limit is not None and not energy <= limit:
         told = f"energy variance {energy:.2g} above {limit:.2g} per dimension: steps too long"
         yield "biased", told, _over(energy, limit)
-    if nature.is_fit and _is_corrected(seen):
+    if nature.is_fit and is_corrected(seen):
         corrected, khat = seen["llc_corrected"], seen["khat"]
         allowed = _SIGMAS * math.hypot(error, seen["se_corrected"]) + _CORRECTION * abs(value)
         if abs(corrected - value) > allowed:
             found = f"importance sampling gives {corrected:.4g} (k-hat {khat:.2f})"
             yield "biased", f"{found}: the family is too poor", _over(abs(corrected - value), allowed)
+    bias, allowed = seen["bias"] or 0.0, max(case.gate.relative_error * abs(value), _NOTHING)
+    if not nature.is_fit and bias > allowed:
+        told = f"bias of about {bias:.2g}, above {case.gate.relative_error:.0%} of the LLC"
+        yield "biased", f"{told}: steps too long, or minibatches too small", _over(bias, allowed)
     slope = seen["prior_sensitivity"]
-    if slope > _SENSITIVITY:
+    if slope > _SENSITIVITY and (not nature.is_fit or is_corrected(seen)):  # of another law it means nothing
         told = f"-d log LLC / d log gamma = {slope:.2f} above {_SENSITIVITY}"
         yield "prior_dominated", told, _over(slope, _SENSITIVITY)
 
@@ -220,11 +222,11 @@ def _too_little_known(case: _Case) -> _Found:
     if _SIGMAS * seen["virial_se"] > 2 * _VIRIAL_TOLERANCE:
         told = f"virial/dim is known to {seen['virial_se']:.2f} only: equilibrium is unchecked"
         yield "uncertain", told, _over(_SIGMAS * seen["virial_se"], 2 * _VIRIAL_TOLERANCE)
-    if nature.is_fit and not _is_corrected(seen):
+    if nature.is_fit and not is_corrected(seen):
         told = f"k-hat {seen['khat']:.2f} above {TRUSTED}: the family may be too poor"
-        yield "uncertain", told, _over(seen["khat"], TRUSTED)
+        yield "uncertain", told, seen["free_energy"]
 
 
-def _is_corrected(seen: Mapping[str, Any]) -> bool:
+def is_corrected(seen: Mapping[str, Any]) -> bool:
     """Whether importance sampling shows what a fit leaves out."""
     return math.isfinite(seen["llc_corrected"]) and seen["khat"] <= TRUSTED

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from parsl_optuna.core.errors import SpecError
-from parsl_optuna.core.space import Dimension
+from parsl_optuna.core.space import Dimension, Int
 
 if TYPE_CHECKING:
     from parsl_optuna.tasks.base import Metrics, Work
@@ -65,6 +65,10 @@ class _Later(ModuleType):
 def later(*names: str) -> list[Any]:
     """Return modules, named below this package, that are imported when first used; ``torch`` too."""
     return [_Later(name if name == "torch" else f"parsl_optuna.{name}") for name in names]
+
+
+CHAINS = Int(4, 64, log=True)
+"""Numbers of chains to search: R-hat compares at least 4, and from 64 on more hardly cost less per chain."""
 
 
 def batches(n: int) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from parsl_optuna.core.space import Dimension, Float, Int
-from parsl_optuna.tasks.llc.samplers.base import Method, check_fraction, check_positive, later
+from parsl_optuna.tasks.llc.samplers.base import CHAINS, Method, check_fraction, check_positive, later
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,9 +68,10 @@ def space(n: int) -> dict[str, Dimension]:
     """Return the default search space."""
     del n
     return {
+        "chains": CHAINS,
         "step_size": Float(1e-2, 0.5, log=True),
         "target_accept": Float(0.6, 0.95),
-        "L": Float(0.5, 3.0),
+        "L": Float(0.3, 3.0),
         "steps": Int(5000, 20000, step=1000),
     }
 

@@ -65,7 +65,7 @@ class Params:
 def space(n: int) -> dict[str, Dimension]:
     """Return the default search space."""
     return {
-        "lr": Float(1e-4, 5e-2, log=True),
+        "lr": Float(1e-4, 1e-1, log=True),
         "M": Categorical((4, 8, 16)),
         "r": Categorical((1, 2, 4)),
         "whitening_mode": Categorical(("none", "rmsprop", "adam")),
@@ -106,6 +106,7 @@ def run(estimand: Estimand, params: Params, stages: Stages, work: Work) -> Metri
         truncated=done < params.steps or seen.truncated,
         settings={
             "elbo": float(state.elbo.mean()),
+            "free_energy": seen.free_energy,
             "component_entropy": float(-(weight * weight.log()).sum(-1).mean()),
             "control_variate": seen.control,
             "llc_corrected": seen.corrected.value,
@@ -114,7 +115,8 @@ def run(estimand: Estimand, params: Params, stages: Stages, work: Work) -> Metri
         },
         nature=verdict.Nature(is_fit=True),
     )
-    return summary.summarise(estimand, found, verdict.TRIAL_GATE, seen.estimate)
+    metrics = summary.summarise(estimand, found, verdict.TRIAL_GATE, seen.estimate)
+    return {**metrics, "elbo": -seen.free_energy * estimand.dim}
 
 
 def _whitening(estimand: Estimand, params: Params, stream: Generator) -> Tensor:
