@@ -20,6 +20,7 @@ from parsl_optuna.report.configurations import (
     Frame,
     Series,
     column_of,
+    competing,
     flatten,
     means,
     strata,
@@ -152,7 +153,8 @@ def _sorted(rows: Frame, column: str, more_is_better: bool) -> Frame:
 def _best(rows: Frame, more_is_better: bool) -> Frame:
     """Return the best configurations of every study, by the mean over their seeds, with what varies.
 
-    Infeasible trials are left out where a study has feasible ones.
+    Those of fewer seeds do not compete; one follows if it would win. Infeasible trials are left out where a
+    study has feasible ones.
     """
     found = []
     for head, every in strata(rows):
@@ -162,11 +164,17 @@ def _best(rows: Frame, more_is_better: bool) -> Frame:
         group = every[is_feasible] if is_feasible.any() else every
         units = means(group, "objective")
         names = varied(units)
-        for configuration, unit in _sorted(units, "y", more_is_better).head(_SHOWN).iterrows():
+        mine = within(rows, head)
+        failed = mine[mine["state"] != "ok"].groupby("configuration").size()
+        ordered = _sorted(units, "y", more_is_better)
+        first = competing(ordered).head(_SHOWN)
+        luckier = ordered.head(1).drop(first.index, errors="ignore")
+        for configuration, unit in pd.concat([first, luckier]).iterrows():
             known = [name for name in names if not pd.isna(unit[name])]
             point = "  ".join(f"{name.removeprefix(PREFIX)}={value_text(unit[name])}" for name in known)
             trial = group[group["configuration"] == configuration].iloc[0]
             entry = {"trial": trial["trial_id"], "objective": float(unit["y"]), "n": int(unit["n"])}
+            entry["not_ok"] = int(failed.get(configuration, 0))
             entry["verdict"] = said if isinstance(said := trial.get("verdict"), str) else ""
             found.append(head | entry | {"hyperparameters": point})
     return pd.DataFrame(found)

@@ -94,6 +94,14 @@ def means(rows: Frame, metric: str) -> Frame:
     return first[columns].assign(y=groups["y"].mean(), n=groups["y"].size())
 
 
+def competing(units: Frame) -> Frame:
+    """Return the rows of `means` with as many trials as any other.
+
+    The mean of fewer is the luckier one, or that of the seeds which did not fail.
+    """
+    return units[units["n"] == units["n"].max()]
+
+
 def label(value: object) -> str:
     """Return a hyperparameter's value as people write it; a text that reads as a number is quoted."""
     if isinstance(value, str):

@@ -32,6 +32,7 @@ def findings(rows: Frame, tables: Mapping[str, Frame], leading: str) -> list[str
         place, mine = f"{head['method']} on {head['problem']}", _of(tables["best"], head)
         if not mine.empty:
             sentences.append(f"{place}: {_best(mine.iloc[0], leading)}")
+            further += [f"{place}: {one}" for one in _luckier(mine, leading)]
         told = [*_ranking(tables, head, quiet), *_tests(tables, head, quiet)]
         if told:
             further.append(f"{place}: {'; '.join(told)}.")
@@ -48,6 +49,17 @@ def _best(first: Mapping[str, Any], leading: str) -> str:
     seeds = f", the mean of {first['n']} seeds" if first["n"] > 1 else ", from a single seed"
     point = f" at {first['hyperparameters']}" if first["hyperparameters"] else ""
     return f"best {leading} {cell(first['objective'])}{verdict}{seeds}{point}."
+
+
+def _luckier(best: Frame, leading: str) -> list[str]:
+    """Say why a configuration of fewer seeds than the best one is not the best."""
+    fewer = best[best["n"] < best["n"].max()].to_dict("records")
+    return [
+        f"{one['hyperparameters']} has {leading} {cell(one['objective'])}, but on {counted(one['n'], 'seed')}"
+        + (f", and {counted(one['not_ok'], 'trial')} of it did not end ok" if one["not_ok"] else "")
+        + ": too few to be compared."
+        for one in fewer
+    ]
 
 
 def cell(value: object) -> str:
