@@ -129,6 +129,28 @@ def test_a_choice_that_does_not_beat_its_preset_is_told_in_a_sentence():
     assert "0.1 against 0.12" in line
 
 
+def test_a_table_with_estimates_fits_80_columns_and_states_differences_with_their_intervals():
+    seen = {
+        "value": 1.5136, "se": 0.03, "statuses": {"not_converged": 2},
+        "reference": 1.54, "reference_se": 0.04, "reference_status": "ok",
+    }  # fmt: skip
+    again = {"confirmed": 0.078191, "confirmed_on": 2, "estimate": seen, "sec": 3.14}
+    point = {
+        **again, "pid": "p_1", "problem": "small", "method": "mclmc", "trial_id": "r_1", "leading": "score",
+        "objective": 0.041334, "varied": {"L": 0.5}, "baselines": [{"name": "preset", **again}], "front": [],
+    }  # fmt: skip
+    console = Console(width=80, record=True, file=io.StringIO())
+
+    for table in best_tables([point]):
+        console.print(table)
+
+    text = console.export_text()
+    assert "reference 1.54 ± 0.04" in text
+    assert text.count("-0.026 ± 0.1") == 2  # 1.96 hypot(0.03, 0.04)
+    assert text.count("0.07819 (n=2)") == text.count("not_converged") == 2
+    assert "…" not in text
+
+
 def test_a_choice_that_alone_is_ok_needs_no_better_score():
     assert comparisons([compared(0.10, 0.08, statuses=("ok", "uncertain"))]) == []
 

@@ -60,11 +60,22 @@ def best_tables(points: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
             continue
         table.add_row(*first, *cells, _number(point["sec"], 2))
         for one in point["baselines"]:
-            others = _estimate(one) or ("-", "-")
+            others = _estimate(one) or ("-", "-", "-")
             table.add_row(f"  {one['name']}", "", _confirmed(one), *others, _number(one["sec"], 2))
         below.append(f"{point['method']}  {point['trial_id']}  {varied}")
     fronts = (_front(point) for point in points if point["front"])
-    return [*(Group(title, table, *below) for title, table, below in tables.values()), *fronts]
+    legend = [_legend(point) for point in points if point.get("estimate")][:1]
+    return [*(Group(title, table, *below) for title, table, below in tables.values()), *legend, *fronts]
+
+
+def _legend(point: Mapping[str, Any]) -> RenderableType:
+    """Say what the columns of an estimate mean; people see this table first."""
+    lines = (
+        f"selected     {point['leading']} of the chosen trial: the least of many, which flatters it",
+        f"fresh seeds  {point['leading']} of the same point, repeated n times after the search",
+        "difference   their mean estimate minus the reference, with its interval of 95 %",
+    )
+    return Text("\n".join(lines), style="dim")
 
 
 def _title(text: str) -> RenderableType:
@@ -72,9 +83,11 @@ def _title(text: str) -> RenderableType:
 
 
 def _table(point: Mapping[str, Any]) -> Table:
-    table = Table(box=SIMPLE, pad_edge=False)
+    table = Table(box=SIMPLE, pad_edge=False, collapse_padding=True)  # 80 columns hold it
     names = ("method", "selected", "fresh seeds")
-    for name in (*names, "estimate", "status", "s") if point.get("estimate") else (*names, "trial"):
+    for name in (
+        (*names, "estimate", "difference", "status", "s") if point.get("estimate") else (*names, "trial")
+    ):
         table.add_column(name, no_wrap=True)
     if not point.get("estimate"):
         table.add_column("hyperparameters", overflow="fold", min_width=24)
@@ -250,14 +263,16 @@ def _reference(point: Mapping[str, Any]) -> str:
 
 
 def _estimate(point: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the cells of what the point estimates and of the statuses of its trials, worst case told."""
+    """Return the cells: estimate, difference from the reference, statuses of the trials."""
     found = point.get("estimate")
     if not found:
         return ()
     counts, n_trials = found["statuses"], sum(found["statuses"].values())
     is_mixed = len(counts) > 1
     status = f"{counts.get('ok', 0)} of {n_trials} ok" if is_mixed else next(iter(counts), "-")
-    return _with_error(found["value"], found["se"]), status
+    interval = _SIGMAS * math.hypot(found["se"], found["reference_se"] or 0.0)
+    difference = found["value"] - found["reference"]
+    return _number(found["value"]), f"{difference:+.2g} ± {interval:.1g}", status
 
 
 def _with_error(value: float | None, error: float | None) -> str:
