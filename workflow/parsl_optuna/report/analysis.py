@@ -169,7 +169,8 @@ def _best(rows: Frame, more_is_better: bool) -> Frame:
         ordered = _sorted(units, "y", more_is_better)
         first = competing(ordered).head(_SHOWN)
         luckier = ordered.head(1).drop(first.index, errors="ignore")
-        for configuration, unit in pd.concat([first, luckier]).iterrows():
+        shown: Frame = pd.concat([first, luckier])
+        for configuration, unit in shown.iterrows():
             known = [name for name in names if not pd.isna(unit[name])]
             point = "  ".join(f"{name.removeprefix(PREFIX)}={value_text(unit[name])}" for name in known)
             trial = group[group["configuration"] == configuration].iloc[0]
