@@ -32,7 +32,9 @@ def test_without_the_bound_it_is_broken():
     assert lipschitz(decoder((5,), 1.0, unit_range=False, bounded=False), 3 * torch.randn(16, 6)) > 1.5
 
 
-@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 16, 16), (1, 64, 64), (3,)])
+@pytest.mark.parametrize(
+    "shape", [(1, 8, 8), (1, 16, 16), (1, 64, 64), (1, 10, 10), (1, 24, 24), (1, 112, 112), (3,)]
+)
 def test_shapes_fit(shape):
     x = torch.zeros(4, *shape)
     codes = encoder(6, shape, 8)(x)

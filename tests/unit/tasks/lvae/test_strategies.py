@@ -29,6 +29,26 @@ def test_flat_dimensions_go_at_once_and_the_others_stay_for_good(name):
     assert repeated(name, FOUR_OF_TEN, 40) == [4] * 40
 
 
+def test_neighbours_takes_the_smallest_one_at_a_time_down_to_the_dimension_of_the_designs():
+    std = torch.tensor([0.9, 0.7, 0.8, 0.6, 0.5])
+
+    def left(active, intrinsic):
+        found = Seen(std, torch.tensor(active), std, intrinsic)
+        return candidates("neighbours", found, RULE, STREAM).tolist()
+
+    assert left([True] * 5, 3) == [False, False, False, False, True]
+    assert left([True, True, True, True, False], 3) == [False, False, False, True, False]
+    assert left([True, True, True, False, False], 3) == [False] * 5
+    assert left([True] * 5, None) == [False] * 5
+
+
+def test_neighbours_keeps_flat_dimensions_that_the_designs_need():
+    found = Seen(FOUR_OF_TEN, torch.ones(10, dtype=torch.bool), FOUR_OF_TEN, 6)
+
+    assert int(candidates("neighbours", found, RULE, STREAM).sum()) == 4
+    assert int(candidates("plummet", found, RULE, STREAM).sum()) == 6
+
+
 def test_lognorm_prunes_a_percentile_and_then_stops():
     std = torch.randn(250, generator=Generator().manual_seed(1)).sub(2).exp()
 

@@ -5,14 +5,16 @@ Sources: Chen & Fuge 2024 (ICLR), "Compressing Latent Space via Least Volume"; t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from parsl_optuna.core.errors import SpecError, nearest
+from parsl_optuna.core.errors import SpecError, TaskError, nearest
 from parsl_optuna.core.load import structure
-from parsl_optuna.tasks import source
 from parsl_optuna.tasks.base import Task, View
 from parsl_optuna.tasks.lvae import params
+from parsl_optuna.tasks.lvae.params import SOLVER_VERSION
 
 _NAMES = {
     # name -> its intrinsic dimension where it is known, whether values lie in [0, 1], whether it is a vector
@@ -37,6 +39,7 @@ VIEWS = (
     *(
         View(f"Sensitivity of {strategy}: {name}", "grouped", ("val_rec", name, _BOUND))
         for strategy, names in params.OWN.items()
+        if strategy != "neighbours"  # its only one is that of plummet
         for name in names
     ),
     View("Does the Lipschitz bound help or hurt?", "pairs", (_BOUND,)),
@@ -55,32 +58,70 @@ VIEWS = (
 )
 """The questions of the sweep guide and of the programme of six phases."""
 
-_FILES_ONLY = ("photonics2d",)
+_FILES_ONLY, _SOLVED = ("photonics2d",), ("beams2d", "heatconduction2d")
+_SIDES = [side for side in range(8, 129) if side % (2 ** int(math.log2(side / 4))) == 0]
+"""Halved again and again, these come to 4 to 7 pixels, and doubled to themselves."""
 
 
 def resolve(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Check a problem; a file is known by its checksum."""
+    """Check a problem, its file too; that is known by its digest."""
     problem = structure(params.Problem, raw, where)
-    if problem.problem_id not in _NAMES:
+    if problem.designs is not None and problem.file is not None:
+        raise SpecError(f"{where}.file: is an older name of designs; keep one of the two")
+    if problem.resolution not in _SIDES:
         raise SpecError(
-            f"{where}.problem_id: no '{problem.problem_id}'; {nearest(problem.problem_id, _NAMES)}"
+            f"{where}.resolution: {problem.resolution} must be one of {', '.join(map(str, _SIDES))}"
         )
-    dim, unit_range, is_vector = _NAMES[problem.problem_id]
-    if problem.file is None and problem.problem_id in _FILES_ONLY:
-        raise SpecError(
-            f"{where}.file: is missing; '{problem.problem_id}' is not made here, give its parquet "
-            f"(of a sweep: --data {problem.problem_id}=FILE)"
-        )
-    if problem.resolution < 8 or problem.resolution & (problem.resolution - 1):
-        raise SpecError(f"{where}.resolution: {problem.resolution} must be 8, 16, 32, 64 or 128")
     if problem.n_designs < 10:
         raise SpecError(f"{where}.n_designs: {problem.n_designs} must be at least 10")
-    file = None
-    if problem.file is not None:
-        path, digest = source.hashed(problem.file, f"{where}.file")
-        file = {"path": source.relative(path), "checksum": digest}
-    known = {"true_dim": None if file else dim, "unit_range": unit_range, "is_vector": is_vector}
-    return params.resolved(problem, **known) | {"file": file}
+    if problem.true_dim is not None and problem.true_dim < 1:
+        raise SpecError(
+            f"{where}.true_dim: {problem.true_dim} must be at least 1, or null where it is unknown"
+        )
+    given = problem.designs or problem.file
+    if given is not None:
+        return _from_file(problem, given, f"{where}.{'file' if problem.designs is None else 'designs'}")
+    if problem.problem_id not in _NAMES:
+        raise SpecError(
+            f"{where}.problem_id: no '{problem.problem_id}'; {nearest(problem.problem_id, _NAMES)}, "
+            "or give its file as designs"
+        )
+    if problem.problem_id in _FILES_ONLY:
+        raise SpecError(
+            f"{where}.designs: is missing; '{problem.problem_id}' is not made here, give its file "
+            f"(of a sweep: --data {problem.problem_id}=FILE)"
+        )
+    dim, unit_range, is_vector = _NAMES[problem.problem_id]
+    for name, known in (("true_dim", dim), ("unit_range", unit_range)):
+        if getattr(problem, name) not in (None, known):
+            raise SpecError(f"{where}.{name}: goes with designs of a file; {problem.problem_id} has {known}")
+    known = {"true_dim": dim, "unit_range": unit_range, "is_vector": is_vector, "file": None}
+    if problem.problem_id in _SOLVED:
+        known["solver"] = SOLVER_VERSION
+    return params.resolved(problem, **known)
+
+
+def _from_file(problem: params.Problem, given: str, where: str) -> dict[str, Any]:
+    """Return a problem whose designs are read from a file, which is read and checked now."""
+    from parsl_optuna.tasks.lvae import designs, files  # noqa: PLC0415
+
+    file = files.identify(given, where)
+    path = Path.cwd() / file["path"]
+    try:
+        splits = files.read(path)
+        is_vector = next(iter(splits.values())).ndim == 2
+        _, unit_range, expected = _NAMES.get(problem.problem_id, (None, not is_vector, is_vector))
+        if is_vector != expected:
+            kinds = ("vectors", "images") if is_vector else ("images", "vectors")
+            raise TaskError(f"{path}: holds {kinds[0]}, and designs of {problem.problem_id} are {kinds[1]}")
+        if problem.unit_range is not None:
+            unit_range = problem.unit_range
+        known = {"true_dim": problem.true_dim, "unit_range": unit_range, "is_vector": is_vector, "file": file}
+        found = params.resolved(problem, **known)
+        designs.fitted(found, splits, path)
+    except TaskError as error:
+        raise SpecError(f"{where}: {error}") from error
+    return found
 
 
 TASK = Task(
@@ -115,6 +156,8 @@ TASK = Task(
         "val_total_loss": "float",
         "active_dims": "int",
         "effective_dims": "int",
+        "gap_dims": "int",
+        "intrinsic_dims": "int",
         "true_dim": "int",
         "dim_error": "int",
         "pca_nmse": "float",

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsl_optuna.core.errors import TaskError
-from parsl_optuna.tasks import source
-from parsl_optuna.tasks.lvae import simp
+from parsl_optuna.tasks.lvae import files, solved
+from parsl_optuna.tasks.lvae.areas import resized
+from parsl_optuna.tasks.lvae.params import SOLVER_VERSION
 
 Array = NDArray[np.float64]
 
@@ -117,63 +118,53 @@ FAMILIES = {
     "curve": Family(_curve, 1),
     "space_curve": Family(_space_curve, 1),
     "sheet": Family(_sheet, 2),
-    "beams2d": Family(simp.beams, 3),
-    "heatconduction2d": Family(simp.heat_sinks, 2),
 }
-"""What can be made here."""
+"""What can be made here at once; `solved.SOLVERS` are made too, and take a solver."""
 
 
 def make(problem: Mapping[str, Any], folder: Path) -> None:
-    """Write ``designs.npy``: ``(n, 1, side, side)`` or ``(n, length)``, float32."""
+    """Write designs ``(n, 1, side, side)`` or ``(n, length)``, float32.
+
+    ``designs.npy`` has all of them; where their file has splits, ``train.npy`` and ``val.npy`` have those.
+    """
+    for name, designs in _made(problem, folder).items():
+        whole = designs[:, None] if designs.ndim == 3 else designs
+        np.save(folder / f"{_FILES[name]}.npy", whole.astype(np.float32), allow_pickle=False)
+
+
+_FILES = {"all": "designs", "train": "train", "val": "val"}
+
+
+def _made(problem: Mapping[str, Any], folder: Path) -> files.Splits:
+    side = problem["resolution"]
     if problem["file"] is not None:
-        path = source.unchanged(problem["file"]["path"], problem["file"]["checksum"])
-        designs = _resized(_checked(_loaded(path), path, problem), problem["resolution"])
-    else:
-        family = FAMILIES[problem["problem_id"]]
-        stream = np.random.default_rng(problem["data_seed"])
-        designs = family.make(stream.random((problem["n_designs"], family.dim)), problem["resolution"])
-    if designs.ndim == 3:
-        designs = designs[:, None]
-    np.save(folder / "designs.npy", designs.astype(np.float32), allow_pickle=False)
+        path = files.unchanged(problem["file"])
+        return fitted(problem, files.read(path), path)
+    name, stream = problem["problem_id"], np.random.default_rng(problem["data_seed"])
+    if name in solved.SOLVERS:
+        if problem.get("solver") != SOLVER_VERSION:
+            raise TaskError(f"{name}: was planned for another version of the solver; run the command again")
+        parameters = stream.random((problem["n_designs"], solved.SOLVERS[name][1]))
+        return {"all": solved.designs(name, parameters, side, folder.parent)}
+    family = FAMILIES[name]
+    return {"all": family.make(stream.random((problem["n_designs"], family.dim)), side)}
 
 
-def _loaded(path: Path) -> Array:
-    """Read the column ``optimal_design`` of a published parquet file, rows of rows of numbers."""
-    import pyarrow.parquet as pq  # noqa: PLC0415
+def fitted(problem: Mapping[str, Any], found: files.Splits, path: Path) -> files.Splits:
+    """Return the designs of a file, images at their problem's resolution.
 
-    try:
-        column = pq.read_table(path, columns=["optimal_design"])["optimal_design"].to_pylist()
-        designs = np.asarray(column, dtype=float)
-    except (OSError, KeyError, ValueError) as error:
-        raise TaskError(f"{path}: no designs in it: {error}") from error
-    if designs.ndim != 3:
-        raise TaskError(f"{path}: designs have {designs.ndim - 1} dimensions, not 2")
-    return designs
-
-
-def _checked(designs: Array, path: Path, problem: Mapping[str, Any]) -> Array:
-    """Refuse numbers that the decoder cannot give back: they are not clipped."""
-    if not np.isfinite(designs).all():
-        index = int(np.argwhere(~np.isfinite(designs))[0][0])
-        raise TaskError(f"{path}: design {index} holds a number that is not finite")
-    low, high = float(designs.min()), float(designs.max())
+    Raises:
+        TaskError: They have values that the decoder cannot give back: these are not clipped.
+    """
+    low = min(float(part.min()) for part in found.values())
+    high = max(float(part.max()) for part in found.values())
     if problem["unit_range"] and (low < -_ROUNDING or high > 1 + _ROUNDING):
         raise TaskError(
             f"{path}: designs of {problem['problem_id']} are densities from 0 to 1, and these go from "
-            f"{low:.4g} to {high:.4g}; scale them, (x - {low:.4g}) / {high - low:.4g} does"
+            f"{low:.4g} to {high:.4g}; scale them, (x - {low:.4g}) / {high - low:.4g} does, "
+            "or say unit_range: false"
         )
-    return designs
-
-
-def _resized(designs: Array, side: int) -> Array:
-    """Return designs of another size; a pixel is the mean over its area: a thin bar keeps its mass."""
-    rows, columns = (_averaging(length, side) for length in designs.shape[1:])
-    return np.einsum("ar,nrc,bc->nab", rows, designs, columns, optimize=True)
-
-
-def _averaging(before: int, after: int) -> Array:
-    """Return the matrix ``(after, before)`` that averages *before* equal cells over *after* equal ones."""
-    edges = np.arange(after + 1) * before / after
-    cells = np.arange(before)
-    overlap = np.minimum(edges[1:, None], cells + 1) - np.maximum(edges[:-1, None], cells)
-    return np.clip(overlap, 0.0, None) * after / before
+    if problem["is_vector"]:
+        return found
+    side = problem["resolution"]
+    return {name: resized(part, side, side) for name, part in found.items()}

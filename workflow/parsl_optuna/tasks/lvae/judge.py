@@ -18,7 +18,9 @@ _JUMP, _NOISE = 2.0, 0.01
 """An error that ended so many times, and so much, above its least was lost on the way."""
 
 _EXPLAINED = 0.01
-"""Share of the error that a dimension must explain to count, as in the least-volume papers."""
+"""Share of the error that a dimension must explain to count, as in the least-volume papers; and the smallest
+spread, of the largest, that is told from none.
+"""
 
 _PROBES = 16
 """Codes at which the decoder's Jacobian is formed; each costs as many backward passes as a design has
@@ -72,6 +74,21 @@ def effective_dims(
         kept[:, dim] = mean[dim]
         count += (error(kept) - whole) / (none - whole) >= _EXPLAINED
     return int(count)
+
+
+@torch.no_grad()
+def gap_dims(encode: Callable[[Tensor], Tensor], pruner: Pruner, designs: Tensor) -> int:
+    """Return the dimension before the widest gap in the spectrum of the codes; it needs no pruning.
+
+    The spectrum is that of the codes' covariance, as standard deviations along its axes. What is below one
+    per cent of the largest counts as one per cent: how far below it lies is noise.
+    """
+    codes = pruner.mask(encode(designs)).double()
+    spread = torch.linalg.svdvals(codes - codes.mean(dim=0))
+    if float(spread[0]) == 0:
+        return 0
+    logs = torch.cat([spread / spread[0], spread.new_zeros(1)]).clamp_min(_EXPLAINED).log()
+    return int((logs[:-1] - logs[1:]).argmax()) + 1
 
 
 def pca_nmse(train: Tensor, val: Tensor, dims: int) -> float:

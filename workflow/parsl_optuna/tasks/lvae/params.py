@@ -12,6 +12,7 @@ from parsl_optuna.core.load import structure, unstructure
 from parsl_optuna.core.space import Categorical, Float, Int, Scalar, Space
 
 Strategy = Literal[
+    "neighbours",
     "plummet",
     "pca_cdf",
     "lognorm",
@@ -23,12 +24,13 @@ Strategy = Literal[
 ]
 
 OWN = {
+    "neighbours": ("plummet_threshold",),
     "plummet": ("plummet_threshold",),
     "pca_cdf": ("cdf_threshold",),
     "lognorm": ("percentile", "alpha"),
     "probabilistic": ("temperature",),
 }
-"""Which parameters belong to which strategy."""
+"""Which parameters belong to which strategy; ``neighbours`` falls back to ``plummet``."""
 
 GUARDS = {
     "none": (0, None, 0, 1, None),
@@ -42,6 +44,9 @@ GUARDS = {
 }
 """Safeguard profiles: min_active_dims, max_prune_per_epoch, cooldown_epochs, k_consecutive, recon_tol."""
 
+SOLVER_VERSION = 2
+"""Of the designs that `simp` makes: part of their problems' ids. The first was of beams as long as high."""
+
 GUARD_NAMES = ("min_active_dims", "max_prune_per_epoch", "cooldown_epochs", "k_consecutive", "recon_tol")
 
 
@@ -50,18 +55,27 @@ class Problem:
     """A set of designs.
 
     Attributes:
-        problem_id: A family of `designs`, or ``photonics2d`` with a *file*.
-        resolution: Side of the squares; a multiple of 4. Vectors have none.
-        n_designs: How many are made.
-        data_seed: Of the designs and of their split, 80 % train, 20 % validation.
-        file: Parquet file with a column ``optimal_design``, in place of making them; known by its digest.
+        problem_id: A family of `designs`, ``photonics2d`` with *designs*, or any name with them.
+        resolution: Side of the squares, 8 to 128, to which images of a file are averaged. Vectors have none.
+        n_designs: How many are made; of a file all are taken.
+        data_seed: Of the designs and of their split, 80 % train, 20 % validation, where they have none.
+        designs: Their file or folder in place of making them, known by its digest: npy, npz, parquet with a
+            column ``optimal_design``, a folder of images, or one of files whose names begin with ``train``,
+            ``val`` and ``test`` (the last is left alone). Arrays are ``(n, rows, columns)`` of images,
+            ``(n, length)`` of vectors, ``(n, 2, points)`` or ``(n, points, 2)`` of curves, which are vectors.
+        file: An older name of *designs*.
+        true_dim: Their intrinsic dimension where it is known; families that are made know theirs.
+        unit_range: Whether values lie in [0, 1]: by default images do and vectors do not.
     """
 
     problem_id: str
     resolution: int = 16
     n_designs: int = 1000
     data_seed: int = 0
+    designs: str | None = None
     file: str | None = None
+    true_dim: int | None = None
+    unit_range: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -114,7 +128,7 @@ class Params:
     lipschitz: float = 1.0
     pruning_epoch: int = 500
     beta: float = 0.9
-    pruning_strategy: Strategy = "plummet"
+    pruning_strategy: Strategy = "neighbours"
     plummet_threshold: float = 0.05
     cdf_threshold: float = 0.99
     percentile: float = 0.05
@@ -164,7 +178,7 @@ def irrelevant(method: str, params: Mapping[str, Any]) -> frozenset[str]:
     """Return the thresholds of the strategies that are not chosen, where one is."""
     del method
     strategy = str(params.get("pruning_strategy", Params.pruning_strategy)).removesuffix("_original")
-    return frozenset(name for other, names in OWN.items() if other != strategy for name in names)
+    return frozenset(name for names in OWN.values() for name in names) - frozenset(OWN.get(strategy, ()))
 
 
 def space(problem: Mapping[str, Any], method: str) -> Space:
@@ -182,8 +196,8 @@ def space(problem: Mapping[str, Any], method: str) -> Space:
 
 
 def resolved(problem: Problem, **more: Any) -> dict[str, Any]:
-    """Return a problem as plain data."""
-    return asdict(problem) | more
+    """Return a problem as plain data: what it had before there were *designs* keeps its id."""
+    return {name: value for name, value in asdict(problem).items() if name != "designs"} | more
 
 
 PROBLEM_NAMES = tuple(entry.name for entry in fields(Problem))

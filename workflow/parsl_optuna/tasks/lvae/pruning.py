@@ -43,6 +43,7 @@ class Pruner:
         start: First epoch with pruning.
         beta: Share of the past in the running statistics, per batch.
         stream: Of random strategies.
+        intrinsic: Dimension of the designs by their nearest neighbours, if that can be told.
 
     Attributes:
         active: ``(dims,)`` booleans.
@@ -63,7 +64,9 @@ class Pruner:
         start: int,
         beta: float,
         stream: Generator,
+        intrinsic: int | None = None,
     ) -> None:
+        self._intrinsic = intrinsic
         self._strategy, self._rule, self._guards = strategy, rule, guards
         self._start, self._beta, self._stream = start, beta, stream
         self.active = torch.ones(dims, dtype=torch.bool)
@@ -107,7 +110,7 @@ class Pruner:
         if guard is not None:
             self.held[guard] += 1
             return 0
-        seen = Seen(self.std, self.active, self._reference)
+        seen = Seen(self.std, self.active, self._reference, self._intrinsic)
         found = candidates(self._strategy, seen, self._rule, self._stream) & self.active
         self._streaks = (self._streaks + 1) * found
         ready = found & (self._streaks >= self._guards.k_consecutive)

@@ -1,7 +1,7 @@
 """Which latent dimensions to prune, from their standard deviations. Pure.
 
-``plummet``, ``pca_cdf``, ``lognorm`` and ``probabilistic`` are rules that do what their names promise;
-``…_original`` are those of the program that the seeds describe, kept to compare with.
+``neighbours`` is ours. ``plummet``, ``pca_cdf``, ``lognorm`` and ``probabilistic`` are rules that do what
+their names promise; ``…_original`` are those of the program that the seeds describe, kept to compare with.
 """
 
 from __future__ import annotations
@@ -43,11 +43,13 @@ class Seen:
         std: ``(dims,)`` of all dimensions, pruned ones included.
         active: ``(dims,)`` booleans.
         reference: ``(dims,)`` stds when pruning began.
+        intrinsic: Dimension of the designs by their nearest neighbours; None where that cannot be told.
     """
 
     std: Tensor
     active: Tensor
     reference: Tensor
+    intrinsic: int | None = None
 
 
 def candidates(name: str, seen: Seen, rule: Rule, stream: Generator) -> Tensor:
@@ -58,6 +60,22 @@ def candidates(name: str, seen: Seen, rule: Rule, stream: Generator) -> Tensor:
     if bool(seen.active.any()):
         found[seen.active] = _STRATEGIES[name](seen, rule, stream)
     return found & seen.active
+
+
+def _neighbours(seen: Seen, rule: Rule, stream: Generator) -> Tensor:
+    """Prune as `_plummet` does, and else the smallest, one at a time, until as many are left as designs need.
+
+    Never fewer; where the number is not known, as `_plummet`.
+    """
+    found = _plummet(seen, rule, stream)
+    if seen.intrinsic is None:
+        return found
+    std = seen.std[seen.active]
+    smallest = std.argsort()[: max(len(std) - seen.intrinsic, 0)]
+    found[smallest[:1]] = True
+    above = torch.zeros_like(found)
+    above[smallest] = True
+    return found & above
 
 
 def _plummet(seen: Seen, rule: Rule, stream: Generator) -> Tensor:
@@ -145,6 +163,7 @@ def _probabilistic_original(seen: Seen, rule: Rule, stream: Generator) -> Tensor
 
 
 _STRATEGIES: dict[str, Callable[[Seen, Rule, Generator], Tensor]] = {
+    "neighbours": _neighbours,
     "plummet": _plummet,
     "pca_cdf": _pca_cdf,
     "lognorm": _lognorm,

@@ -20,6 +20,7 @@ from parsl_optuna.kernels.optimiser import adam_state, restore_adam
 from parsl_optuna.kernels.snapshot import dumps, loads
 from parsl_optuna.tasks.base import Metrics, Work
 from parsl_optuna.tasks.lvae import judge, pictures
+from parsl_optuna.tasks.lvae.intrinsic import intrinsic_dim
 from parsl_optuna.tasks.lvae.model import Decoder, encoder
 from parsl_optuna.tasks.lvae.params import Params
 from parsl_optuna.tasks.lvae.pruning import Pruner, Safeguards
@@ -47,12 +48,14 @@ class Designs:
         val: For validation.
         variance: Mean over entries of the training variance.
         spread: Square root of the sum over entries of the training variance.
+        intrinsic: Dimension of the training designs by their nearest neighbours, if that can be told.
     """
 
     train: Tensor
     val: Tensor
     variance: float
     spread: float
+    intrinsic: int | None = None
 
     def to(self, device: torch.device) -> Designs:
         """Return the designs on a device."""
@@ -60,13 +63,21 @@ class Designs:
 
 
 def load_designs(folder: Path, seed: int) -> Designs:
-    """Read and split what `designs.make` wrote."""
-    designs = torch.from_numpy(np.load(folder / "designs.npy", allow_pickle=False))
-    order = torch.randperm(len(designs), generator=Generator().manual_seed(seed))
-    count = round(_TRAINING_SHARE * len(designs))
-    train, val = designs[order[:count]], designs[order[count:]]
+    """Read what `designs.make` wrote, and split it unless it is."""
+
+    def read(name: str) -> Tensor:
+        return torch.from_numpy(np.load(folder / f"{name}.npy", allow_pickle=False))
+
+    if (folder / "train.npy").exists():
+        train, val = read("train"), read("val")
+    else:
+        designs = read("designs")
+        order = torch.randperm(len(designs), generator=Generator().manual_seed(seed))
+        count = round(_TRAINING_SHARE * len(designs))
+        train, val = designs[order[:count]], designs[order[count:]]
     variance = train.var(dim=0)
-    return Designs(train, val, float(variance.mean()), float(variance.sum().sqrt()))
+    dim = intrinsic_dim(train.flatten(1).numpy())
+    return Designs(train, val, float(variance.mean()), float(variance.sum().sqrt()), dim)
 
 
 class Trainer:
@@ -119,6 +130,7 @@ class Trainer:
             params.pruning_epoch,
             params.beta,
             stream,
+            designs.intrinsic,
         )
         self.w_v = params.w_v * self._unit_of_weight()
         self.epoch = 0
@@ -264,6 +276,8 @@ def _metrics(trainer: Trainer, true_dim: int | None, deadline: Deadline) -> Metr
         **errors,
         "active_dims": active,
         "effective_dims": judge.effective_dims(trainer.encoder, trainer.decoder, pruner, trainer.designs.val),
+        "gap_dims": judge.gap_dims(trainer.encoder, pruner, trainer.designs.val),
+        "intrinsic_dims": trainer.designs.intrinsic,
         "true_dim": true_dim,
         "dim_error": None if true_dim is None else abs(active - true_dim),
         "pca_nmse": judge.pca_nmse(trainer.designs.train, trainer.designs.val, max(active, 1)),

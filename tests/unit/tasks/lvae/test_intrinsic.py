@@ -1,0 +1,35 @@
+import numpy as np
+import pytest
+from parsl_optuna.tasks.lvae.designs import FAMILIES
+from parsl_optuna.tasks.lvae.intrinsic import intrinsic_dim
+
+
+def made(name, points):
+    return FAMILIES[name].make(points, 16).reshape(len(points), -1)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_neighbours_tell_the_number_of_parameters(name):
+    found = [
+        intrinsic_dim(made(name, np.random.default_rng(seed).random((320, FAMILIES[name].dim))))
+        for seed in (1, 2, 3)
+    ]
+
+    assert found.count(FAMILIES[name].dim) >= 2
+
+
+@pytest.mark.parametrize("name", ["disk2", "bars", "frame", "curve", "linear"])
+def test_designs_on_a_grid_of_parameters_tell_nothing(name):
+    dim = FAMILIES[name].dim
+    axis = np.linspace(0, 1, round(400 ** (1 / dim)))
+    points = np.stack(np.meshgrid(*[axis] * dim), axis=-1).reshape(-1, dim)
+
+    assert intrinsic_dim(made(name, points)) is None
+
+
+def test_copies_count_once_and_few_designs_tell_nothing():
+    sheet = made("sheet", np.random.default_rng(0).random((320, 2)))
+
+    assert intrinsic_dim(np.repeat(sheet, 3, axis=0)) == 2
+    assert intrinsic_dim(sheet[:20]) is None
+    assert intrinsic_dim(np.repeat(sheet[:3], 200, axis=0)) is None
