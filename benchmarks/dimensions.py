@@ -24,8 +24,8 @@ from parsl_optuna.tasks.lvae import TASK, train
 
 Array = NDArray[np.float64]
 SIDE, COUNT, SEEDS = 24, 400, (1, 2, 3)
-SCHEDULE = {"latent_dim": 16, "n_epochs": 500, "pruning_epoch": 200, "polynomial_schedule_n": 50,
-            "batch_size": 64, "lr": 0.002, "w_v": 5.0}  # fmt: skip
+SCHEDULE = {"latent_dim": 16, "width": 16, "n_epochs": 300, "pruning_epoch": 120,
+            "polynomial_schedule_n": 30, "batch_size": 64, "lr": 0.002, "w_v": 5.0}  # fmt: skip
 _X, _Y = np.meshgrid((np.arange(SIDE) + 0.5) / SIDE, (np.arange(SIDE) + 0.5) / SIDE)
 
 
@@ -135,7 +135,7 @@ def one(name: str, seed: int, more: dict[str, Any]) -> dict[str, Any]:
         np.save(Path(folder) / "designs.npy", designs.astype(np.float32))
         found = train.run(Work(problem, "lvae", params, seed, Deadline(), Path(folder), files=Path(folder)))
         spread = np.load(Path(folder) / "pictures.npz")["standard_deviations_of_codes"]
-    kept = ("active_dims", "gap_dims", "effective_dims", "val_nmse", "pca_nmse", "outcome")
+    kept = ("active_dims", "intrinsic_dims", "gap_dims", "effective_dims", "val_nmse", "pca_nmse", "outcome")
     last = max((event["epoch"] for event in found["pruning_events"]), default=None)
     head = {"family": name, "seed": seed, "dim": dim, "more": more, "last_pruned": last}
     widths = [round(float(value), 4) for value in spread if value > 0]

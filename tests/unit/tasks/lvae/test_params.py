@@ -10,7 +10,7 @@ def test_defaults_are_filled_and_infinity_is_no_limit():
 
     assert found["recon_tol"] is None
     assert found["lr"] == 1.0
-    assert found["pruning_strategy"] == "plummet"
+    assert found["pruning_strategy"] == "neighbours"
 
 
 @pytest.mark.parametrize("profile", GUARDS)

@@ -4,8 +4,7 @@ import sys
 import numpy as np
 import pytest
 from parsl_optuna.core.errors import TaskError
-from parsl_optuna.tasks.base import prepare_task
-from parsl_optuna.tasks.lvae import TASK, simp, solved
+from parsl_optuna.tasks.lvae import simp, solved
 
 PARAMETERS = np.random.default_rng(3).random((20, 3))
 
@@ -60,10 +59,3 @@ def test_a_process_that_fails_says_why(tmp_path, monkeypatch):
 
     with pytest.raises(TaskError, match="could not be solved: exit status 1: no memory"):
         made(tmp_path)
-
-
-def test_a_problem_of_another_solver_is_not_filled_with_designs_of_this_one(tmp_path):
-    problem = TASK.resolve({"problem_id": "beams2d", "n_designs": 10, "resolution": 8}, "p $")
-
-    with pytest.raises(TaskError, match="another version of the solver; run the command again"):
-        prepare_task(TASK, {name: value for name, value in problem.items() if name != "solver"}, tmp_path)

@@ -14,7 +14,6 @@ from parsl_optuna.core.errors import SpecError, TaskError, nearest
 from parsl_optuna.core.load import structure
 from parsl_optuna.tasks.base import Task, View
 from parsl_optuna.tasks.lvae import params
-from parsl_optuna.tasks.lvae.params import SOLVER_VERSION
 
 _NAMES = {
     # name -> its intrinsic dimension where it is known, whether values lie in [0, 1], whether it is a vector
@@ -58,7 +57,7 @@ VIEWS = (
 )
 """The questions of the sweep guide and of the programme of six phases."""
 
-_FILES_ONLY, _SOLVED = ("photonics2d",), ("beams2d", "heatconduction2d")
+_FILES_ONLY = ("photonics2d",)
 _SIDES = [side for side in range(8, 129) if side % (2 ** int(math.log2(side / 4))) == 0]
 """Halved again and again, these come to 4 to 7 pixels, and doubled to themselves."""
 
@@ -96,8 +95,6 @@ def resolve(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
         if getattr(problem, name) not in (None, known):
             raise SpecError(f"{where}.{name}: goes with designs of a file; {problem.problem_id} has {known}")
     known = {"true_dim": dim, "unit_range": unit_range, "is_vector": is_vector, "file": None}
-    if problem.problem_id in _SOLVED:
-        known["solver"] = SOLVER_VERSION
     return params.resolved(problem, **known)
 
 
@@ -126,7 +123,7 @@ def _from_file(problem: params.Problem, given: str, where: str) -> dict[str, Any
 
 TASK = Task(
     name="lvae",
-    version=2,
+    version=3,
     resolve=resolve,
     methods=("lvae",),
     complete=params.complete,

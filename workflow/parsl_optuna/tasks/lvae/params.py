@@ -44,9 +44,6 @@ GUARDS = {
 }
 """Safeguard profiles: min_active_dims, max_prune_per_epoch, cooldown_epochs, k_consecutive, recon_tol."""
 
-SOLVER_VERSION = 2
-"""Of the designs that `simp` makes: part of their problems' ids. The first was of beams as long as high."""
-
 GUARD_NAMES = ("min_active_dims", "max_prune_per_epoch", "cooldown_epochs", "k_consecutive", "recon_tol")
 
 

@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from parsl_optuna.core.errors import TaskError
 from parsl_optuna.store.atomic import write_bytes
 from parsl_optuna.tasks.lvae import simp
-from parsl_optuna.tasks.lvae.params import SOLVER_VERSION
 
 Array = NDArray[np.float64]
 
@@ -53,9 +52,7 @@ def designs(name: str, parameters: Array, side: int, scratch: Path) -> Array:
     Raises:
         TaskError: A process that made chunks failed.
     """
-    text = json.dumps(
-        {"name": name, "side": side, "parameters": parameters.tolist(), "solver": SOLVER_VERSION}
-    )
+    text = json.dumps({"name": name, "side": side, "parameters": parameters.tolist()})
     folder = scratch / f".making-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     chunks = range(-(-len(parameters) // _CHUNK))
     missing = sum(not _path(folder, chunk).exists() for chunk in chunks)
