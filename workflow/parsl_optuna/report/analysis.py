@@ -32,6 +32,7 @@ from parsl_optuna.report.findings import findings, value_text
 from parsl_optuna.report.importance import importances
 from parsl_optuna.report.interactions import interactions
 from parsl_optuna.report.levels import levels
+from parsl_optuna.report.risks import risks
 from parsl_optuna.report.tables import leading_of, maximised_of, objectives_of, read
 from parsl_optuna.report.transfer import transfer
 from parsl_optuna.store.artifacts import ArtifactStore
@@ -105,6 +106,7 @@ def analyse(table: Path, store: ArtifactStore, *, sampler_learns: bool = True) -
     tables = {
         "outcomes": effects.outcomes(rows),
         "failures": _failures(rows),
+        "risks": risks(rows, sampler_learns=sampler_learns),
         "best": _best(rows, more_is_better),
         "importances": importances(rows, metrics),
         "effects": effects.effects(rows, metrics, sampler_learns=sampler_learns),

@@ -32,6 +32,7 @@ def findings(rows: Frame, tables: Mapping[str, Frame], leading: str) -> list[str
         place, mine = f"{head['method']} on {head['problem']}", _of(tables["best"], head)
         if not mine.empty:
             sentences.append(f"{place}: {_best(mine.iloc[0], leading)}")
+            further += [f"{place}: {one}" for one in _risky(_of(tables["risks"], head))]
             further += [f"{place}: {one}" for one in _luckier(mine, leading)]
         told = [*_ranking(tables, head, quiet), *_tests(tables, head, quiet)]
         if told:
@@ -49,6 +50,22 @@ def _best(first: Mapping[str, Any], leading: str) -> str:
     seeds = f", the mean of {first['n']} seeds" if first["n"] > 1 else ", from a single seed"
     point = f" at {first['hyperparameters']}" if first["hyperparameters"] else ""
     return f"best {leading} {cell(first['objective'])}{verdict}{seeds}{point}."
+
+
+def _risky(risks: Frame) -> list[str]:
+    """Say which hyperparameters clearly make trials fail, and where."""
+    clear = risks if risks.empty else risks[risks["p_holm"] < _SIGNIFICANT]
+    found = []
+    for _, mine in [] if clear.empty else clear.groupby("parameter", sort=False):
+        worst = mine.sort_values("estimate", ascending=False, kind="stable").iloc[0]
+        name = _told_apart(worst)
+        if worst["kind"] == "correlation":
+            found.append(
+                f"the larger {name}, the {'more' if worst['estimate'] > 0 else 'fewer'} trials fail."
+            )
+        else:
+            found.append(f"at {name} {worst['value']}, {worst['estimate']:.0%} of the trials fail.")
+    return found
 
 
 def _luckier(best: Frame, leading: str) -> list[str]:
@@ -98,7 +115,7 @@ def _of(table: Frame, head: Mapping[str, str]) -> Frame:
     if table.empty:
         return table
     mine = within(table, head)
-    return mine[mine["metric"] == "objective"] if "metric" in mine else mine
+    return mine[mine["metric"].isin(["objective", "not_ok"])] if "metric" in mine else mine
 
 
 def _ranking(tables: Mapping[str, Frame], head: Mapping[str, str], quiet: Counter[str]) -> list[str]:

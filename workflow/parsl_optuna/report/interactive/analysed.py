@@ -31,6 +31,7 @@ _MOST_OPEN = 12
 _TITLES = {
     "outcomes": "Outcomes",
     "failures": "Why trials did not end ok",
+    "risks": "Share of trials that did not end ok, by hyperparameter (means, or rank correlations)",
     "best": "Best configurations (means over their seeds)",
     "bias": "Differences from the reference (95 % intervals; covered: share within 1.96 stated errors)",
     "importances": "Importance of hyperparameters (permutation in a random forest)",
@@ -43,6 +44,7 @@ _TITLES = {
 
 _WHY_EMPTY = {
     "failures": "every trial ended ok",
+    "risks": "no study has trials that ended ok and others that did not, or no hyperparameter varies in one",
     "best": "no trial that ended ok has an objective",
     "bias": "no trial that ended ok has a reference",
     "importances": "no hyperparameter varies within a problem and method",
