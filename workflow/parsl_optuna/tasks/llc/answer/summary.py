@@ -22,6 +22,10 @@ from parsl_optuna.kernels.diagnostics import drift, equal_time, ess, mcse, rhat
 from parsl_optuna.tasks.llc.answer.verdict import Gate, Nature, is_corrected, verdict, violation
 from parsl_optuna.tasks.llc.problem.estimand import Estimand
 
+_CHANCE = 2.0
+"""Standard errors of the virial ratio that are no sign of a bias: else chance would widen a third of all
+intervals."""
+
 
 class Traces(NamedTuple):
     """Observables, each ``(draws, chains)``.
@@ -167,13 +171,13 @@ def known_bias(value: float, seen: Mapping[str, Any], draws: Draws) -> float | N
     """Return how large the bias of an LLC *value* is, as far as it shows; None of a fit too poor to tell.
 
     Tested steps have none. Untested ones have what they are predicted to add, and what the virial ratio shows
-    beyond its error: the square of its difference from 1 is on average that of the bias plus the variance.
+    beyond chance: where steps are too long, the LLC is off by about as much as the ratio (measured).
     """
     if draws.nature.is_fit:
         return abs(seen["llc_corrected"] - value) if is_corrected(seen) else None
     if draws.nature.is_exact or not math.isfinite(value):
         return 0.0
-    heated = max((seen["virial_ratio"] - 1.0) ** 2 - seen["virial_se"] ** 2, 0.0)
+    heated = max((seen["virial_ratio"] - 1.0) ** 2 - (_CHANCE * seen["virial_se"]) ** 2, 0.0)
     return math.hypot(draws.step_bias, abs(value) * math.sqrt(heated))
 
 
