@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install -c constraints.txt
 
-.PHONY: demo test system slow mutation lowest check docs bench
+.PHONY: demo test wandb system slow mutation lowest check docs bench
 .DELETE_ON_ERROR:
 
 demo: .venv/.installed  ## tune three methods on two small problems
@@ -16,6 +16,9 @@ test: .venv/.installed-dev  ## run the tests, unit tests first
 system: .venv/.installed-dev  ## run the tests with schedulers and kills
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "system and not slow" tests/e2e tests/browser tests/docs
 	$(BIN)/python -m pytest -m "system and not slow" tests/pbs tests/slurm
+
+wandb: .venv-wandb/.installed  ## ask W&B's own packages whether its rules are still those of the tests
+	.venv-wandb/bin/python -m pytest tests/e2e/test_wandb_rules.py tests/e2e/test_wandb_contract.py
 
 slow: .venv/.installed-dev mutation  ## run the tests that take minutes, and a mutation run
 	$(BIN)/python -m pytest -m slow
@@ -51,6 +54,19 @@ bench: .venv/.installed-dev  ## run every benchmark; see benchmarks/README.md
 
 .venv/.installed-dev: .venv/.installed
 	$(PIP) -e .[dev]
+	touch $@
+
+# Beside .venv, which it borrows from: where wandb is installed, programs get it in place of the stand-in.
+# sweeps wants numpy 1, and works with 2.
+.venv-wandb/.installed: .venv/.installed-dev
+	test -x .venv-wandb/bin/python || $(PYTHON) -m venv --without-pip .venv-wandb
+	$(BIN)/python -c "import glob, pathlib, site; \
+	    pathlib.Path(glob.glob('.venv-wandb/lib/python*/site-packages')[0], 'borrowed.pth').write_text( \
+	    f'import site; site.addsitedir({site.getsitepackages()[0]!r})')"
+	$(BIN)/python -m pip --disable-pip-version-check --quiet --python .venv-wandb/bin/python \
+	    install -c constraints.txt wandb jsonref
+	$(BIN)/python -m pip --disable-pip-version-check --quiet --python .venv-wandb/bin/python \
+	    install -c constraints.txt --no-deps sweeps
 	touch $@
 
 .venv/.installed-docs: .venv/.installed
