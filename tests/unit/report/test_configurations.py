@@ -86,3 +86,11 @@ def test_a_text_that_reads_as_a_number_is_not_that_number():
     assert varied(rows) == ["hp_a", "hp_b", "hp_c"]
     assert rows["hp_a"].dropna().map(label).tolist() == ["1", '"1"']
     assert rows["configuration"].nunique() == 6
+
+
+def test_lists_and_objects_are_values_like_others():
+    points = [{"layers": one} for one in ([16, 8], [16, 8], {"first": 16}, None)]
+
+    rows = flatten(trials(points, [1.0, 3.0, 5.0, 7.0]))
+
+    assert means(rows, "objective")["hp_layers"].tolist() == ["[16, 8]", '{"first": 16}', "null"]

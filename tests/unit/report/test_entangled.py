@@ -59,6 +59,18 @@ def test_a_parameter_that_merely_varies_with_the_one_that_matters_has_no_effect(
     assert found.loc["b", "p_holm"] > 0.05  # but is that of a
 
 
+def test_an_effect_of_groups_is_not_one_of_their_members():
+    """Each value of *a* belongs to one of *b*, on which alone the objective depends."""
+    points = [{"a": k % 6, "b": k % 2, "c": k} for k in range(36)]
+    rows = trials(points, [point["b"] + 0.1 * noise for point, noise in zip(points, NOISE, strict=False)])
+
+    found = effects(rows, ["objective"]).drop_duplicates("parameter").set_index("parameter")
+
+    assert found.loc["a", "p_holm"] > 0.05
+    assert found.loc["b", "p_holm"] < 1e-3
+    assert found.loc["b", "note"] == "varies only together with a: cannot be told apart"
+
+
 def test_no_effect_is_found_where_there_is_none_however_entangled():
     hits = 0
     for seed in range(200):

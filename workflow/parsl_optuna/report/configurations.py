@@ -138,12 +138,13 @@ def task_of(rows: Frame) -> Task | None:
 
 
 def active(task: Task | None, method: str, hyperparams_json: str) -> dict[str, Any]:
-    """Return the hyperparameters of a trial that have an effect; a value null is the text ``null``."""
+    """Return the hyperparameters of a trial that have an effect; a null, a list and an object are texts."""
     params: Mapping[str, Any] = json.loads(hyperparams_json)
     without = frozenset() if task is None or task.irrelevant is None else task.irrelevant(method, params)
     kept = {name: value for name, value in params.items() if name not in without}
     special = {None: _NULL, _NULL: json.dumps(_NULL)}
-    return {name: special.get(value, value) if _is_plain(value) else value for name, value in kept.items()}
+    plain = {name: special.get(value, value) if _is_plain(value) else value for name, value in kept.items()}
+    return {name: json.dumps(one) if isinstance(one, (list, dict)) else one for name, one in plain.items()}
 
 
 def _is_plain(value: object) -> bool:

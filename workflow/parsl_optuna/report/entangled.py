@@ -12,29 +12,20 @@ _ASSOCIATED = 0.05
 
 
 def partners(units: Frame, name: str) -> list[str]:
-    """Return the hyperparameters that foretell *name* among the configurations in which it has an effect.
+    """Return the hyperparameters that foretell *name*, or that it foretells, where it has an effect.
 
-    Each column of *name* (`linear.columns`) is tested against those of the other one, corrected for their
-    number. One that is missing in some of these configurations, or has a value of its own in each, is no
-    partner.
+    Each column of one (`linear.columns`) is tested against those of the other, corrected for their number.
+    One that is missing in some of these configurations, or has a value of its own in each, is no partner.
 
     Args:
         units: Configurations, from `configurations.means`.
         name: Column of a hyperparameter.
     """
     active = units[units[name].notna()]
-    if len(active) < 3:
-        return []
-    mine, constant = linear.columns(active[name]), np.ones((len(active), 1))
-    found = []
-    for other in varied(active):
-        if other == name or active[other].isna().any():
-            continue
-        theirs = linear.columns(active[other])
-        tests = [linear.added(constant, theirs, column) for column in mine.T]
-        if any(test.p * len(tests) < _ASSOCIATED for test in tests):
-            found.append(other)
-    return found
+    others = [one for one in varied(active) if one != name and active[one].notna().all()]
+    mine = linear.columns(active[name])
+    theirs = {one: linear.columns(active[one]) for one in others}
+    return [one for one, columns in theirs.items() if _foretells(columns, mine) or _foretells(mine, columns)]
 
 
 def beyond(units: Frame, name: str, others: list[str]) -> linear.FTest:
@@ -62,3 +53,10 @@ def note(others: str) -> str:
 def plain(names: list[str]) -> str:
     """Return the names of columns as people know them, as ``a, b``."""
     return ", ".join(one.removeprefix(PREFIX) for one in names)
+
+
+def _foretells(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether the columns of one hyperparameter explain some column of another beyond chance."""
+    constant = np.ones((len(first), 1))
+    tests = [linear.added(constant, first, column) for column in second.T]
+    return any(test.p * len(tests) < _ASSOCIATED for test in tests)

@@ -51,6 +51,7 @@ def added(model: np.ndarray, more: np.ndarray, y: np.ndarray) -> FTest:
 
     Source: the extra sum of squares, Draper and Smith, Applied Regression Analysis, chapter 6.
     """
+    y = y / max(float(np.abs(y).max()), 1e-300)  # F has no unit, and squares overflow
     before, n_before = _residual(model, y)
     after, n_after = _residual(np.column_stack([model, more]), y)
     n_added, freedom = n_after - n_before, len(y) - n_after

@@ -195,7 +195,8 @@ function importances(trials) {
     if (shown.has(name) && row.parameter) groups.set(name, [...(groups.get(name) || []), row]);
   }
   const traces = [...groups].map(([name, rows]) => ({type: "bar", orientation: "h", name,
-    y: rows.map((one) => one.parameter), x: rows.map((one) => one.importance)}));
+    y: rows.map((one) => one.parameter), x: rows.map((one) => one.importance),
+    text: rows.map((one) => drawnText(one.note)), textposition: "auto", hovertemplate: "%{y}: %{x}<br>%{text}<extra></extra>"}));
   return traces.length ? {traces, layout: {barmode: "group", xaxis: axis("importance", [1]), yaxis: {automargin: true, autorange: "reversed"}}} : null;
 }
 
