@@ -150,6 +150,7 @@ def test_vi_on_a_singular_target_lies_between_exact_and_mean_field(benches):
     assert single["llc_hat"] == pytest.approx(mean_field_w1w2(T), abs=4 * single["se_hat"] + 0.01)
     assert truth - 4 * mixture["se_hat"] < mixture["llc_hat"] < mean_field_w1w2(T)
     assert single["status"] != "ok"
+    assert single["elbo"] < mixture["elbo"] < 0.0
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,14 @@ def test_worse_statuses_violate_more_and_so_do_larger_excesses():
     assert found == sorted(set(found))
 
 
+def test_of_several_exceeded_limits_the_largest_counts():
+    both = GOOD | {"rhat": 1.2, "ess": 20.0}
+
+    found = [violation(2.0, 0.02, GOOD | one, TRIAL_GATE, Nature()) for one in ({"ess": 20.0}, {"rhat": 1.2})]
+
+    assert violation(2.0, 0.02, both, TRIAL_GATE, Nature()) == max(found)
+
+
 @pytest.mark.parametrize("changes", [POOR, {"virial_ratio": 0.15}])
 def test_fits_that_are_not_ok_are_ordered_by_their_elbo(changes):
     seen = {name: value for name, value in (GOOD | changes).items() if name != "nature"}

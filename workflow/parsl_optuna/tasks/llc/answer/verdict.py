@@ -87,29 +87,33 @@ def verdict(
     ``prior_dominated``: the localization prior rather than the loss decides. ``uncertain``: nothing is known
     to be wrong, but the checks could not see it, or a sign has two causes.
     """
-    found = _first(_Case(value, error, seen, gate, nature))
-    return ("ok", None) if found is None else found[1][:2]
+    found = _worst(_Case(value, error, seen, gate, nature))
+    return ("ok", None) if found is None else found[1][0][:2]
 
 
 def violation(value: float, error: float, seen: Mapping[str, Any], gate: Gate, nature: Nature) -> float:
     """Return how far an estimate is from `ok`, for a search that has to get there: 0 where it is.
 
     The whole part says how bad the status is, 0 for ``uncertain`` to 4 for ``diverged``; the rest grows
-    from 0 to 1 with the distance from the limit. Of fits that have not converged, or whose family may be too
-    poor, it grows with their free energy, which is least where the ELBO is largest.
+    from 0 to 1 with the distance from the limit, the largest where several are exceeded. Of fits that have
+    not converged, or whose family may be too poor, it grows with their free energy, which is least where the
+    ELBO is largest.
     """
-    found = _first(_Case(value, error, seen, gate, nature))
+    found = _worst(_Case(value, error, seen, gate, nature))
     if found is None:
         return 0.0
-    rank, (_, _, size) = found
-    size = max(size, _SMALLEST_SIZE) if math.isfinite(size) else math.inf
-    return rank + (1.0 if size == math.inf else size / (1.0 + size))
+    rank, sizes = found[0], [size for _, _, size in found[1]]
+    if not all(map(math.isfinite, sizes)):
+        return rank + 1.0
+    size = max(*sizes, _SMALLEST_SIZE)
+    return rank + size / (1.0 + size)
 
 
-def _first(case: _Case) -> tuple[int, tuple[str, str, float]] | None:
+def _worst(case: _Case) -> tuple[int, list[tuple[str, str, float]]] | None:
+    """Return the worst kind of fault, and all that shows it."""
     checks = (_unusable, _no_minimum, _no_equilibrium, _known_bias, _too_little_known)
     for rank, check in zip(reversed(range(len(checks))), checks, strict=True):
-        for found in check(case):
+        if found := list(check(case)):
             return rank, found
     return None
 
