@@ -36,7 +36,12 @@ def mistakes(error: BaseException, path: str = "") -> list[tuple[str, str]]:
     if isinstance(error, ForbiddenExtraKeysError):
         known = [field.name for field in dataclasses.fields(error.cl)]
         return [
-            (f"{path}.{name}", f"unknown key; {_block_of(name, error.cl) or nearest(name, known)}")
+            (
+                f"{path}.{name}",
+                f"unknown key; it belongs into the block '{block}'"
+                if (block := block_of(name, error.cl))
+                else f"unknown key; {nearest(name, known)}",
+            )
             for name in sorted(error.extra_fields, key=str)
         ]
     if isinstance(error, Several):
@@ -46,9 +51,9 @@ def mistakes(error: BaseException, path: str = "") -> list[tuple[str, str]]:
     return [(path, str(error))]
 
 
-def _block_of(name: object, record: type[Any]) -> str | None:
-    """Say in which of a record's blocks a key belongs; None where no block has it."""
+def block_of(name: object, record: type[Any]) -> str | None:
+    """Return the block of a record in which a key belongs; None where no block has it."""
     for block, kind in get_type_hints(record).items():
         if dataclasses.is_dataclass(kind) and name in {entry.name for entry in dataclasses.fields(kind)}:
-            return f"it belongs into the block '{block}'"
+            return block
     return None

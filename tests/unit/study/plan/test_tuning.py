@@ -4,7 +4,7 @@ from parsl_optuna.core.load import structure
 from parsl_optuna.core.spec import FixedSpec, RunSpec
 from parsl_optuna.study.plan.fixed import plan_fixed
 from parsl_optuna.study.plan.resolve import label_of
-from parsl_optuna.study.plan.tuning import plan_run
+from parsl_optuna.study.plan.tuning import load_run, plan_run
 
 from tests.toyrun import TOY, toy_plan
 
@@ -132,3 +132,11 @@ def test_labels_are_the_words_a_person_wrote():
     assert label_of({"data_path": None, "n_rows": 50}) == "50"
     assert label_of({"data_path": None}) == ""
     assert label_of({"model": "dln", "overrides": {"model": {"dim": 2}}}) == "dln+overrides"
+
+
+def test_an_assignment_of_a_key_within_a_block_is_told_its_place(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("task: function\n")
+
+    with pytest.raises(SpecError, match=r"--set max_trials=4: unknown key .* mean 'optuna.max_trials'\?"):
+        load_run(path, ["max_trials=4"])

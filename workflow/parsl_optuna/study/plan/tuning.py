@@ -11,6 +11,7 @@ from typing import Any
 from parsl_optuna.core.errors import Mistakes, SpecError, nearest
 from parsl_optuna.core.ids import derive_seed, group_id
 from parsl_optuna.core.load import assign, read_yaml, structure
+from parsl_optuna.core.mistakes import block_of
 from parsl_optuna.core.objective import ERROR, Objective, Scoring
 from parsl_optuna.core.records import Manifest
 from parsl_optuna.core.resources import ClusterSpec
@@ -47,7 +48,9 @@ def assigned(path: Path, assignments: Sequence[str], record: type[Any]) -> dict[
     for text in assignments:
         name, equals, _ = text.partition("=")
         if equals and "." not in name and name not in {*cluster, *known}:
-            raise SpecError(f"--set {text}: unknown key '{name}'; {nearest(name, {*cluster, *known})}")
+            block = block_of(name, record)
+            hint = f"did you mean '{block}.{name}'?" if block else nearest(name, {*cluster, *known})
+            raise SpecError(f"--set {text}: unknown key '{name}'; {hint}")
         assign(data, f"cluster.{text}" if name in cluster and equals else text)
     return data
 
