@@ -138,3 +138,21 @@ def test_prior_samples_follow_the_prior(model):
     for (state, cluster), chance in zip(STATES, exact, strict=True):
         share = ((y == state).all(1) & (k == cluster)).float().mean()
         assert float(share) == pytest.approx(float(chance), abs=0.01)
+
+
+def test_psi_is_that_of_each_draw_and_of_its_gradient_whatever_the_order(model):
+    wide = Mixture(torch.full((3,), 8.0), 3, 5, full=True, stream=Generator().manual_seed(2))
+    for one, clusters in ((model, 2), (wide, 4)):  # the fifth has no draw
+        stream = Generator().manual_seed(3)
+        y = torch.randint(0, 2, (40, 3), generator=stream).float()
+        k = torch.randint(0, clusters, (40,), generator=stream)
+        eta = [one.biases[j] + one.weights[j] @ row for row, j in zip(y, k, strict=True)]
+        expected = TRIALS * torch.nn.functional.softplus(torch.stack(eta)).sum(-1)
+        weight = torch.rand(40, generator=stream)
+        found = one.psi(y, k)
+
+        assert torch.allclose(found, expected, rtol=1e-5)
+        ours, theirs = (
+            torch.autograd.grad(weight @ value, one.w, retain_graph=True)[0] for value in (found, expected)
+        )
+        assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-5)

@@ -10,7 +10,7 @@ from parsl_optuna.tasks.varmix import params
 
 TASK = Task(
     name="varmix",
-    version=1,
+    version=2,
     resolve=params.resolve,
     methods=("varmix",),
     complete=params.complete,
