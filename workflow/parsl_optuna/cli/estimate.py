@@ -226,6 +226,8 @@ def _tell(outcome: Mapping[str, Any]) -> None:
         f"  checks   R-hat {seen['rhat']:.3f} · ESS {seen['ess']:.0f} · "
         f"virial/dim {seen['virial_ratio']:.3f} · variance/mean {seen['variance_over_mean']:.2f}"
     )
+    if bias := outcome.get("bias"):
+        click.echo(f"  bias     about {bias:.2g}, which the standard error does not contain")
     if seen["control_gain"] > 1.0:
         click.echo(f"  controls worth {seen['control_gain']:.3g} times as many draws")
     click.echo(f"  trial    {outcome['pid']} {outcome['trial_id']}")

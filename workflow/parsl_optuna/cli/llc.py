@@ -69,11 +69,13 @@ def _report(plan: RunPlan, result: RunResult, results: Results) -> None:
 
 
 def line_of(label: str, method: str, outcome: Outcome) -> str:
-    """Return one line on a trial: estimate, error and status, or why it has none."""
+    """Return one line on a trial: estimate, error, known bias and status, or why it has none."""
     if outcome.state is not State.OK:
         return f"{label:24} {method:6} {outcome.state}: {outcome.reason}"
     value, error = outcome.metrics.get("llc_hat"), outcome.metrics.get("se_hat")
     estimate = f"{value:.4f} ± {error:.4f}" if value is not None and error is not None else f"{value}"
+    if bias := outcome.metrics.get("bias"):
+        estimate += f", bias about {bias:.2g}"
     return f"{label:24} {method:6} {estimate}  {outcome.metrics.get('status')}"
 
 
