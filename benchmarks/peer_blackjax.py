@@ -16,10 +16,11 @@ import blackjax  # noqa: E402
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
+from peer_models import losses, split  # noqa: E402
 
 CHAINS, WARM_UP, BLOCK, LEAPFROGS = 4, 500, 100, 10
 LONGEST = 120.0
-"""Seconds of drawing after which it is what it is."""
+"""CPU seconds after which it is what it is."""
 
 
 def network(w, x, sizes):
@@ -52,8 +53,11 @@ def effective_size(trace):
 
 
 def loss_of(arrays):
-    """Return the loss of a file of `peers`, the number of examples and the centre."""
+    """Return the loss of a file of `peers` or `compare`, the number of examples and the centre."""
     centre = jnp.asarray(arrays["centre"], dtype=jnp.float32)
+    if "kind" in arrays:
+        kind, x, y = str(arrays["kind"]), jnp.asarray(arrays["x"]), jnp.asarray(arrays["y"])
+        return lambda w: losses(kind, split(kind, w), x, y, jnp).mean(), len(x), centre
     if "curvature" in arrays:
         curvature = jnp.asarray(arrays["curvature"], dtype=jnp.float32)
         return lambda w: 0.5 * jnp.sum(curvature * (w - centre) ** 2), int(arrays["n"]), centre
@@ -62,7 +66,7 @@ def loss_of(arrays):
     return lambda w: jnp.mean((network(w, x, sizes) - y) ** 2), len(x), centre
 
 
-def main(path: str, wanted: float, sampler: str, seed: int) -> None:
+def main(path: str, wanted: float, sampler: str, seed: int, longest: float = LONGEST) -> None:
     """Print LLC, standard error, ESS and times as JSON."""
     with np.load(path) as arrays:
         loss, n, centre = loss_of(dict(arrays))
@@ -100,12 +104,13 @@ def main(path: str, wanted: float, sampler: str, seed: int) -> None:
         trace = np.concatenate(drawn)
         size = effective_size(trace)
         error = float(trace.std() / np.sqrt(size))
-        if error <= wanted * trace.mean() or time.time() - begun > LONGEST:
+        if error <= wanted * trace.mean() or time.process_time() > longest:
             break
     ended = time.time()
     found = {"llc": float(trace.mean()), "se": error, "ess": size}
-    print(json.dumps(found | {"drawing": ended - begun, "inside": ended - BEGUN}))
+    times = {"drawing": ended - begun, "inside": ended - BEGUN, "seconds": time.process_time()}
+    print(json.dumps(found | times))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], float(sys.argv[2]), sys.argv[3], int(sys.argv[4]))
+    main(sys.argv[1], float(sys.argv[2]), sys.argv[3], int(sys.argv[4]), *map(float, sys.argv[5:]))

@@ -1,9 +1,11 @@
 """Observables, influence and susceptibilities, on posteriors whose moments are known."""
 
+import json
 import math
 
 import numpy as np
 import parsl_optuna
+import pyarrow.parquet
 import pytest
 import torch
 from parsl_optuna.api.observables import covariance
@@ -258,3 +260,18 @@ def test_arviz_reads_the_draws(regression):
     assert posterior["excess"].dims == ("chain", "draw")
     assert posterior["weights"].shape == (*posterior["excess"].shape, 1, 3)
     assert float(posterior["few"].mean()) == pytest.approx(float(found.observables["few"].mean.mean()))
+
+
+def test_draws_are_saved_and_read_back(regression, tmp_path):
+    found = regression.estimate({"weights": lambda model: model.weight})
+
+    found.save(tmp_path / "draws.parquet")
+
+    table = pyarrow.parquet.read_table(tmp_path / "draws.parquet")
+    chains, draws = found.draws["excess"].shape
+    assert table.num_rows == chains * draws
+    shape = json.loads(table.schema.metadata[b"shapes"])["weights"]
+    weights = np.array(table["weights"].to_pylist()).reshape(chains, draws, *shape)
+    assert np.array_equal(weights, found.draws["weights"])
+    assert np.array_equal(table["excess"].to_numpy().reshape(chains, draws), found.draws["excess"])
+    assert json.loads(table.schema.metadata[b"estimate"])["llc"] == found.llc

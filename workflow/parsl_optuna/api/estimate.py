@@ -137,6 +137,18 @@ class Estimate:
             raise SpecError(f"no observable '{name}'; {nearest(name, ['loss', *self.observables])}")
         return self.observables[name].values
 
+    def save(self, path: str | Path) -> None:
+        """Write the draws as Parquet: a row per chain and draw, a column per observable.
+
+        Observables that are no single numbers are lists, in C order; the file's metadata has their shapes as
+        JSON, and LLC, error and status. `pandas.read_parquet` and Arrow read it.
+        """
+        from parsl_optuna.api.observables import parquet  # noqa: PLC0415
+        from parsl_optuna.store.atomic import write_bytes  # noqa: PLC0415
+
+        said = {"llc": self.llc, "se": self.se, "status": self.status, "reason": self.reason}
+        write_bytes(Path(path), parquet(self.draws, said))
+
     def plot(self, path: str | Path) -> None:
         """Draw the loss trace, the running estimate and the distance from the centre, as a PNG."""
         from parsl_optuna.report.plots import estimate_picture  # noqa: PLC0415

@@ -5,7 +5,9 @@ No torch before an error is asked for.
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -111,3 +113,25 @@ def _groups(values: Array) -> Array:
     parts = max(1, min(math.ceil(_GROUPS / chains), draws // 4))
     kept = values[draws % parts :].reshape(parts, draws // parts, chains, -1).astype(np.float64)
     return kept.swapaxes(1, 2).reshape(parts * chains, draws // parts, -1)
+
+
+def parquet(draws: Mapping[str, Array], said: Mapping[str, Any]) -> bytes:
+    """Return draws ``(chains, draws, *shape)`` by name as a Parquet file: a row per chain and draw."""
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    chains, count = next(iter(draws.values())).shape[:2]
+    columns: dict[str, pa.Array] = {
+        "chain": pa.array(np.repeat(np.arange(chains), count)),
+        "draw": pa.array(np.tile(np.arange(count), chains)),
+    }
+    for name, values in draws.items():
+        flat = np.ascontiguousarray(values).reshape(chains * count, -1)
+        numbers = pa.array(flat.reshape(-1))
+        whole = values.ndim == 2
+        columns[name] = numbers if whole else pa.FixedSizeListArray.from_arrays(numbers, flat.shape[1])
+    shapes = {name: list(values.shape[2:]) for name, values in draws.items()}
+    metadata = {"shapes": json.dumps(shapes), "estimate": json.dumps(said)}
+    stream = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns).replace_schema_metadata(metadata), stream)
+    return stream.getvalue().to_pybytes()

@@ -49,7 +49,7 @@ _METHOD = "auto"
 @click.option(
     "--device",
     metavar="cpu|cuda|mps",
-    help="With --checkpoints: where to compute; without it, where the function leaves the model.",
+    help="Where to compute; without it, on the CPU, or where the function of --model leaves its model.",
 )
 @click.option(
     "--set",
@@ -96,7 +96,7 @@ def command(
     if (given["source"] is None) == (given["checkpoints"] is None):
         raise SpecError("give either --problem FILE|PRESET or --checkpoints FOLDER --model FILE.py:NAME")
     if given["checkpoints"] is None:
-        unused = [name for name in ("model", "gamma", "device") if given[name] is not None]
+        unused = [name for name in ("model", "gamma") if given[name] is not None]
         unused += ["inline"] * inline + ["parsl-config"] * (parsl_config is not None)
         if unused:
             raise SpecError(f"--{unused[0]}: goes with --checkpoints; set keys of a problem with --set")
@@ -121,8 +121,10 @@ def _estimate_problems(given: Mapping[str, Any], asked: Mapping[str, Any], *, as
     store, results = ArtifactStore(Path(given["artifacts_dir"])), Results(Path(given["results_dir"]))
     store.check_writable()
     problems = [
-        bind_problem(task, raw, where) for raw, where in _problems(given["source"], given["assignments"])
+        bind_problem(task, raw if given["device"] is None else raw | {"device": given["device"]}, where)
+        for raw, where in _problems(given["source"], given["assignments"])
     ]
+    _check_devices(problems)
     params, seed, budget = task.complete({}, _METHOD, asked, "estimate"), given["seed"], given["budget"]
     outcomes = []
     for problem in problems:
@@ -140,6 +142,15 @@ def _estimate_problems(given: Mapping[str, Any], asked: Mapping[str, Any], *, as
     if as_json:
         click.echo(json.dumps(outcomes, indent=2))
     return 0 if all(outcome.get("status") == "ok" for outcome in outcomes) else 1
+
+
+def _check_devices(problems: list[ProblemPlan]) -> None:
+    """Raise `SpecError` where this machine lacks a device, before anything is written."""
+    for problem in problems:
+        if "device" in problem.problem:
+            from parsl_optuna.kernels.device import device_named  # noqa: PLC0415
+
+            device_named(str(problem.problem["device"]))
 
 
 def _problems(source: str, assignments: tuple[str, ...]) -> Iterator[tuple[dict[str, Any], str]]:

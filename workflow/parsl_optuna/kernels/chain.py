@@ -153,13 +153,14 @@ def _picked(trace: Trace, draws: slice) -> Trace:
 def _stack(
     rows: list[dict[str, Tensor]], infos: list[Info], grad_evals: int, done: int, *, truncated: bool
 ) -> Trace:
+    """Return a trace, which lies on the CPU: diagnostics need float64, which not every device has."""
     names = rows[0] if rows else {}
-    empty = torch.empty(0, 0)
+    empty = torch.empty(0, 0, device="cpu")
     return Trace(
-        {name: torch.stack([row[name] for row in rows]) for name in names},
-        torch.stack([info.acceptance for info in infos]) if infos else empty,
-        torch.stack([info.energy_change for info in infos]) if infos else empty,
-        torch.stack([info.diverged for info in infos]) if infos else empty.bool(),
+        {name: torch.stack([row[name] for row in rows]).cpu() for name in names},
+        torch.stack([info.acceptance for info in infos]).cpu() if infos else empty,
+        torch.stack([info.energy_change for info in infos]).cpu() if infos else empty,
+        torch.stack([info.diverged for info in infos]).cpu() if infos else empty.bool(),
         grad_evals,
         done,
         truncated,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ctypes
 
 import torch
+from torch import Tensor
 
-from parsl_optuna.core.errors import TaskError
+from parsl_optuna.core.errors import SpecError, TaskError
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 _LARGE_BLOCK, _KEPT = 2**25, 2**28
@@ -24,6 +25,32 @@ def device_of(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise TaskError("device cuda: this worker has no GPU that torch can use; take auto or cpu")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def device_named(name: str) -> torch.device:
+    """Return the device ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+
+    Raises:
+        SpecError: torch has none of that name here.
+    """
+    device = torch.device(name)
+    counts = {"cuda": torch.cuda.device_count, "mps": torch.backends.mps.is_available, "cpu": lambda: 1}
+    count = int(counts[device.type]())
+    if not count:
+        raise SpecError(f"device '{name}': torch finds none on this machine; take cpu")
+    if (device.index or 0) >= count:
+        raise SpecError(f"device '{name}': this machine has {count}, counted from 0")
+    return device
+
+
+def precision_of(device: torch.device) -> torch.dtype:
+    """Return the widest floating-point numbers that a device has."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def precise(tensor: Tensor) -> Tensor:
+    """Return a tensor in float64, on the CPU where its device has none."""
+    return tensor.to(torch.device("cpu") if tensor.device.type == "mps" else tensor.device, torch.float64)
 
 
 def one_core() -> None:

@@ -36,7 +36,7 @@ def expectation(values: Tensor, log_ratios: Tensor) -> Corrected:
         log_ratios: ``(draws,)``, log of target over approximation there, up to a constant.
     """
     usable = torch.isfinite(values) & torch.isfinite(log_ratios)
-    values, log_ratios = values[usable].double(), log_ratios[usable].double()
+    values, log_ratios = values[usable].cpu().double(), log_ratios[usable].cpu().double()
     if len(values) < 5 * _FEWEST_TAIL:
         return Corrected(math.nan, math.nan, math.nan)
     ratios, khat = _smoothed((log_ratios - log_ratios.max()).exp())

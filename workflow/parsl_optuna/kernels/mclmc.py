@@ -16,6 +16,7 @@ import torch
 from torch import Generator, Tensor
 
 from parsl_optuna.kernels.batch import metropolis, normal_like, select
+from parsl_optuna.kernels.device import precision_of
 from parsl_optuna.kernels.types import DIVERGENCE_THRESHOLD, Info, Kernel, Potential
 
 # Minimal-norm integrator (McLachlan 1995; Omelyan et al. 2003): two gradients per step.
@@ -86,7 +87,7 @@ def _adjusted_step(
     """Draw new directions, integrate a trajectory of random length near L, accept or stay."""
     start = state._replace(direction=_unit(normal_like(state.position, generator)))
     device = generator.device
-    jitter = 0.5 + float(torch.rand((), generator=generator, device=device, dtype=torch.float64))
+    jitter = 0.5 + float(torch.rand((), generator=generator, device=device, dtype=precision_of(device)))
     n_steps = max(1, round(jitter * params.decoherence_length / params.step_size))
     moved, change = start, torch.zeros_like(state.potential)
     for _ in range(n_steps):

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
+from parsl_optuna.kernels.device import precise
 from parsl_optuna.kernels.types import Potential
 
 _ENOUGH = 4
@@ -113,7 +114,7 @@ def _stiff_directions(gradients: Tensor) -> tuple[Tensor, Tensor]:
     (1 + sqrt(dim / draws))^2 (Marchenko & Pastur 1967), found through the Gram matrix of the draws.
     """
     draws, dim = gradients.shape
-    scaled = gradients.double() / math.sqrt(draws)
+    scaled = precise(gradients) / math.sqrt(draws)
     if draws >= _ENOUGH * dim and dim <= _LARGEST:
         eigenvalues, basis = torch.linalg.eigh(scaled.T @ scaled)
     else:
@@ -123,7 +124,7 @@ def _stiff_directions(gradients: Tensor) -> tuple[Tensor, Tensor]:
         eigenvalues, weights = eigenvalues[kept], weights[:, kept]
         basis = scaled.T @ weights / eigenvalues.sqrt()
     # Rows in memory one after the other, as they will lie when they have been kept and read back.
-    return eigenvalues.to(gradients.dtype), basis.to(gradients.dtype).contiguous()
+    return eigenvalues.to(gradients), basis.to(gradients).contiguous()
 
 
 def _bounded(scales: Tensor, otherwise: Tensor) -> Tensor:

@@ -23,4 +23,4 @@ def restore_adam(optimiser: torch.optim.Optimizer, weights: Sequence[Tensor], sa
     """Take back what `adam_state` returned."""
     for one, (step, first, second) in zip(weights, saved, strict=False):
         moments = {"exp_avg": first.to(one.device), "exp_avg_sq": second.to(one.device)}
-        optimiser.state[one] = {"step": torch.tensor(step), **moments}
+        optimiser.state[one] = {"step": torch.tensor(step, device="cpu"), **moments}

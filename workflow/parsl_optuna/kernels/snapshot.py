@@ -25,10 +25,10 @@ def dumps(tree: Any) -> bytes:
     return stream.getvalue()
 
 
-def loads(content: bytes) -> Any:
-    """Read what `dumps` wrote."""
+def loads(content: bytes, device: torch.device | str = "cpu") -> Any:
+    """Read what `dumps` wrote; tensors come to a device."""
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        return _read(json.loads(arrays[_TREE].tobytes()), arrays)
+        return _read(json.loads(arrays[_TREE].tobytes()), arrays, device)
 
 
 def rebuild(like: T, data: Any) -> T:
@@ -51,11 +51,11 @@ def _stored(value: Any, arrays: dict[str, Any]) -> Any:
     return value
 
 
-def _read(value: Any, arrays: Any) -> Any:
+def _read(value: Any, arrays: Any, device: torch.device | str) -> Any:
     if isinstance(value, list):
-        return [_read(entry, arrays) for entry in value]
+        return [_read(entry, arrays, device) for entry in value]
     if isinstance(value, dict):
         if "tensor" in value:
-            return torch.from_numpy(arrays[value["tensor"]].copy())
-        return {key: _read(entry, arrays) for key, entry in value["mapping"].items()}
+            return torch.from_numpy(arrays[value["tensor"]].copy()).to(device)
+        return {key: _read(entry, arrays, device) for key, entry in value["mapping"].items()}
     return value

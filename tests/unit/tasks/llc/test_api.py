@@ -7,6 +7,7 @@ import torch
 from parsl_optuna.core.clock import Deadline
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.tasks.llc.api import Phases, Settings, run
+from parsl_optuna.tasks.llc.engine import warmup
 from torch import nn
 
 X = torch.randn(40, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -82,3 +83,28 @@ def test_what_is_not_as_in_training_is_noted():
         "the model is in training mode",
         "parameters of the loss are held where they are",
     ]
+
+
+class Wells(nn.Module):
+    """Two wells per weight: at 1, and a higher one at -1, with a barrier of 20 between them."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.ones(8, dtype=torch.float64))
+
+    def forward(self, x):
+        height = 20.0 * (self.w.square() - 1.0).square() + 0.2 * (1.0 - self.w).square()
+        return height.mean() + 0.0 * x
+
+
+def test_parts_of_the_posterior_that_chains_do_not_move_between_are_told(monkeypatch):
+    monkeypatch.setattr(warmup, "_ANNEALED", 8)  # so that it counts as large
+    settings = Settings(gamma=0.3, relative_error=0.02)
+
+    found = run(
+        Wells(), lambda model, batch: model(batch).mean(), torch.zeros(300, 1), settings, Deadline(20.0)
+    )
+
+    assert found.metrics["status"] != "ok"
+    (note,) = (note for note in found.metrics["notes"] if note.startswith("chains that began near w* have"))
+    assert "a larger gamma than 0.3 keeps it at w*" in note

@@ -15,22 +15,24 @@ from torch import Generator, Tensor, nn
 from parsl_optuna.core.clock import Deadline, Expired, named_phase
 from parsl_optuna.core.errors import SpecError, nearest
 from parsl_optuna.kernels import chain
-from parsl_optuna.kernels.device import keep_memory
+from parsl_optuna.kernels.device import device_named, keep_memory
+from parsl_optuna.kernels.diagnostics import mcse
 from parsl_optuna.store.checkpoint import Checkpoint
 from parsl_optuna.tasks.llc.answer.observables import RECORDED
 from parsl_optuna.tasks.llc.answer.summary import drawn, summarise
 from parsl_optuna.tasks.llc.answer.verdict import TRIAL_GATE, Nature
 from parsl_optuna.tasks.llc.engine.auto import chains_for, pictured, recorded_values
 from parsl_optuna.tasks.llc.engine.stages import Stages
+from parsl_optuna.tasks.llc.engine.warmup import is_large
 from parsl_optuna.tasks.llc.problem.centre import find_centre
-from parsl_optuna.tasks.llc.problem.checks import WrongLoss
 from parsl_optuna.tasks.llc.problem.estimand import Estimand
 from parsl_optuna.tasks.llc.problem.examples import Examples, read
 from parsl_optuna.tasks.llc.problem.pose import PosedLoss, pose
 from parsl_optuna.tasks.llc.problem.posed import unwrapped
 from parsl_optuna.tasks.llc.problem.recorded import sources
 from parsl_optuna.tasks.llc.problem.selection import select
-from parsl_optuna.tasks.llc.problem.spec import Posterior, Training
+from parsl_optuna.tasks.llc.problem.slopes import WrongLoss
+from parsl_optuna.tasks.llc.problem.spec import Posterior, Training, check_device
 from parsl_optuna.tasks.llc.problem.target import Summary, Target, examine
 from parsl_optuna.tasks.llc.problem.timed import TimedLoss
 from parsl_optuna.tasks.llc.samplers.auto import Params, estimate
@@ -53,6 +55,9 @@ _MODES = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
 
 _NEGLIGIBLE = 0.01
 """Share of the LLC by which it may depend on a factor of 2 in gamma without a note."""
+
+_APART, _FEWEST_COMPARED = 4.0, 16
+"""Standard errors between the chains of both sides that are told, of so many draws or more."""
 
 _DATA_SHARE, _ACTIVATIONS_SHARE = 0.5, 0.25
 """Of the memory, at most. The rest is for the chains."""
@@ -155,6 +160,20 @@ def run(
 ) -> Result:
     """Read the data, examine the centre in float64, then sample in the wanted precision."""
     keep_memory()
+    with torch.inference_mode(mode=False), _without_autocast():  # whatever the caller is in
+        return _run(model, loss, data, settings, deadline)
+
+
+@contextmanager
+def _without_autocast() -> Iterator[None]:
+    """Compute in the precision that is asked for."""
+    with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+        yield
+
+
+def _run(
+    model: nn.Module, loss: Callable[..., Tensor], data: Any, settings: Settings, deadline: Deadline
+) -> Result:
     model = unwrapped(model)
     if not callable(loss):
         raise SpecError(f"loss: must be a function or module, got {loss!r}; such as torch.nn.MSELoss()")
@@ -188,7 +207,7 @@ def run(
     estimand, notes = _estimand(exact, sampled, settings, phases, notes)
     _check_memory(estimand, examples, settings)
     metrics, trace = _sampled(estimand, settings, phases)
-    notes = [*notes, *_of_gamma(metrics)]
+    notes = [*notes, *_of_gamma(metrics), *_of_sides(estimand, trace)]
     metrics |= {
         "parameters": selection.dim,
         "parameters_held": selection.total - selection.dim,
@@ -200,7 +219,7 @@ def run(
     }
     if not trace.n_draws:
         metrics["status_reason"] = _without_draw(estimand, phases, metrics["status_reason"])
-        nothing = torch.empty(0, 0).numpy()
+        nothing = torch.empty(0, 0, device="cpu").numpy()
         return Result(metrics, nothing, nothing, nothing, {}, {})
     at_centre = estimand.recording.at(estimand.centre.unsqueeze(0))
     centre = {name: value[0].cpu().numpy() for name, value in at_centre.items()}
@@ -222,6 +241,22 @@ def _of_gamma(metrics: dict[str, Any]) -> list[str]:
     ]
 
 
+def _of_sides(estimand: Estimand, trace: chain.Trace) -> list[str]:
+    """Say where chains that began near w* stay apart from those that began in the prior."""
+    if not is_large(estimand) or trace.n_draws < _FEWEST_COMPARED:
+        return []
+    excess = trace.values["excess"]
+    near, far = excess.tensor_split(2, dim=1)  # as `from_both_sides` made them
+    apart = float(near.mean() - far.mean())
+    if not abs(apart) > _APART * math.hypot(mcse(near), mcse(far)):
+        return []
+    return [
+        f"chains that began near w* have {float(near.mean()):.4g}, those that began in the prior "
+        f"{float(far.mean()):.4g}: the posterior has parts between which they hardly move; a larger gamma "
+        f"than {estimand.gamma:g} keeps it at w*"
+    ]
+
+
 def _modes(model: nn.Module, loss: object) -> list[str]:
     """Say what is not as in training."""
     told = []
@@ -240,13 +275,8 @@ def _device(name: str | torch.device | None, model: nn.Module) -> torch.device:
     if name is None:
         first = next(model.parameters(), None)
         return torch.device("cpu") if first is None else first.device
-    name, known = str(name), ("cpu", "cuda", "mps")
-    if name.split(":")[0] not in known:
-        raise SpecError(f"device '{name}': {nearest(name, known)}")
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available[name.split(":")[0]]:
-        raise SpecError(f"device '{name}': torch finds none on this machine; take device='cpu'")
-    return torch.device(name)
+    check_device(str(name), "float32")
+    return device_named(str(name))
 
 
 def _exact(
@@ -264,8 +294,10 @@ def _exact(
     except SpecError as error:
         try:
             single = posed(torch.float32)
-        except (SpecError, Expired):
+        except Expired:
             raise error from None
+        except SpecError as cause:  # what remains where no conversion is to blame
+            raise cause from None
         return single, "float32", [f"all in float32, since float64 fails: {error}"]
 
 
@@ -289,7 +321,7 @@ def _estimand(
             )
         if part.expired:
             notes = [*notes, f"polish ended with its share of the budget, {part.budget_sec:.2g} s"]
-    stream, part = Generator().manual_seed(settings.seed), phases.deadline.part(_EXAMINATION_SHARE)
+    stream, part = Generator("cpu").manual_seed(settings.seed), phases.deadline.part(_EXAMINATION_SHARE)
     try:
         with phases.phase("examination"):
             diagonal, summary = examine(exact.loss, centre, posterior, stream, part)
@@ -321,7 +353,7 @@ def _sampled(estimand: Estimand, settings: Settings, phases: Phases) -> tuple[di
     begun = phases.deadline.used_sec
     try:
         phases.deadline.check()
-        metrics, trace = estimate(estimand, params, stages, phases.deadline)
+        metrics, trace = estimate(estimand, params, stages, phases.deadline, sparing=True)
     except Expired as error:
         trace = chain.nothing()
         metrics = summarise(estimand, drawn(trace, 0, {}, Nature()), TRIAL_GATE)

@@ -24,7 +24,7 @@ def run(work: Work) -> Metrics:
     assert work.prepared is not None
     one_core()
     estimand = Estimand(load(work.problem, work.prepared))
-    stream = Generator().manual_seed(work.seed)
+    stream = Generator(estimand.centre.device).manual_seed(work.seed)
     stages = Stages(work.checkpoint, stream, estimand, partial(_report, work))
     metrics = methods()[work.method].run(estimand, parse(work.method, work.params), stages, work)
     stages.close()

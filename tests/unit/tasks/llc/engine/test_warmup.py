@@ -11,7 +11,7 @@ from parsl_optuna.tasks.llc.engine.warmup import stable_step, warm_up, worthwhil
 from parsl_optuna.tasks.llc.problem.estimand import Estimand
 from parsl_optuna.tasks.llc.problem.target import load
 
-from tests.scenarios import Bench, first_fast
+from tests.scenarios import Bench, first_fast, noisy_regression, regression
 from tests.unit.kernels.gaussian import potential
 
 PRECISION = torch.tensor([100.0, 1.0, 1.0], dtype=torch.float64)
@@ -79,3 +79,17 @@ def test_a_deadline_ends_it_early(tmp_path, generator):
 
     assert bool(torch.isfinite(arrived.position).all())
     assert next(ticks) < 100
+
+
+def test_a_sparing_warm_up_arrives_at_the_same_posterior(tmp_path, monkeypatch):
+    """Half of the chains start near w*, windows take 217 of 1,000 examples: the LLC is known."""
+    monkeypatch.setattr(warmup, "_ANNEALED", 1)
+    estimand, generator = noisy_regression(tmp_path), torch.Generator().manual_seed(3)
+
+    arrived = warm_up(estimand, 256, Stages(Checkpoint(), generator, estimand), Deadline(60.0), sparing=True)
+
+    excess, truth = estimand.excess(arrived.position), regression(estimand)
+    near, far = excess.tensor_split(2)
+    error = math.sqrt(truth / 128)  # of the mean of 128 draws: t (L - L0) is half a chi-square
+    assert abs(float(near.mean()) - truth) < 5 * error
+    assert abs(float(far.mean()) - truth) < 5 * error

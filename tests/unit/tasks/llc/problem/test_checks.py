@@ -255,6 +255,49 @@ def test_a_loss_that_jumps_is_refused(function):
         checked(nn.MSELoss(), model=Signs(function))
 
 
+class Routed(nn.Module):
+    """Two experts, of which the better one in the eyes of a router is asked."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.router, self.experts = nn.Linear(3, 2).double(), nn.Linear(3, 2).double()
+
+    def forward(self, x):
+        gates = self.router(x).softmax(1)
+        best = gates.argmax(1, keepdim=True)
+        return (gates * self.experts(x)).gather(1, best)
+
+
+def test_routing_jumps_and_its_experts_alone_do_not():
+    with pytest.raises(SpecError, match=r"routing to the k best.*sample only parameters behind the jump"):
+        checked(nn.MSELoss(), model=Routed())
+    copied, examples = private_copy(Routed()), read((X, Y))
+    posed = pose_loss(copied, nn.MSELoss(), examples, torch.float64)
+
+    assert check(posed, list(copied.experts.parameters()), examples, Routed()) == []
+
+
+def test_a_loss_of_data_that_it_captured_is_refused():
+    """Its n would be that of other data."""
+    with pytest.raises(SpecError, match="is the same whichever examples it is given"):
+        checked(lambda model, batch: (model(X) - Y).square().mean(), data=torch.arange(N, dtype=X.dtype))
+
+
+def test_a_loss_without_data_takes_equal_examples():
+    assert (
+        checked(lambda model, batch: model.weight.square().sum() + model.bias[0] ** 2, torch.zeros(9, 1))
+        == []
+    )
+
+
+def test_statistics_of_the_batch_are_refused_by_name():
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2, track_running_stats=False), nn.Linear(2, 1))
+
+    with pytest.raises(SpecError, match="BatchNorm1d without running statistics takes those of the batch"):
+        checked(nn.MSELoss(), model=model.double())
+
+
 @pytest.mark.parametrize(
     "function",
     [

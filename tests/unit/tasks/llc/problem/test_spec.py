@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.core.ids import problem_id
-from parsl_optuna.tasks.llc.problem.spec import Mlp, bind, preset_names, resolve, width_for
+from parsl_optuna.tasks.llc.problem.spec import Mlp, bind, plain, preset_names, resolve, width_for
 
 SEED_PROBLEM = {"model": "small", "data": "base", "teacher": "_null", "seed": 42}
 
@@ -87,9 +87,8 @@ def test_bad_input_is_told_with_place_and_cure(raw, message):
 def test_binding_the_resolved_problem_gives_it_back():
     for model in preset_names("model"):
         resolved = resolve({"model": model}, "f.yaml $")
-        from parsl_optuna.core.load import unstructure  # noqa: PLC0415
 
-        assert unstructure(bind(resolved)) == resolved
+        assert plain(bind(resolved)) == resolved
 
 
 @pytest.mark.parametrize(("name", "width", "dim"), [("small", 4, 45), ("base", 62, 9921)])

@@ -13,10 +13,10 @@ from parsl_optuna.core.load import structure, unstructure
 from parsl_optuna.core.space import Scalar, Space
 from parsl_optuna.tasks import source
 from parsl_optuna.tasks.base import Task
+from parsl_optuna.tasks.llc.problem.spec import check_device
 from parsl_optuna.tasks.llc.samplers import auto
 from parsl_optuna.tasks.llc.samplers.base import check_positive
 
-DEVICES = ("cpu", "cuda", "mps")
 METHOD = "auto"
 
 
@@ -60,8 +60,8 @@ class Params:
     def __post_init__(self) -> None:
         auto.Params(self.kernel, self.relative_error)  # raises where it cannot be
         check_positive(self, "gamma", *(("n_beta",) if self.n_beta is not None else ()))
-        if self.device is not None and self.device.split(":")[0] not in DEVICES:
-            raise SpecError(f"device '{self.device}': {nearest(self.device, DEVICES)}")
+        if self.device is not None:
+            check_device(self.device, self.precision)
 
 
 def resolve(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def _nothing(problem: Mapping[str, Any], method: str) -> Space:
 
 TASK = Task(
     name="parsl_optuna.tasks.llc.along:TASK",
-    version=1,
+    version=2,  # large models warm up on minibatches
     resolve=resolve,
     methods=(METHOD,),
     complete=complete,

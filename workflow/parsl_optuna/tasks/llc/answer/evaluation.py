@@ -119,7 +119,7 @@ def _corrected(seen: Mapping[str, Tensor], log_q: Tensor) -> Corrected:
     finite = [one for one in each if math.isfinite(one.value)]
     if not finite:
         return Corrected(math.nan, math.nan, math.nan)
-    values = torch.tensor([one.value for one in finite])
+    values = torch.tensor([one.value for one in finite], device="cpu")
     within = math.sqrt(sum(one.se**2 for one in finite)) / len(finite)
     between = float(values.std()) / math.sqrt(len(finite)) if len(finite) > 1 else 0.0
     return Corrected(float(values.mean()), max(within, between), max(one.khat for one in finite))
@@ -130,7 +130,7 @@ def _controlled(
 ) -> tuple[tuple[float, float], float]:
     """Return (LLC, standard error) over the fits, and the control variate's mean coefficient."""
     samples = excess.shape[1]
-    coefficient = torch.zeros(len(excess), dtype=excess.dtype)
+    coefficient = excess.new_zeros(len(excess))
     controlled = excess
     if control is not None and known is not None:
         centred = control - control.mean(1, keepdim=True)

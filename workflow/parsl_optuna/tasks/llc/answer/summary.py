@@ -99,7 +99,7 @@ def finite_chains(values: Mapping[str, Tensor]) -> tuple[Traces, int]:
     No observables at all, as a run without a draw leaves, give empty traces.
     """
     if not values:
-        return Traces(*(torch.empty(0, 0) for _ in Traces._fields)), 0
+        return Traces(*(torch.empty(0, 0, device="cpu") for _ in Traces._fields)), 0
     traces = Traces(*(values[name] for name in Traces._fields))
     kept = torch.isfinite(torch.stack(traces)).all(0).all(0)
     return Traces(*(trace[:, kept] for trace in traces)), int((~kept).sum())

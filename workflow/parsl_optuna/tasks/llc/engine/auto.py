@@ -38,6 +38,11 @@ _CHAIN_ELEMENTS = 2**14
 _FEWEST_CHAINS, _MOST_CHAINS = 8, 256
 """R-hat compares chains and metrics pool them; beyond 256 each chain would be short beside its warm-up."""
 
+_LARGE, _FEWEST_OF_ALL = 20_000, 4
+"""Parameters of chains one by one from which on there are four, the fewest that R-hat compares (Vehtari et
+al. 2021): each takes twice as many steps towards equilibrium in the same time.
+"""
+
 _RECORDED, _FEWEST_RECORDED = 2**26, 256
 """Values of a user's observables that are kept, 512 MiB, and the fewest draws: rather take fewer chains."""
 
@@ -74,6 +79,8 @@ def estimate(
     relative_error: float,
     stages: Stages,
     deadline: Deadline,
+    *,
+    sparing: bool = False,
 ) -> tuple[dict[str, Any], chain.Trace]:
     """Return the metrics of `summarise` and the draws they come from; the mean of ``adjusted`` is the LLC.
 
@@ -84,13 +91,14 @@ def estimate(
         relative_error: Wanted standard error over LLC.
         stages: Source of randomness, where progress is kept, and to whom it is reported.
         deadline: The budget; the estimate so far is returned when it ends.
+        sparing: Whether warm-up uses minibatches where a gradient on all data takes long.
 
     Raises:
         Expired: The loss has a deadline of its own, which passed before the first draw; it names the phase.
     """
     begun = deadline.used_sec
     with named_phase("warm-up"):
-        arrived = warm_up(estimand, n_chains, stages, deadline.part(sampler.warm_up_share))
+        arrived = warm_up(estimand, n_chains, stages, deadline.part(sampler.warm_up_share), sparing=sparing)
     goal = Goal(relative_error, deadline.part(_TUNING_SHARE))
 
     def build(stages: Stages, goal: Goal) -> Run:
@@ -200,7 +208,7 @@ def chains_for(estimand: Estimand) -> int:
             f"{_RECORDED // (_FEWEST_RECORDED * _FEWEST_CHAINS):,} can be kept: take fewer examples"
         )
     if not estimand.target.loss.together:
-        return _FEWEST_CHAINS
+        return _FEWEST_CHAINS if estimand.dim < _LARGE else _FEWEST_OF_ALL
     size = max(estimand.dim, estimand.n if estimand.target.loss.has_data else 0)
     affordable = 2 ** int(math.log2(max(1, _CHAIN_ELEMENTS / size)))
     return min(most, max(_FEWEST_CHAINS, affordable))

@@ -91,7 +91,7 @@ class Stages:
         self._report, self._report_sec = report, report_sec
         self._progress, self._meter = progress, meter
         content = progress.load()
-        self._kept: list[Any] = loads(content) if content is not None else []
+        self._kept: list[Any] = loads(content, stream.device) if content is not None else []
         self._next = 0
         self._until: _UntilDue | None = None
         self.last_draws: Callable[[], tuple[int, Tensor]] | None = None
@@ -124,7 +124,7 @@ class Stages:
         if self._next <= len(self._kept):
             kept = self._kept[self._next - 1]
             state = rebuild(state, kept["data"])
-            self.stream.set_state(kept["random"])
+            self.stream.set_state(kept["random"].cpu())  # of any device
             self._meter.work = kept["work"]
             is_last = self._next == len(self._kept)
             asked_for_more = wanted is not None and wanted > kept.get("wanted", wanted)
@@ -203,7 +203,7 @@ class Stages:
             step_on,
             (state, 0),
             has_ended,
-            lambda at: (at[1], draws(at[0], Generator().manual_seed(at[1]))),
+            lambda at: (at[1], draws(at[0], Generator(self.stream.device).manual_seed(at[1]))),
             n_steps,
             lambda at: at[1] < n_steps and not deadline.expired,
         )

@@ -65,6 +65,20 @@ def prior_draws(estimand: Estimand, chains: int, generator: Generator) -> Tensor
     return estimand.centre + normal_like(like, generator) / math.sqrt(estimand.gamma)
 
 
+def from_both_sides(estimand: Estimand, chains: int, generator: Generator) -> Tensor:
+    """Draw positions ``(chains, dim)``: half near w*, the others from the localization prior.
+
+    Where the posterior has parts between which chains hardly move, chains of one side alone would agree.
+    """
+    near = estimand.starts(chains // 2, generator)
+    return torch.cat([near, prior_draws(estimand, chains - len(near), generator)])
+
+
+def tempered_examples(estimand: Estimand, t: float | None = None) -> int:
+    """Return of how many examples a trajectory takes the gradient, with a factor *t* on the loss."""
+    return max(_FEWEST_EXAMPLES, math.ceil(_EXAMPLES_PER_T * (estimand.t if t is None else t)))
+
+
 def annealed(
     estimand: Estimand, chains: int, stages: Stages, deadline: Deadline, stiffest: float = math.inf
 ) -> Tensor:
@@ -106,7 +120,7 @@ def _equilibrated(
     ones = torch.ones_like(estimand.centre)
     leapfrogs = max(1, round(_LENGTH * estimand.dim**0.25))  # steps shrink as dim^(-1/4)
     hottest = 1.0 + _HOTTEST[0] * math.sqrt(2.0 / estimand.dim) + _HOTTEST[1] / estimand.dim
-    examples = max(_FEWEST_EXAMPLES, math.ceil(_EXAMPLES_PER_T * t))
+    examples = tempered_examples(estimand, t)
     is_part = estimand.target.loss.has_data and examples < estimand.n
 
     def begin(position: Tensor) -> tuple[Potential, hmc.State]:

@@ -16,13 +16,13 @@ import torch
 from torch import Generator, Tensor
 
 from parsl_optuna.core.clock import Deadline
-from parsl_optuna.kernels import langevin
+from parsl_optuna.kernels import langevin, random_reshuffling
 from parsl_optuna.kernels.metric import Metric, fit, isotropic
 from parsl_optuna.kernels.types import Potential
 from parsl_optuna.tasks.llc.answer.control_variates import LossCoordinates, loss_coordinates
 from parsl_optuna.tasks.llc.answer.observables import observed
 from parsl_optuna.tasks.llc.engine.stages import Stages
-from parsl_optuna.tasks.llc.engine.start import annealed, prior_draws
+from parsl_optuna.tasks.llc.engine.start import annealed, from_both_sides, prior_draws, tempered_examples
 from parsl_optuna.tasks.llc.problem.curvature import largest_curvatures
 from parsl_optuna.tasks.llc.problem.estimand import Estimand
 
@@ -93,31 +93,49 @@ class _Warming(NamedTuple):
     ended: bool
 
 
-def warm_up(estimand: Estimand, chains: int, stages: Stages, deadline: Deadline) -> Arrived:
-    """Anneal small models, then run adaptation windows; a stage each."""
+def warm_up(
+    estimand: Estimand, chains: int, stages: Stages, deadline: Deadline, *, sparing: bool = False
+) -> Arrived:
+    """Anneal small models, then run adaptation windows; a stage each.
+
+    Args:
+        estimand: What the chains will sample.
+        chains: How many.
+        stages: Source of randomness, and where progress is kept.
+        deadline: When it expires, coordinates are what they are.
+        sparing: Whether windows of large models use minibatches, and half of their chains start near w*.
+    """
+    sparing = sparing and is_large(estimand)
     if estimand.dim < _ANNEALED:
         position = annealed(estimand, chains, stages, deadline.part(_ANNEAL_SHARE), _WIDEST)
         decorrelations = _DECORRELATIONS
     else:
-        position, decorrelations = prior_draws(estimand, chains, stages.stream), _DECORRELATIONS_HOT
+        starts = from_both_sides if sparing else prior_draws
+        position, decorrelations = starts(estimand, chains, stages.stream), _DECORRELATIONS_HOT
     nothing = LossCoordinates(estimand.centre, torch.zeros_like(estimand.centre))
     start = Arrived(isotropic(estimand.centre, estimand.gamma**-0.5), nothing, position, 0)
-    window = _Window(estimand, stages.stream, deadline, decorrelations)
+    window = _Window(estimand, stages.stream, deadline, decorrelations, sparing)
     warming = _Warming(start, torch.full_like(position[:, 0], torch.inf), 0, ended=False)
     return stages.run(partial(_next_window, window), warming, lambda state: state.ended).at
+
+
+def is_large(estimand: Estimand) -> bool:
+    """Whether a sparing warm-up uses minibatches, and starts from both sides."""
+    return estimand.dim >= _ANNEALED and estimand.target.loss.has_data
 
 
 def _next_window(window: _Window, state: _Warming) -> _Warming:
     """Run one window, and learn coordinates from it unless it shows that the chains have arrived."""
     at, windows = state.at, state.windows + 1
-    seen = window.run(at, round(_FIRST_WINDOW * _GROWTH**state.windows))
+    n_steps = round(_FIRST_WINDOW * _GROWTH**state.windows)
+    seen = window.hot(at, n_steps) if window.sparing and not state.windows else window.run(at, n_steps)
     found = loss_coordinates(seen.positions, window.estimand.gamma, window.estimand.centre)
     at = at._replace(loss_coordinates=found, position=seen.position, n_steps=at.n_steps + seen.n_steps)
     is_steady = abs(seen.virial - 1.0) < _ARRIVED and _is_steady(seen.excess - state.excess)
     if windows >= _FEWEST_WINDOWS and is_steady:
         return _Warming(at, seen.excess, windows, ended=True)
     learned = fit(seen.positions, seen.gradients, at.metric)
-    metric = worthwhile(window.estimand.energy, learned, seen.position, window.generator)
+    metric = worthwhile(window.energy, learned, seen.position, window.generator)
     ended = window.deadline.expired or windows == _MOST_WINDOWS
     return _Warming(at._replace(metric=metric), seen.excess, windows, ended)
 
@@ -141,21 +159,49 @@ class _Seen(NamedTuple):
 
 @dataclass(frozen=True)
 class _Window:
-    """Runs kinetic Langevin dynamics for at least so many *decorrelations* of its momenta."""
+    """Runs kinetic Langevin dynamics for at least so many *decorrelations* of its momenta.
+
+    If *sparing*, on minibatches: chains that are far from equilibrium need no better, and later windows, on
+    minibatches without replacement, differ little from the posterior.
+    """
 
     estimand: Estimand
     generator: Generator
     deadline: Deadline
     decorrelations: float
+    sparing: bool = False
+
+    @property
+    def energy(self) -> Potential:
+        """U, or U on some examples, whose stiffest direction is hardly less stiff, if *sparing*."""
+        some = tempered_examples(self.estimand)
+        if not self.sparing or some >= self.estimand.n:
+            return self.estimand.energy
+        return self.estimand.tempered(self.estimand.t, self.estimand.drawn(some, self.generator))
+
+    def hot(self, at: Arrived, n_steps: int) -> _Seen:
+        """Take the steps of the first window on some of the examples: chains are far above any loss."""
+        return self._whole(at, n_steps, self.energy)
 
     def run(self, at: Arrived, n_steps: int) -> _Seen:
         """Take *n_steps* steps, or as many as the deadline allows."""
-        metric = at.metric
-        potential = metric.potential(self.estimand.energy)
-        z = metric.coordinates(at.position)
+        count = self.estimand.n // tempered_examples(self.estimand) if self.sparing else 1
+        if count > 1:
+            return self._parts(at, n_steps, count)
+        return self._whole(at, n_steps, self.estimand.energy)
+
+    def _motion(self, potential: Potential, z: Tensor, n_steps: int) -> langevin.Motion:
         size = stable_step(potential, z, self.generator)
-        rate = max(friction(z), self.decorrelations / (n_steps * size))
-        settings = langevin.Params(size, rate, rejection_threshold=math.sqrt(self.estimand.dim))
+        return langevin.Motion(size, max(friction(z), self.decorrelations / (n_steps * size)))
+
+    def _whole(self, at: Arrived, n_steps: int, energy: Potential) -> _Seen:
+        """Take steps with the gradient of *energy*."""
+        potential = at.metric.potential(energy)
+        z = at.metric.coordinates(at.position)
+        motion = self._motion(potential, z, n_steps)
+        settings = langevin.Params(
+            motion.step_size, motion.friction, rejection_threshold=math.sqrt(self.estimand.dim)
+        )
         state = langevin.init(z, self.generator, potential=potential)
         kept, changes, done = [state], [], 0
         every = max(1, n_steps // _KEPT)
@@ -170,8 +216,34 @@ class _Window:
                 kept.append(state)
             if self.deadline.expired:
                 break
+        return self._seen(at.metric, kept if len(kept) > 1 else [state], state.position, done)
+
+    def _parts(self, at: Arrived, n_steps: int, count: int) -> _Seen:
+        """Take steps with the gradients of *count* minibatches in turn; look at all data once per epoch."""
+        metric, generator = at.metric, self.generator
+        parts = [metric.potential(part) for part in self.estimand.parts(count, generator)]
+        energies = random_reshuffling.Energies(parts, metric.potential(self.estimand.energy))
+        z = metric.coordinates(at.position)
+        motion = self._motion(metric.potential(self.energy), z, n_steps)
+        settings = random_reshuffling.Params(motion.step_size, motion.friction, count)
+        state = random_reshuffling.init(z, generator, energies=energies)
+        kept, changes, done = [_on_all(state)], [], 0
+        for _ in range(n_steps):
+            state, info = random_reshuffling.step(state, generator, energies=energies, params=settings)
+            done += 1
+            if state.steps == 0:
+                kept.append(_on_all(state))
+                changes = [*changes[1 - _CHECKED :], info.energy_change]
+                threshold = langevin.rejection_threshold(torch.stack(changes))
+                settings = replace(settings, rejection_threshold=threshold)
+            if self.deadline.expired:
+                break
+        return self._seen(metric, kept, state.at.position, done)
+
+    def _seen(self, metric: Metric, kept: list[langevin.State], last: Tensor, done: int) -> _Seen:
+        """Return what the states *kept* show, but for the first quarter of them."""
         n_later = len(kept) - len(kept) // 2
-        kept = kept[1 + len(kept) // 4 :] or [state]
+        kept = kept[1 + len(kept) // 4 :] or kept[-1:]
         positions = [metric.position(entry.position) for entry in kept]
         seen = [
             observed(self.estimand, w, entry.potential, (entry.position * entry.gradient).sum(-1))
@@ -179,13 +251,19 @@ class _Window:
         ]
         virials = [float(entry["virial"].mean()) for entry in seen[-n_later:]]
         return _Seen(
-            metric.position(state.position),
+            metric.position(last),
             torch.cat(positions),
             torch.cat([metric.pushed(entry.gradient) for entry in kept]),
             torch.stack([entry["excess"] for entry in seen]).mean(0),
             sum(virials) / len(virials) / self.estimand.dim,
             done,
         )
+
+
+def _on_all(state: random_reshuffling.State) -> langevin.State:
+    """Return the last state that was looked at on all data."""
+    seen = state.seen
+    return langevin.State(seen.position, seen.momentum, seen.energy, seen.full_gradient)
 
 
 def worthwhile(energy: Potential, metric: Metric, position: Tensor, generator: Generator) -> Metric:

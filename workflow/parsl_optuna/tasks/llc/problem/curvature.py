@@ -63,7 +63,7 @@ def diagonal_estimate(
     deadline: Deadline = Deadline(),  # noqa: B008
 ) -> Tensor:
     """Estimate diag(H) ``(dim,)`` with Rademacher probes (Hutchinson; Bekas et al. 2007)."""
-    coins = torch.randint(2, (_PROBES, len(centre)), generator=generator)
+    coins = torch.randint(2, (_PROBES, len(centre)), generator=generator, device=generator.device)
     probes = (2 * coins - 1).to(centre)
     return (probes * hvp(loss, centre, probes, deadline)).mean(0)
 
@@ -75,7 +75,8 @@ def largest_eigenvalue(
     deadline: Deadline = Deadline(),  # noqa: B008
 ) -> float:
     """Return the eigenvalue of H that is largest in size, by power iteration."""
-    vector = torch.randn(1, len(centre), generator=generator, dtype=centre.dtype).to(centre.device)
+    vector = torch.randn(1, len(centre), generator=generator, dtype=centre.dtype, device=generator.device)
+    vector = vector.to(centre.device)
     value = 0.0
     for _ in range(_POWER_ITERATIONS):
         vector = vector / vector.norm().clamp(min=torch.finfo(centre.dtype).tiny)

@@ -270,8 +270,8 @@ class ModuleLoss:
     def _obstacle(self) -> str | None:
         """Return why chains cannot go together; None if they can, to the same numbers."""
         batch = self._examples.rows(slice(0, min(_MEASURED, self.n_examples)))
-        generator = torch.Generator().manual_seed(0)
-        noise = torch.randn(_TRIED_CHAINS, self.dim, generator=generator, dtype=torch.float64).to(self._flat)
+        on_cpu = {"generator": torch.Generator("cpu").manual_seed(0), "device": "cpu"}
+        noise = torch.randn(_TRIED_CHAINS, self.dim, dtype=torch.float64, **on_cpu).to(self._flat)
         start = self.flat()
         w = start + 0.05 * (start.abs().mean() + 0.1) * noise
         try:

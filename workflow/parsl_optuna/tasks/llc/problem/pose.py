@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from parsl_optuna.core.clock import Deadline
+from parsl_optuna.core.errors import SpecError
 from parsl_optuna.tasks.llc.problem.checks import check
 from parsl_optuna.tasks.llc.problem.examples import Examples
 from parsl_optuna.tasks.llc.problem.losses import Loss, MlpLoss
@@ -120,6 +121,7 @@ def pose(
     every = dict(copied.named_parameters())
     for name, value in every.items():
         value.requires_grad_(name in selection.names)
+    _check_embeddings(copied)
     posed = pose_loss(copied, in_precision(loss, device, dtype), data, dtype)
     posed.deadline = deadline
     data = as_called(posed.calling, data, dtype)
@@ -135,6 +137,18 @@ def pose(
         return plain._replace(recording=_of(recording, lambda w: w[:, back]), notes=tuple(recorder.notes))
     told = tuple(notes + recorder.notes)
     return _restricted(PosedLoss(general, weights, str(general.way), told, recording), selection)
+
+
+def _check_embeddings(model: nn.Module) -> None:
+    """Refuse layers whose forward pass writes to what is sampled."""
+    for name, part in model.named_modules():
+        if not isinstance(part, (nn.Embedding, nn.EmbeddingBag)) or part.max_norm is None:
+            continue
+        if part.weight.requires_grad:
+            raise SpecError(
+                f"model: {name or 'it'} has max_norm, so that a forward pass rewrites its weights; set it to "
+                "None, or hold that layer (parameters=)"
+            )
 
 
 def _of(recording: Recording, whole: Callable[[Tensor], Tensor]) -> Recording:
@@ -184,7 +198,7 @@ def _order(values: Iterable[Tensor]) -> Tensor:
     """Return where the weights of `MlpLoss`, its matrices transposed, stand among those of the module."""
     parts, at = [], 0
     for value in values:
-        places = torch.arange(at, at + value.numel()).reshape(value.shape)
+        places = torch.arange(at, at + value.numel(), device="cpu").reshape(value.shape)
         parts.append(places.T.flatten() if value.ndim == 2 else places)
         at += value.numel()
     return torch.cat(parts)

@@ -125,12 +125,16 @@ class Recorder:
         function = source.function
         rest = () if given is None else (given.batch,)
         # A copy: what a function returns may be a parameter, which the next chain overwrites.
-        return lambda posed: torch.as_tensor(function(posed.model, *rest)).detach().to(w, copy=True)
+        return lambda posed: (
+            torch.as_tensor(function(posed.model, *rest), device=w.device).detach().to(w, copy=True)
+        )
 
     def _try(self, name: str) -> None:
         """Find out whether to trust an observable, and whether all chains can be evaluated together."""
         start = self._loss.flat()
-        noise = torch.randn(start.shape, generator=Generator().manual_seed(0), dtype=torch.float64)
+        noise = torch.randn(
+            start.shape, generator=Generator("cpu").manual_seed(0), dtype=torch.float64, device="cpu"
+        )
         moved = start + _MOVED * (start.abs().mean() + 0.1) * noise.to(start)
         w = torch.stack([start, moved])
         try:

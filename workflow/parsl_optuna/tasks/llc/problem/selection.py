@@ -83,7 +83,11 @@ def _selection(chosen: Mapping[str, Tensor | None], every: Mapping[str, Tensor],
     masks = []
     for name in names:
         mask = chosen[name]
-        masks.append(torch.ones(every[name].numel(), dtype=torch.bool) if mask is None else mask.reshape(-1))
+        masks.append(
+            torch.ones(every[name].numel(), dtype=torch.bool, device="cpu")
+            if mask is None
+            else mask.reshape(-1)
+        )
     indices = torch.cat(masks).nonzero()[:, 0]
     if not len(indices):
         raise SpecError("parameters: the masks select no element; True marks what is sampled")
@@ -100,7 +104,7 @@ def _chosen(
             for name in _matching(model, pattern, every, trainable):
                 found = _mask(name, mask, every[name])
                 if found is not None and chosen.get(name) is not None:
-                    found = found | torch.as_tensor(chosen[name])
+                    found = found | torch.as_tensor(chosen[name], device="cpu")
                 chosen[name] = None if name in chosen and chosen[name] is None else found
         return chosen
     single = isinstance(parameters, (str, nn.Module, Tensor)) or not isinstance(parameters, Iterable)
@@ -159,7 +163,7 @@ def _mask(name: str, mask: Any, value: Tensor) -> Tensor | None:
     """Return a mask as a tensor of the parameter's shape; None for all."""
     if mask is True:
         return None
-    found = torch.as_tensor(mask).cpu()
+    found = torch.as_tensor(mask, device="cpu")
     if found.dtype != torch.bool or found.shape != value.shape:
         shape = tuple(value.shape)
         raise SpecError(

@@ -15,6 +15,7 @@ PRESETS = Path(__file__).parents[1] / "conf"
 SECTIONS = ("model", "data", "teacher", "training", "posterior")
 
 Activation = Literal["relu", "tanh", "gelu", "identity"]
+DEVICES = ("cpu", "cuda", "mps")
 
 
 @dataclass(frozen=True)
@@ -206,7 +207,11 @@ class Posterior:
 
 @dataclass(frozen=True)
 class Problem:
-    """One target, resolved: presets expanded, overrides merged, defaults filled."""
+    """One target, resolved: presets expanded, overrides merged, defaults filled.
+
+    Attributes:
+        device: Where trials compute; None is the CPU, and is no part of the identity.
+    """
 
     model: Mlp | DeepLinear | Quadratic | Monomial
     data: Data | Size
@@ -214,6 +219,7 @@ class Problem:
     training: Training | None
     posterior: Posterior
     seed: int
+    device: str | None = None
 
     @property
     def is_closed_form(self) -> bool:
@@ -223,7 +229,10 @@ class Problem:
 
 @dataclass(frozen=True)
 class _Request:
-    """The keys a problem may have in the YAML; each section is a preset's name or a mapping."""
+    """The keys a problem may have in the YAML; each section is a preset's name or a mapping.
+
+    *device* is where trials compute, ``cpu``, ``cuda`` or ``mps``; the target is made on the CPU in any case.
+    """
 
     model: Any
     data: Any = "small"
@@ -232,6 +241,7 @@ class _Request:
     posterior: Any = "base"
     seed: int = 42
     overrides: dict[str, Any] = field(default_factory=dict)
+    device: str | None = None
 
 
 _MODELS = {"mlp": Mlp, "dln": DeepLinear, "quadratic": Quadratic, "monomial": Monomial}
@@ -260,13 +270,30 @@ def resolve(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
             raise SpecError(f"{where}.overrides.{name}: must be a mapping, got {override!r}")
         sections[name] = base | dict(override)
     try:
-        problem = bind({**sections, "seed": request.seed}, where)
+        problem = bind({**sections, "seed": request.seed, "device": request.device}, where)
     except SpecError as error:
         raise SpecError(_as_written(str(error), request.overrides, where)) from error
     idle = [name for name in ("teacher", "training") if name in request.overrides]
     if problem.is_closed_form and idle:
         raise SpecError(f"{where}.overrides.{idle[0]}: a closed-form target has no {idle[0]}; remove it")
-    return unstructure(problem)
+    return plain(problem)
+
+
+def plain(problem: Problem) -> dict[str, Any]:
+    """Return a problem as plain data, the inverse of `bind`."""
+    found = unstructure(problem)
+    if problem.device is None:  # so that ids are those of before there were devices
+        del found["device"]
+    return found
+
+
+def check_device(name: str, precision: str, where: str = "") -> None:
+    """Raise `SpecError` where no device has that name, or one cannot compute in a precision."""
+    kind, _, index = name.partition(":")
+    if kind not in DEVICES or (":" in name and not index.isdecimal()):
+        raise SpecError(f"{where}device '{name}': {nearest(kind, DEVICES)}")
+    if kind == "mps" and precision == "float64":
+        raise SpecError(f"{where}posterior.precision float64: device mps has none; set it to float32")
 
 
 def _as_written(message: str, overrides: Mapping[str, Mapping[str, Any]], where: str) -> str:
@@ -282,12 +309,14 @@ def bind(sections: Mapping[str, Any], where: str = "problem") -> Problem:
     model = _variant(_MODELS, sections["model"], f"{where}.model")
     data = structure(Data, sections["data"], f"{where}.data")
     posterior = structure(Posterior, sections["posterior"], f"{where}.posterior")
-    seed = structure(_Seed, {"seed": sections["seed"]}, where).seed
+    seed, device = structure(_Seed, {"seed": sections["seed"]}, where).seed, sections.get("device")
+    if device is not None:
+        check_device(device, posterior.precision, f"{where}: ")
     if not isinstance(model, Mlp):
-        return Problem(model, Size(data.n_data), None, None, posterior, seed)
+        return Problem(model, Size(data.n_data), None, None, posterior, seed, device)
     teacher = _variant(_TEACHERS, sections["teacher"], f"{where}.teacher")
     training = structure(Training, sections["training"], f"{where}.training")
-    return Problem(model, data, teacher, training, posterior, seed)
+    return Problem(model, data, teacher, training, posterior, seed, device)
 
 
 def width_for(target_params: int, in_dim: int, out_dim: int, depth: int) -> int:

@@ -18,7 +18,7 @@ import torch
 from torch import Generator, Tensor
 
 from parsl_optuna.core.clock import Deadline, Expired
-from parsl_optuna.kernels.device import one_core
+from parsl_optuna.kernels.device import device_named, one_core
 from parsl_optuna.tasks.llc.problem import curvature
 from parsl_optuna.tasks.llc.problem.centre import find_centre
 from parsl_optuna.tasks.llc.problem.data import generate, generator, initial_weights
@@ -78,8 +78,9 @@ def prepare(problem: Mapping[str, Any], folder: Path) -> None:
     """Build the target of a resolved problem into *folder*, in float64."""
     one_core()
     typed = bind(problem)
+    device_named(typed.device or "cpu")  # before the work that a trial would find to be in vain
     x, y = generate(typed) if isinstance(typed.model, Mlp) else (None, None)
-    loss = make_loss(typed, x, y, torch.float64)
+    loss = make_loss(typed, x, y, torch.empty(0, dtype=torch.float64, device="cpu"))
     if isinstance(typed.model, Mlp) and typed.training is not None:
         sizes, bias = typed.model.layer_sizes(), typed.model.bias
         start = initial_weights(sizes, bias, generator(typed, "start"))
@@ -100,24 +101,28 @@ def prepare(problem: Mapping[str, Any], folder: Path) -> None:
 def load(problem: Mapping[str, Any], folder: Path) -> Target:
     """Read the target of a resolved problem from *folder*."""
     typed = bind(problem)
-    dtype = getattr(torch, typed.posterior.precision)
+    dtype, device = getattr(torch, typed.posterior.precision), device_named(typed.device or "cpu")
     with np.load(folder / _ARRAYS, allow_pickle=False) as arrays:
-        tensors = {name: torch.from_numpy(arrays[name]).to(dtype) for name in arrays.files}
+        tensors = {name: torch.from_numpy(arrays[name]).to(device, dtype) for name in arrays.files}
     summary = Summary(**json.loads((folder / _SUMMARY).read_text(encoding="utf-8")))
-    loss = make_loss(typed, tensors.get("x"), tensors.get("y"), dtype)
+    like = torch.empty(0, dtype=dtype, device=device)
+    loss = make_loss(typed, tensors.get("x"), tensors.get("y"), like)
     return Target(typed.posterior, loss, tensors["centre"], tensors["diagonal"], summary)
 
 
-def make_loss(problem: Problem, x: Tensor | None, y: Tensor | None, dtype: torch.dtype) -> Loss:
-    """Return the loss of a problem; a network needs its data ``(n, in)`` and ``(n, out)``."""
+def make_loss(problem: Problem, x: Tensor | None, y: Tensor | None, like: Tensor) -> Loss:
+    """Return the loss of a problem, in the precision and on the device of *like*.
+
+    A network needs its data ``(n, in)`` and ``(n, out)``.
+    """
     model, n, scale = problem.model, problem.data.n_data, problem.posterior.loss_scale
     if isinstance(model, DeepLinear):
-        return DeepLinearLoss(model.widths, model.rank, n, torch.empty(0, dtype=dtype), scale)
+        return DeepLinearLoss(model.widths, model.rank, n, like, scale)
     if isinstance(model, Quadratic):
-        curvature_of = torch.tensor(model.curvature, dtype=dtype).expand(model.dim)
+        curvature_of = like.new_tensor(model.curvature).expand(model.dim)
         return QuadraticLoss(curvature_of, model.offset, n, scale)
     if isinstance(model, Monomial):
-        return MonomialLoss(torch.tensor(model.exponents, dtype=dtype), n, scale)
+        return MonomialLoss(like.new_tensor(model.exponents), n, scale)
     assert x is not None
     assert y is not None
     return MlpLoss(x, y, model.layer_sizes(), model.activation, model.bias, scale)
@@ -128,12 +133,12 @@ def _known_centre(problem: Problem) -> Tensor:
     if isinstance(model, DeepLinear):
         layers = []
         for rows, columns in zip(model.widths[1:], model.widths[:-1], strict=True):
-            layer = torch.zeros(rows, columns, dtype=torch.float64)
+            layer = torch.zeros(rows, columns, dtype=torch.float64, device="cpu")
             layer.diagonal()[: model.rank] = 1.0
             layers.append(layer.flatten())
         return torch.cat(layers)
     dim = model.dim if isinstance(model, Quadratic) else len(getattr(model, "exponents", ()))
-    return torch.zeros(dim, dtype=torch.float64)
+    return torch.zeros(dim, dtype=torch.float64, device="cpu")
 
 
 def examine(

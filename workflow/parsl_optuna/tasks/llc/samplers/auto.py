@@ -53,12 +53,12 @@ def space(n: int) -> dict[str, Dimension]:
 
 
 def estimate(
-    estimand: Estimand, params: Params, stages: Stages, deadline: Deadline
+    estimand: Estimand, params: Params, stages: Stages, deadline: Deadline, *, sparing: bool = False
 ) -> tuple[Metrics, chain.Trace]:
     """Return the metrics and the draws they come from; see `engine.auto.estimate`."""
     chosen = samplers.automatic()[params.kernel]
     n_chains = params.chains or auto.chains_for(estimand)
-    return auto.estimate(estimand, chosen, n_chains, params.relative_error, stages, deadline)
+    return auto.estimate(estimand, chosen, n_chains, params.relative_error, stages, deadline, sparing=sparing)
 
 
 def run(estimand: Estimand, params: Params, stages: Stages, work: Work) -> Metrics:

@@ -148,7 +148,7 @@ def _looked_at(
 
 def _chosen(params: langevin.Params | random_reshuffling.Params) -> dict[str, Any]:
     """Return what was chosen; of the chains' rejection thresholds the largest."""
-    largest = float(torch.as_tensor(params.rejection_threshold).max())
+    largest = float(torch.as_tensor(params.rejection_threshold, device="cpu").max())
     return {**asdict(params), "rejection_threshold": largest}
 
 
