@@ -216,3 +216,30 @@ def test_an_endless_stream_ends_with_the_deadline_or_the_memory():
 
 def test_bytes_are_those_of_all_tensors():
     assert Examples((X, Y), 10).bytes() == 20 * 4 + 10 * 8
+
+
+def test_workers_that_may_each_yield_everything_are_refused():
+    with pytest.raises(SpecError, match=r"2 workers read one IterableDataset.*take num_workers=0"):
+        read(DataLoader(Stream(10), batch_size=5, num_workers=2))
+
+
+def test_a_loader_of_augmented_examples_says_so():
+    noisy = Rows(lambda index: (X[index] + torch.rand(2), Y[index]))
+
+    assert "differ each time" in read(DataLoader(noisy, batch_size=5)).notes[0]
+
+
+def test_a_loader_that_draws_some_of_its_examples_is_refused():
+    rows = TensorDataset(X, Y)
+
+    with pytest.raises(SpecError, match="draws 5 examples of its dataset; give the dataset instead"):
+        read(DataLoader(rows, sampler=RandomSampler(rows, num_samples=5)))
+
+
+def test_batches_of_the_users_own_are_taken_with_a_note():
+    own = [[0, 1, 2], [3], [4, 5, 6, 7, 8, 9]]
+
+    found = read(DataLoader(TensorDataset(X, Y), batch_sampler=own))
+
+    assert found.n == 10
+    assert "taken to give every example once" in found.notes[0]

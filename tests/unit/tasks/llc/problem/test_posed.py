@@ -126,3 +126,17 @@ def test_weight_norm_of_the_older_kind_can_be_copied_after_use():
 def test_wrappers_give_what_they_wrap():
     assert isinstance(private_copy(nn.DataParallel(nn.Linear(3, 1))), nn.Linear)
     assert isinstance(private_copy(torch.compile(nn.Linear(3, 1))), nn.Linear)
+
+
+@pytest.mark.parametrize(
+    ("loss", "y", "said"),
+    [
+        (nn.CrossEntropyLoss(), torch.tensor([0.0, 1.0] * 4), "if y are classes, give y.long()"),
+        (nn.BCEWithLogitsLoss(), torch.ones(8), "; reshape y to the shape of the outputs"),
+    ],
+)
+def test_targets_of_another_kind_are_told_with_the_cure(loss, y, said):
+    model = nn.Linear(3, 2 if isinstance(loss, nn.CrossEntropyLoss) else 1)
+
+    with pytest.raises(SpecError, match=said):
+        pose_loss(private_copy(model), loss, read((torch.ones(8, 3), y)), torch.float32)

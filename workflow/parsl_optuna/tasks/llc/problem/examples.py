@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -32,6 +33,8 @@ Batch = Any
 """A tensor, a constant, or a mapping, tuple or list of batches."""
 
 _SHORT = (torch.int8, torch.int16, torch.int32)
+_AUGMENTED = "examples differ each time they are read; those of one pass are the data"
+
 _COLLATED = 256
 """Examples of a Dataset that are stacked at a time."""
 
@@ -203,13 +206,32 @@ def _checked(loader: DataLoader[Any], reading: _Reading) -> DataLoader[Any]:
     sampler = loader.sampler
     if isinstance(sampler, RandomSampler) and sampler.replacement:
         raise SpecError("data: the DataLoader draws examples with replacement; give its dataset instead")
-    if loader.batch_size is not None and not isinstance(loader.dataset, IterableDataset):
+    if isinstance(loader.dataset, IterableDataset):
+        if loader.num_workers > 1:  # each yields all of it, unless it asks which worker it is
+            raise SpecError(
+                f"data: {loader.num_workers} workers read one IterableDataset and may each yield all of it; "
+                "take num_workers=0"
+            )
+        return loader
+    data: Any = loader.dataset
+    with suppress(KeyError, IndexError):  # of other keys than numbers
+        if not _equal(data[0], data[0]):
+            reading.notes.append(_AUGMENTED)
+    if loader.batch_size is None and loader.batch_sampler is not None:
+        name = type(loader.batch_sampler).__name__
+        reading.notes.append(f"the DataLoader's {name} is taken to give every example once")
+    if isinstance(sampler, RandomSampler) and sampler.num_samples != len(data):
+        drawn = sampler.num_samples
+        raise SpecError(
+            f"data: the DataLoader draws {drawn} examples of its dataset; give the dataset instead"
+        )
+    if loader.batch_size is not None:
         if not isinstance(sampler, plain):
             name = type(sampler).__name__
             raise SpecError(
                 f"data: the DataLoader's {name} may repeat or skip examples; give its dataset instead"
             )
-        size = len(loader.dataset)  # pyright: ignore[reportArgumentType]
+        size = len(data)
         left_out = size % loader.batch_size
         if loader.drop_last and left_out:
             reading.notes.append(f"drop_last=True leaves {left_out} of {size} examples out of the data")
@@ -221,7 +243,7 @@ def _from_map(data: Any, reading: _Reading) -> Batch:
     if not size:
         raise SpecError("data: no examples; the data set is empty")
     if not _equal(data[0], data[0]):
-        reading.notes.append("examples differ each time they are read; those of one pass are the data")
+        reading.notes.append(_AUGMENTED)
     return _joined(_stacked(data[index] for index in range(size)), reading)
 
 

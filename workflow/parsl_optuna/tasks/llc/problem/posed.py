@@ -246,8 +246,15 @@ def _explained(posed: Posed, error: Exception, few: Examples) -> SpecError:
             "batch) that "
             "picks what it needs"
         )
+    cure = ""
+    y = few.batch[1]
+    if isinstance(y, Tensor) and y.is_floating_point() and "Long" in said and bool((y == y.round()).all()):
+        cure = "; if y are classes, give y.long()"
+    elif isinstance(y, Tensor) and y.shape != outputs.shape and y.squeeze().shape == outputs.squeeze().shape:
+        cure = "; reshape y to the shape of the outputs"
+    shape = tuple(outputs.shape)
     return SpecError(
-        f"loss: called as loss(outputs, y) with outputs of shape {tuple(outputs.shape)}, it raised {said}"
+        f"loss: called as loss(outputs, y) with outputs of shape {shape}, it raised {said}{cure}"
     )
 
 

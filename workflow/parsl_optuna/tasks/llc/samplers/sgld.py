@@ -123,10 +123,10 @@ def run(estimand: Estimand, params: Params, stages: Stages, work: Work) -> Metri
     state, trace = stages.chain(kernel, state, schedule, observe, work.deadline)
     first = burnt.n_steps + params.eval_every - 1
     times = [first + params.eval_every * i for i in range(trace.n_draws)]
-    sizes = [sgld.step_size(settings, at) for at in times]
+    sizes = torch.tensor([sgld.step_size(settings, at) for at in times], dtype=torch.float64, device="cpu")
     found = summary.Draws(
         *summary.finite_chains(trace.values),
-        weights=torch.tensor(sizes, dtype=torch.float64, device="cpu"),
+        weights=sizes,
         n_steps=burnt.n_steps + trace.n_steps,
         truncated=burnt.truncated or trace.truncated,
         settings={"last_step_size": sgld.step_size(settings, burnt.n_steps + trace.n_steps)},
