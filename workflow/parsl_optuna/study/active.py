@@ -60,10 +60,11 @@ class ActiveStudy:
             return None
         return self._points.next(state) or self._confirmation()
 
-    def ask_ahead(self) -> None:
-        """Ask for the next point before there is room for it."""
-        if not self.state.is_waiting_for_reference and self.state.stop_reason is None:
-            self._points.ask_ahead(self.state)
+    def ask_ahead(self) -> bool:
+        """Ask for a point before there is room for it; return whether one was asked."""
+        if self.state.is_waiting_for_reference or self.state.stop_reason is not None:
+            return False
+        return self._points.ask_ahead(self.state)
 
     def start(self, trial: Trial) -> None:
         """Count a trial as running."""

@@ -320,10 +320,9 @@ class Driver:
 
     def _ask_ahead(self) -> None:
         """Use the time until something ends."""
-        for study in self._studies.values():
-            if self._dispatch.has_news:
-                return
-            study.ask_ahead()
+        waiting = list(self._studies.values())
+        while waiting and not self._dispatch.has_news:
+            waiting = [study for study in waiting if not self._dispatch.has_news and study.ask_ahead()]
 
     def _start_next(self, index: int) -> bool:
         """Start one trial of a study; return whether there may be another one."""

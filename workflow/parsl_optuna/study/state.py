@@ -6,6 +6,7 @@ ready come, the state is the one that the files alone give.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Collection
 from dataclasses import replace
@@ -151,6 +152,14 @@ class StudyState:
     def mean_sec(self) -> float:
         """How long a trial takes: the mean of the last ones, the budget before the first one ends."""
         return fmean(self._recent) if self._recent else self.study.budget_sec
+
+    def most_together(self, window_sec: float) -> int:
+        """Return how many of the trials in flight may end within a time, by how alike the last ones were."""
+        took = sorted(self._recent)
+        if len(took) < 2:
+            return 1
+        ends = (bisect_right(took, begin + window_sec) - i for i, begin in enumerate(took))
+        return max(1, round(self.study.batch_size * max(ends) / len(took)))
 
     @property
     def successes(self) -> list[Ended]:

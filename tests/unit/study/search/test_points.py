@@ -147,6 +147,25 @@ def test_a_point_that_was_asked_ahead_is_the_next_one_and_needs_no_search(tmp_pa
     assert trials.next().asked.number == 1
 
 
+@pytest.mark.parametrize(
+    ("seconds", "ready"),
+    [
+        ([60.0] * 32, 8),  # all end together: a quarter of those in flight
+        ([60.0 + i for i in range(32)], 1),  # one by one
+        ([60.0 + i for i in range(28)] + [90.0] * 4, 4),  # up to four of them
+    ],
+)
+def test_as_many_points_are_ready_as_may_end_together(tmp_path, seconds, ready):
+    plan = toy_plan(sampler="random", batch_size=32, max_trials=200, stop_after_failures=0)
+    trials = reopened(plan, tmp_path)
+    for sec in seconds:
+        trial = trials.next()
+        trials.start(trial)
+        trials.end(trial, replace(failure(trial.manifest, State.FAILED, "no"), runtime_sec=sec))
+
+    assert sum(trials.ask_ahead() for _ in range(40)) == ready
+
+
 def test_with_one_trial_in_flight_nothing_is_asked_ahead(tmp_path, monkeypatch):
     trials = reopened(toy_plan(batch_size=1), tmp_path)
     monkeypatch.setattr(Search, "ask", lambda *_, **__: pytest.fail("asked"))

@@ -38,13 +38,22 @@ def choose(plan: StudyPlan, n_known: int, seconds: Sequence[float]) -> Choice:
         return Choice(plan.search.sampler, "it is configured")
     if plan.max_trials > _MOST_TRIALS:
         return Choice("tpe", f"{plan.max_trials} trials are too many for a Gaussian process")
-    (alone, per_trial), (of_each, of_each_per_trial) = _ASK_SEC
-    count = len(plan.space.dimensions)
-    ask_sec = alone + of_each * count + (per_trial + of_each_per_trial * count) * n_known
-    if seconds and median(seconds) < plan.batch_size * ask_sec:
+    if seconds and median(seconds) < plan.batch_size * ask_sec(plan, n_known):
         return Choice(
             "tpe",
             f"a trial takes {median(seconds):.2g} s, in which no Gaussian process can propose for "
             f"{counted(plan.batch_size, 'worker')}",
         )
     return Choice("rank_gp", "a Gaussian process on ranks pays with trials of this number and length")
+
+
+def ask_sec(plan: StudyPlan, n_known: int) -> float:
+    """Return about how long a proposal of the Gaussian process takes, in seconds.
+
+    Args:
+        plan: The study.
+        n_known: Trials that have ended or run.
+    """
+    (alone, per_trial), (of_each, of_each_per_trial) = _ASK_SEC
+    count = len(plan.space.dimensions)
+    return alone + of_each * count + (per_trial + of_each_per_trial * count) * n_known

@@ -10,6 +10,7 @@ from parsl_optuna.core.objective import DIAGNOSIS
 from parsl_optuna.core.records import Asked, Manifest, Outcome, Trial
 from parsl_optuna.core.space import Scalar
 from parsl_optuna.study.plan.plans import FIRST, RunPlan, StudyPlan
+from parsl_optuna.study.search.choice import ask_sec
 from parsl_optuna.study.search.search import Search
 from parsl_optuna.study.state import Key, StudyState
 from parsl_optuna.study.stored import Stored
@@ -17,6 +18,9 @@ from parsl_optuna.study.stored import Stored
 _MODEL_ATTEMPTS = 10
 _RANDOM_ATTEMPTS = 50
 """Proposals known already before the next ones are drawn at random, and before the space is listed."""
+
+_STALENESS = 4
+"""At most one point is ready for so many trials in flight, whose results it does not know either."""
 
 
 class FixedPoints:
@@ -47,8 +51,10 @@ class FixedPoints:
                 return Trial(manifest, Asked(None, "", "fixed", extends=self._sources.get(manifest.trial_id)))
         return None
 
-    def ask_ahead(self, state: StudyState) -> None:
+    def ask_ahead(self, state: StudyState) -> bool:
         """Do nothing: the next point costs nothing."""
+        del state
+        return False
 
 
 class SearchPoints:
@@ -66,7 +72,7 @@ class SearchPoints:
         self._plan, self._study = plan, study
         self.search = self._new_search()
         self._pending: deque[Trial] = deque()
-        self._ahead: Trial | None = None
+        self._ahead: deque[Trial] = deque()
         self._next_number, self._n_told = 0, 0
         self._known: dict[str, Mapping[str, Scalar]] = {}
         self._numbers: dict[str, int] = {}
@@ -151,12 +157,11 @@ class SearchPoints:
 
         What was asked ahead is dropped if the study has stopped since.
         """
-        ahead, self._ahead = self._ahead, None
         may_ask = state.stop_reason is None
-        if ahead is not None and may_ask:
-            return ahead
-        if ahead is not None:
-            self._drop(ahead)
+        if self._ahead and may_ask:
+            return self._ahead.popleft()
+        while self._ahead:
+            self._drop(self._ahead.popleft())
         if self._pending:
             return self._pending.popleft()
         if not may_ask or self.n_known >= self._study.max_trials:
@@ -170,14 +175,27 @@ class SearchPoints:
             )
         return trial
 
-    def ask_ahead(self, state: StudyState) -> None:
-        """Ask for the next point before there is room for it, so that no worker waits for the search.
+    def ask_ahead(self, state: StudyState) -> bool:
+        """Ask for a point before there is room for it, so that no worker waits; return whether one was asked.
 
-        It does not know the results that come until it starts; with one trial in flight, none is asked.
+        It does not know the results that come until it starts; with one trial in flight, none is asked. As
+        many are ready as may end within the time of a proposal, but no more than a quarter of those in
+        flight: what a point does not know is bounded.
         """
-        left = min(self._study.max_trials, self._study.space.size()) - self.n_known
-        if self._study.batch_size > 1 and left > 0 and not self._ahead and not self._pending:
-            self._ahead = self._ask(state)
+        study = self._study
+        left = min(study.max_trials, study.space.size()) - self.n_known
+        if study.batch_size == 1 or left <= 0 or self._pending:
+            return False
+        depth = 1
+        if self._ahead:
+            together = state.most_together(ask_sec(study, self.n_known))
+            depth = min(together, study.batch_size // _STALENESS)
+        if len(self._ahead) >= depth:
+            return False
+        trial = self._ask(state)
+        if trial is not None:
+            self._ahead.append(trial)
+        return trial is not None
 
     def up_to_date(self, state: StudyState) -> Search:
         """Return the search when it was told everything."""
