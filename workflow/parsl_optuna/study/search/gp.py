@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,14 +26,25 @@ _MOST_FITTED = 200
 # does not become harder to learn with it. Their mean and spread were chosen by `benchmarks.search`: the wide
 # ones of that paper go astray on continuous functions of few parameters.
 _LENGTH_MEAN, _LENGTH_SD = 0.0, 1.0
-# Values have variance 1 (`scores`). The noise is what repeats of the same point differ by; chosen by
-# `benchmarks.search`.
+# Values have variance 1 (`scores`).
 _SIGNAL_MEAN, _SIGNAL_SD = 0.0, 1.0
-_NOISE_MEAN, _NOISE_SD = np.log(1e-2), 1.5
 _BOUNDS_LENGTH, _BOUNDS_SIGNAL, _BOUNDS_NOISE = (-4.0, 8.0), (-4.0, 4.0), (np.log(1e-6), 0.0)
 _MOST_STEPS = 60
 _POTRI = get_lapack_funcs(("potri",), dtype=np.float64)[0]
 """Inverse of a matrix from its Cholesky factor."""
+
+
+class Noise(NamedTuple):
+    """What repeats of the same point differ by, a priori: the logarithm of the variance is normal."""
+
+    mean: float
+    deviation: float
+
+
+SMOOTH = Noise(float(np.log(1e-4)), 2.0)
+"""Of values on their own scale."""
+ROUGH = Noise(float(np.log(1e-2)), 1.5)
+"""Of ranks, and of what has steps. Both were chosen by `benchmarks.search`."""
 
 
 @dataclass(frozen=True)
@@ -44,18 +56,19 @@ class Hyperparameters:
     noise: float
 
 
-def fit(points: Array, values: Array, choices: tuple[int, ...]) -> Hyperparameters:
+def fit(points: Array, values: Array, choices: tuple[int, ...], noise: Noise = SMOOTH) -> Hyperparameters:
     """Return the hyperparameters of greatest posterior density.
 
     Args:
         points: Coordinates, shape (points, parameters); of a category its index.
         values: One per point, of about unit variance.
         choices: Per parameter the number of its categories; 0 of a number.
+        noise: What is believed of the noise beforehand.
     """
     if len(points) > _MOST_FITTED:
         chosen = spread(values, _MOST_FITTED)
         points, values = points[chosen], values[chosen]
-    return _fit(points.tobytes(), values.tobytes(), choices)
+    return _fit(points.tobytes(), values.tobytes(), choices, noise)
 
 
 def spread(values: Array, count: int) -> NDArray[np.intp]:
@@ -68,16 +81,16 @@ def spread(values: Array, count: int) -> NDArray[np.intp]:
 
 
 @functools.lru_cache(maxsize=8)  # all trials that are asked for between two results share one fit
-def _fit(points: bytes, values: bytes, choices: tuple[int, ...]) -> Hyperparameters:
+def _fit(points: bytes, values: bytes, choices: tuple[int, ...], noise: Noise) -> Hyperparameters:
     y = np.frombuffer(values)
     x = np.frombuffer(points).reshape(len(y), len(choices))
     d = len(choices)
     distances = _distances(x, choices)
     mean = _LENGTH_MEAN + 0.5 * np.log(d)
-    start = np.concatenate([np.full(d, min(mean, 1.0)), [_SIGNAL_MEAN, _NOISE_MEAN]])
+    start = np.concatenate([np.full(d, min(mean, 1.0)), [_SIGNAL_MEAN, noise.mean]])
     bounds = [_BOUNDS_LENGTH] * d + [_BOUNDS_SIGNAL, _BOUNDS_NOISE]
-    prior_mean = np.concatenate([np.full(d, mean), [_SIGNAL_MEAN, _NOISE_MEAN]])
-    prior_sd = np.concatenate([np.full(d, _LENGTH_SD), [_SIGNAL_SD, _NOISE_SD]])
+    prior_mean = np.concatenate([np.full(d, mean), [_SIGNAL_MEAN, noise.mean]])
+    prior_sd = np.concatenate([np.full(d, _LENGTH_SD), [_SIGNAL_SD, noise.deviation]])
 
     def objective(theta: Array) -> tuple[float, Array]:
         value, gradient = _loss(theta, distances, y)

@@ -1,4 +1,4 @@
-"""A sampler for any Optuna study: a Gaussian process on the ranks of values, for many trials in flight."""
+"""A sampler for any Optuna study: a Gaussian process for many trials in flight, indifferent to outliers."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from parsl_optuna.study.search import gp
 from parsl_optuna.study.search.climb import Climber, log_improvement
 from parsl_optuna.study.search.cube import Cube
 from parsl_optuna.study.search.history import History
-from parsl_optuna.study.search.scores import normal_scores
+from parsl_optuna.study.search.scores import excess_scores, log_scores, normal_scores
 
 Array = NDArray[np.float64]
 
 
 class RankGPSampler(BaseSampler):
-    """Propose points with a Gaussian process on normal scores of the ranks of objective values.
+    """Propose points with a Gaussian process on objective values, the bad ones on a logarithmic scale.
 
     A proposal is a function of the trials that have ended, those that run, the seed and the trial's
     number; the order in which trials ended does not matter.
@@ -152,7 +152,7 @@ class _Model:
     def __init__(self, history: History, most_trials: int) -> None:
         cube, n = history.cube, len(history.values)
         self._cube = cube
-        scores = normal_scores(history.values)
+        scores = log_scores(history.values)
         chosen = np.arange(n) if n <= most_trials else gp.spread(scores, most_trials)
         known = cube.for_model(cube.known)
         points, running = known[:n][chosen], known[n:]
@@ -161,10 +161,9 @@ class _Model:
         self._limits: list[tuple[gp.Posterior, float]] = []
         for row in history.constraints[:, chosen]:
             has_one = ~np.isnan(row)
-            values, limit = _limited(row[has_one])
-            self._limits.append((_posterior(points[has_one], values, running, cube.choices), limit))
+            self._limits.append(_limited(points[has_one], row[has_one], running, cube.choices))
             is_good &= has_one & (row <= 0.0)
-        self._objective = _posterior(points, scores, running, cube.choices)
+        self._objective = _posterior(points, scores, running, cube.choices, gp.SMOOTH)
         means = self._objective.at_points[: len(chosen)]
         self._best = float(means[is_good].min()) if is_good.any() else None
         order = np.argsort(np.where(is_good, means, math.inf), kind="stable")
@@ -203,14 +202,24 @@ class _Model:
         return total, gradient
 
 
-def _posterior(points: Array, values: Array, running: Array, choices: tuple[int, ...]) -> gp.Posterior:
-    return gp.Posterior(points, values, running, gp.fit(points, values, choices), choices)
+def _posterior(
+    points: Array, values: Array, running: Array, choices: tuple[int, ...], noise: gp.Noise
+) -> gp.Posterior:
+    return gp.Posterior(points, values, running, gp.fit(points, values, choices, noise), choices)
 
 
-def _limited(values: Array) -> tuple[Array, float]:
-    """Return normal scores of a constraint's values, and the score of its limit 0."""
-    scores = normal_scores(np.append(values, np.finfo(float).tiny))
-    return scores[:-1], float(scores[-1])
+def _limited(
+    points: Array, values: Array, running: Array, choices: tuple[int, ...]
+) -> tuple[gp.Posterior, float]:
+    """Return the model of a constraint, and its limit there.
+
+    While nothing keeps it, the limit is just below the best rank: to be better than all is the way to it.
+    """
+    if (values <= 0.0).any():
+        scores, limit = excess_scores(values)
+        return _posterior(points, scores, running, choices, gp.SMOOTH), limit
+    *scores, limit = normal_scores(np.append(values, np.finfo(float).tiny))
+    return _posterior(points, np.array(scores), running, choices, gp.ROUGH), float(limit)
 
 
 def _flat(row: Array, free: NDArray[np.intp]) -> tuple[float, Array]:

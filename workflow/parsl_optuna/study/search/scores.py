@@ -1,4 +1,4 @@
-"""Values of trials as normal scores of their ranks: any increasing change of the objective leaves them."""
+"""Values of trials as a model learns them, whatever their unit and however far off the bad ones are."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ Array = NDArray[np.float64]
 _CHEBYSHEV = 0.05
 """Weight of the sum beside the largest one (Knowles 2006, ParEGO)."""
 
+_GOOD = 0.1
+"""Share of values that are better than the one that distances are taken from."""
+_FARTHEST = 100.0
+"""Distances of more count as this one, in units of that of the median."""
+
 
 def normal_scores(values: Array) -> Array:
     """Return standard normal quantiles of the ranks of *values*; equal ones share their mean rank.
@@ -23,6 +28,47 @@ def normal_scores(values: Array) -> Array:
     from scipy.special import ndtri  # noqa: PLC0415  scipy is needed with the first model, not before
 
     return ndtri((_ranks(values) - 0.5) / len(values))
+
+
+def log_scores(values: Array) -> Array:
+    """Return values of mean 0 and variance 1 whose distances from good ones count by their logarithm.
+
+    Good points keep their distances, which is what a smooth function is found by: with ranks, all near its
+    bottom look alike (`benchmarks.search`). Distances are taken from the value that a tenth are better than,
+    in units of that of the median. Divergence counts as far off, a failure as worse than all others, and one
+    value that is far better than all does not hide the differences among these.
+
+    Args:
+        values: Any numbers, the least one the best; ``inf`` is a failure.
+    """
+    is_finite = np.isfinite(values)
+    if not is_finite.any():
+        return normal_scores(values)
+    good, middle = np.quantile(values[is_finite], (_GOOD, 0.5))
+    if not middle > good:
+        return normal_scores(values)
+    scores = _log_of((values - good) / (middle - good))
+    return (scores - scores.mean()) / scores.std()
+
+
+def excess_scores(values: Array) -> tuple[Array, float]:
+    """Return how far a constraint is missed or kept, with distances as in `log_scores`, and its limit there.
+
+    Args:
+        values: The constraint is kept where it is at most 0, by at least one; ``inf`` of a failure.
+    """
+    sizes = np.abs(values[np.isfinite(values) & (values != 0.0)])
+    scores = _log_of(values / (np.median(sizes) if len(sizes) else 1.0))
+    mean, deviation = scores.mean(), scores.std() or 1.0
+    return (scores - mean) / deviation, float(-mean / deviation)
+
+
+def _log_of(distances: Array) -> Array:
+    """Return the logarithm of distances with their sign; those that are not finite are one more than all."""
+    is_finite = np.isfinite(distances)
+    clipped = np.clip(distances, -_FARTHEST, _FARTHEST)
+    clipped[~is_finite] = clipped[is_finite].max() + 1.0
+    return np.sign(clipped) * np.log1p(np.abs(clipped))
 
 
 def scalarised(values: Array, weights: Array) -> Array:
