@@ -1,5 +1,6 @@
 import json
 import pickle
+import random
 from dataclasses import replace
 
 import optuna
@@ -188,6 +189,41 @@ def test_a_resumed_search_of_a_conditional_space_proposes_the_same(sampler):
         second.restore(number, point, value(point), Asked(number, "", "search"), ended=True)
 
     assert [first.ask(8), first.ask(9)] == [second.ask(8), second.ask(9)]
+
+
+def mixed(number, point):
+    """Return what `tell` takes of a trial: some fail, some are pruned, and a constraint is kept or missed."""
+    if point["layers"] == 3 and number % 2:
+        return {"values": None}
+    (found,) = value(point)
+    violations = {"small": point.get("width", 4) - 20.0, "sure": max(0.0, point["layers"] - 1.5)}
+    if number % 5 == 4:
+        return {"values": None, "pruned_at": found, "violations": violations}
+    return {"values": (found,), "violations": violations}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_order_of_ending_and_a_resumed_search_give_the_same_proposals(seed):
+    """Of conditions, constraints, failed and pruned trials, and with two trials still running."""
+
+    def made():
+        study = toy_plan(sampler="rank_gp", n_startup_trials=4, seed=seed).studies[0]
+        return Search(replace(study, space=CONDITIONAL), 1, is_constrained=True)
+
+    first, second, third = made(), made(), made()
+    points = [first.ask(number) for number in range(10)]  # all in flight together
+    assert [second.ask(number) for number in range(10)] == points
+    for number in range(8):
+        first.tell(number, **mixed(number, points[number]))
+    for number in random.Random(seed).sample(range(8), 8):
+        second.tell(number, **mixed(number, points[number]))
+    for number, point in enumerate(points):
+        told = mixed(number, point) if number < 8 else {"values": None}
+        third.restore(number, point, asked=Asked(number, "", "search"), ended=number < 8, **told)
+
+    found = [[search.ask(number) for number in range(10, 14)] for search in (first, second, third)]
+
+    assert found[0] == found[1] == found[2]
 
 
 @pytest.mark.parametrize("sampler", ["grid", "brute_force"])

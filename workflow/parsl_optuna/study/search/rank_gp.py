@@ -213,9 +213,10 @@ def _limited(
 ) -> tuple[gp.Posterior, float]:
     """Return the model of a constraint, and its limit there.
 
-    While nothing keeps it, the limit is just below the best rank: to be better than all is the way to it.
+    By ranks where it is not known by how much it is kept: the limit is behind those that keep it, or just
+    before the best one while all miss it.
     """
-    if (values <= 0.0).any():
+    if (values < 0.0).any():
         scores, limit = excess_scores(values)
         return _posterior(points, scores, running, choices, gp.SMOOTH), limit
     *scores, limit = normal_scores(np.append(values, np.finfo(float).tiny))

@@ -55,7 +55,7 @@ def excess_scores(values: Array) -> tuple[Array, float]:
     """Return how far a constraint is missed or kept, with distances as in `log_scores`, and its limit there.
 
     Args:
-        values: The constraint is kept where it is at most 0, by at least one; ``inf`` of a failure.
+        values: The constraint is kept where it is at most 0; ``inf`` of a failure, but not all of them.
     """
     sizes = np.abs(values[np.isfinite(values) & (values != 0.0)])
     scores = _log_of(values / (np.median(sizes) if len(sizes) else 1.0))
