@@ -25,10 +25,11 @@ def test_failures_rank_last():
     assert scores[2] < scores[0] < scores[1] == scores[3]
 
 
+extreme = st.floats(allow_nan=False, allow_infinity=False)
 finite = st.floats(-1e3, 1e3).map(lambda value: round(value, 3))
 
 
-@given(st.lists(st.one_of(finite, st.just(np.inf)), min_size=1, max_size=20))
+@given(st.lists(st.one_of(finite, st.just(np.inf), extreme), min_size=1, max_size=20))
 def test_scores_never_turn_an_order_round(values):
     found = log_scores(np.array(values, dtype=float))
 

@@ -44,7 +44,7 @@ def choose(plan: StudyPlan, n_known: int, seconds: Sequence[float]) -> Choice:
             f"a trial takes {median(seconds):.2g} s, in which no Gaussian process can propose for "
             f"{counted(plan.batch_size, 'worker')}",
         )
-    return Choice("rank_gp", "a Gaussian process on ranks pays with trials of this number and length")
+    return Choice("rank_gp", "a Gaussian process pays with trials of this number and length")
 
 
 def ask_sec(plan: StudyPlan, n_known: int) -> float:
@@ -52,8 +52,8 @@ def ask_sec(plan: StudyPlan, n_known: int) -> float:
 
     Args:
         plan: The study.
-        n_known: Trials that have ended or run.
+        n_known: Trials that have ended or run; those of other studies are known too.
     """
     (alone, per_trial), (of_each, of_each_per_trial) = _ASK_SEC
-    count = len(plan.space.dimensions)
+    count, n_known = len(plan.space.dimensions), n_known + len(plan.search.learned)
     return alone + of_each * count + (per_trial + of_each_per_trial * count) * n_known

@@ -44,10 +44,11 @@ def log_scores(values: Array) -> Array:
     is_finite = np.isfinite(values)
     if not is_finite.any():
         return normal_scores(values)
-    good, middle = np.quantile(values[is_finite], (_GOOD, 0.5))
-    if not middle > good:
-        return normal_scores(values)
-    scores = _log_of((values - good) / (middle - good))
+    with np.errstate(over="ignore", invalid="ignore"):
+        good, middle = np.quantile(values[is_finite], (_GOOD, 0.5))
+        if not 0.0 < middle - good < math.inf:
+            return normal_scores(values)
+        scores = _log_of((values - good) / (middle - good), is_finite)
     return (scores - scores.mean()) / scores.std()
 
 
@@ -57,15 +58,16 @@ def excess_scores(values: Array) -> tuple[Array, float]:
     Args:
         values: The constraint is kept where it is at most 0; ``inf`` of a failure, but not all of them.
     """
-    sizes = np.abs(values[np.isfinite(values) & (values != 0.0)])
-    scores = _log_of(values / (np.median(sizes) if len(sizes) else 1.0))
+    is_finite = np.isfinite(values)
+    sizes = np.abs(values[is_finite & (values != 0.0)])
+    with np.errstate(over="ignore"):
+        scores = _log_of(values / (np.median(sizes) if len(sizes) else 1.0), is_finite)
     mean, deviation = scores.mean(), scores.std() or 1.0
     return (scores - mean) / deviation, float(-mean / deviation)
 
 
-def _log_of(distances: Array) -> Array:
-    """Return the logarithm of distances with their sign; those that are not finite are one more than all."""
-    is_finite = np.isfinite(distances)
+def _log_of(distances: Array, is_finite: NDArray[np.bool_]) -> Array:
+    """Return the logarithm of distances with their sign; where there is none, it is behind all others."""
     clipped = np.clip(distances, -_FARTHEST, _FARTHEST)
     clipped[~is_finite] = clipped[is_finite].max() + 1.0
     return np.sign(clipped) * np.log1p(np.abs(clipped))
