@@ -6,6 +6,8 @@ from parsl_optuna.core.clock import Deadline
 from parsl_optuna.store.checkpoint import Checkpoint
 from parsl_optuna.tasks.base import Work, prepare_task, run_task
 from parsl_optuna.tasks.lvae import TASK
+from parsl_optuna.tasks.lvae.model import Decoder, encoder
+from parsl_optuna.tasks.lvae.train import load_designs
 
 SMALL = {"n_epochs": 60, "batch_size": 32, "lr": 5e-3, "latent_dim": 6, "pruning_epoch": 30,
          "polynomial_schedule_n": 10, "width": 16}  # fmt: skip
@@ -22,7 +24,7 @@ def prepared(folder, **raw):
     return problem, folder
 
 
-def run(where, checkpoint=None, told=None, replicate=0, **params):
+def run(where, checkpoint=None, told=None, replicate=0, files=None, **params):
     problem, folder = where
     complete = TASK.complete(problem, "lvae", SMALL | params, "p $")
     told = [] if told is None else told
@@ -38,6 +40,7 @@ def run(where, checkpoint=None, told=None, replicate=0, **params):
             checkpoint or Checkpoint(),
             lambda step, metrics: told.append((step, metrics)),
             replicate,
+            files,
         ),
     )
 
@@ -130,7 +133,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_its_cause(sheet):
 @pytest.mark.parametrize(
     ("settings", "outcome"),
     [
-        ({"w_v": 0.0, "n_epochs": 40}, "no_pruning"),
+        ({"pruning_strategy": "plummet", "w_v": 0.0, "n_epochs": 40}, "no_pruning"),
         ({"lr": 1e-9}, "divergence"),
         ({"pruning_strategy": "probabilistic_original"}, "complete_pruning"),
     ],
@@ -153,3 +156,38 @@ def test_the_global_random_stream_is_left_alone(sheet):
     run(sheet, n_epochs=1)
 
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_every_epoch_tells_the_terms_of_the_loss(sheet):
+    told = []
+    metrics = run(sheet, told=told, n_epochs=4, w_v=2.0, polynomial_schedule_n=0)
+    variance = float(load_designs(sheet[1], 0).train.var(dim=0).mean())
+
+    for _, one in told:
+        assert one["loss"] == pytest.approx(one["rec_loss"] / variance + 2.0 * one["vol_loss"], rel=1e-4)
+    assert metrics["rec_loss"] < told[0][1]["rec_loss"]
+    assert metrics["vol_loss"] > 0
+
+
+def test_a_code_that_goes_at_the_end_is_told(sheet):
+    assert run(sheet, n_epochs=10, pruning_epoch=9)["still_falling"]
+    assert not run(sheet, n_epochs=30, pruning_epoch=1)["still_falling"]
+
+
+def test_a_model_that_is_kept_gives_the_reported_error(tmp_path):
+    where = prepared(tmp_path, problem_id="disk2", n_designs=40, resolution=8)
+    metrics = run(where, files=tmp_path / "files", n_epochs=3, pruning_epoch=1, save_model=True)
+    saved = torch.load(tmp_path / "files" / "model.pt", weights_only=True)
+    designs, params = load_designs(tmp_path, 0), saved["params"]
+    encode = encoder(params["latent_dim"], (1, 8, 8), params["width"])
+    encode.load_state_dict(saved["encoder"])
+    decode = Decoder(6, (1, 8, 8), 16, 1.0, bounded=True, unit_range=True, stream=torch.Generator())
+    decode.load_state_dict(saved["decoder"])
+    decode.eval()
+
+    with torch.no_grad():
+        codes = torch.where(saved["active"], encode(designs.val), saved["frozen_code"])
+        error = float((decode(codes) - designs.val).square().mean())
+    assert error == pytest.approx(metrics["val_rec"], rel=1e-5)
+    run(where, files=tmp_path / "other", n_epochs=3, pruning_epoch=1)
+    assert not (tmp_path / "other" / "model.pt").exists()

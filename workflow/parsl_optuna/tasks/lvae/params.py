@@ -107,6 +107,7 @@ class Params:
         cooldown_epochs: Epochs.
         k_consecutive: Times in a row.
         recon_tol: Null or .inf is no limit.
+        save_model: Whether ``model.pt`` is left in the trial's folder: weights, active codes, parameters.
         device: ``auto`` takes a GPU where the worker has one.
         seed: Of weights, order and random rules; equal seeds share them across all other parameters.
     """
@@ -136,6 +137,7 @@ class Params:
     cooldown_epochs: int = 0
     k_consecutive: int = 1
     recon_tol: float | None = None
+    save_model: bool = False
     device: Literal["auto", "cuda", "cpu"] = "auto"
     seed: int = 1
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from parsl_optuna.core.load import structure
 from parsl_optuna.kernels.device import device_of, one_core
 from parsl_optuna.kernels.optimiser import adam_state, restore_adam
 from parsl_optuna.kernels.snapshot import dumps, loads
+from parsl_optuna.store.atomic import write_bytes
 from parsl_optuna.tasks.base import Metrics, Work
 from parsl_optuna.tasks.lvae import judge, pictures
 from parsl_optuna.tasks.lvae.intrinsic import intrinsic_dim
@@ -37,6 +39,13 @@ _LAST_ROUNDS = 200
 _CLOSING_EPOCHS, _CLOSING_RATE = 10, 0.1
 """One round per step leaves the norms up to 5 % too small in training: dividing by the right ones shrinks
 every layer. So many epochs at this share of the learning rate were seen to make up for it."""
+
+
+_TOLD = ("loss", "rec_loss", "vol_loss")
+"""What training tells of an epoch, by the names of the original program."""
+
+_LAST = 0.1
+"""Share of the epochs at the end in which a code that goes says that more would have gone."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +144,7 @@ class Trainer:
         self.w_v = params.w_v * self._unit_of_weight()
         self.epoch = 0
         self.curve: list[list[float]] = []
+        self.told: dict[str, float] = {}
 
     @torch.no_grad()
     def _unit_of_weight(self) -> float:
@@ -148,23 +158,25 @@ class Trainer:
         first = self.volume(self.encoder(self.designs.train[: self.params.batch_size]))
         return 1.0 / (self.designs.variance * max(float(first), 1e-12))
 
-    def train_epoch(self) -> float:
-        """Go through the training designs once; return the mean loss."""
+    def train_epoch(self) -> dict[str, float]:
+        """Go through the training designs once; return mean loss, squared error and volume."""
         params, train = self.params, self.designs.train
         w_v = weight(self.epoch, self.w_v, params.polynomial_schedule_n, params.polynomial_schedule_p)
         self.decoder.train()
-        total = 0.0
+        total = torch.zeros(3, dtype=torch.float64)
         for batch in torch.randperm(len(train), generator=self.stream).split(params.batch_size):
             x = train[batch]
             codes = self.encoder(x)
             self.pruner.observe(codes.detach())
             rec = functional.mse_loss(self.decoder(self.pruner.mask(codes)), x) / self.designs.variance
-            loss = rec + w_v * self.volume(codes)
+            vol = self.volume(codes)
+            loss = rec + w_v * vol
             self.optimiser.zero_grad(set_to_none=False)
             loss.backward()
             self.optimiser.step()
-            total += float(loss.detach()) * len(batch)
-        return total / len(train)
+            means = (float(one.detach()) for one in (loss, rec * self.designs.variance, vol))
+            total += torch.tensor(tuple(means), dtype=torch.float64) * len(batch)
+        return dict(zip(_TOLD, (total / len(train)).tolist(), strict=True))
 
     def volume(self, codes: Tensor) -> Tensor:
         """Return the volume of *codes*."""
@@ -200,7 +212,7 @@ class Trainer:
         for _ in range(_CLOSING_EPOCHS):
             if deadline.expired:
                 break
-            self.train_epoch()
+            self.told = self.train_epoch()
             self.decoder.refine(_LAST_ROUNDS)
         return trained, refined
 
@@ -244,20 +256,32 @@ def run(work: Work) -> Metrics:
         return {"val_rec": math.nan, "outcome": "divergence", "status_reason": broken, "epoch": trainer.epoch}
     metrics = _metrics(trainer, work.problem["true_dim"], work.deadline)
     leave(work.files, pictures.arrays(trainer.encoder, trainer.decoder, trainer.pruner, designs.val))
+    if params.save_model and work.files is not None:
+        work.files.mkdir(parents=True, exist_ok=True)
+        write_bytes(work.files / "model.pt", _model(trainer))
     return metrics
+
+
+def _model(trainer: Trainer) -> bytes:
+    """Return what ``torch.load`` reads: weights, which codes are active, and what the others are."""
+    pruner, stream = trainer.pruner, io.BytesIO()
+    weights = {"encoder": trainer.encoder.state_dict(), "decoder": trainer.decoder.state_dict()}
+    codes = {"active": pruner.active, "frozen_code": pruner.frozen_code}
+    torch.save({**weights, **codes, "params": asdict(trainer.params)}, stream)
+    return stream.getvalue()
 
 
 def _train(trainer: Trainer, work: Work) -> str | None:
     """Train to the last epoch or the deadline; return why it cannot go on, if so."""
     while trainer.epoch < trainer.params.n_epochs and not work.deadline.expired:
-        loss = trainer.train_epoch()
+        told = trainer.told = trainer.train_epoch()
         errors = trainer.validate()
-        if not math.isfinite(loss) or not math.isfinite(errors["val_rec"]):
-            return f"the loss is {loss} in epoch {trainer.epoch}"
+        if not math.isfinite(told["loss"]) or not math.isfinite(errors["val_rec"]):
+            return f"the loss is {told['loss']} in epoch {trainer.epoch}"
         trainer.pruner.step(trainer.epoch, errors["val_rec"])
         active = trainer.pruner.n_active
         trainer.curve.append([errors["val_nmse"], float(active)])
-        work.report(trainer.epoch, {**errors, "active_dims": active, "epoch": trainer.epoch, "loss": loss})
+        work.report(trainer.epoch, {**errors, **told, "active_dims": active, "epoch": trainer.epoch})
         trainer.epoch += 1
         if work.checkpoint.due():
             work.checkpoint.save(dumps(trainer.state()))
@@ -272,9 +296,12 @@ def _metrics(trainer: Trainer, true_dim: int | None, deadline: Deadline) -> Metr
     trainer.curve.append([errors["val_nmse"], float(active)])  # what is reported is part of what is judged
     curve = judge.Curve(trainer.curve, trainer.params.pruning_epoch)
     outcome, reason = judge.outcome(curve, errors["val_nmse"], active, trainer.params.latent_dim)
+    last = max((event["epoch"] for event in pruner.events), default=-1)
     return {
         **errors,
+        **{name: trainer.told.get(name) for name in _TOLD[1:]},
         "active_dims": active,
+        "still_falling": last >= (1.0 - _LAST) * trainer.params.n_epochs,
         "effective_dims": judge.effective_dims(trainer.encoder, trainer.decoder, pruner, trainer.designs.val),
         "gap_dims": judge.gap_dims(trainer.encoder, pruner, trainer.designs.val),
         "intrinsic_dims": trainer.designs.intrinsic,
