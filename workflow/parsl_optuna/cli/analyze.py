@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -30,7 +32,11 @@ def command(results: Path, artifacts_dir: str | None) -> None:
 
     table = table_in(results)
     store = ArtifactStore(Path(artifacts_dir or "artifacts"))
-    found = analysis.analyse(table, store, sampler_learns=_sampler_learns(table))
+    settings = _settings(table)
+    fidelity = settings.get("fidelity") or {}
+    found = analysis.analyse(
+        table, store, sampler_learns=_sampler_learns(settings), fidelity=fidelity.get("parameter")
+    )
     place = Results(table.parent, table.stem)
     written = analysed.write(found, place, store)
     for sentence in found.findings:
@@ -39,9 +45,14 @@ def command(results: Path, artifacts_dir: str | None) -> None:
     click.echo(f"tables   {place.root / 'analysis'}")
 
 
-def _sampler_learns(table: Path) -> bool:
-    """Whether the sampler of the run beside a table learned from its trials; yes where nothing says so."""
+def _settings(table: Path) -> Mapping[str, Any]:
+    """Return the block ``optuna`` of the run beside a table; nothing where there is none."""
     path = table.with_name(f"{table.stem}_config.yaml")
-    sampler = (read_yaml(path).get("optuna") or {}).get("sampler") if path.is_file() else None
+    return (read_yaml(path).get("optuna") or {}) if path.is_file() else {}
+
+
+def _sampler_learns(settings: Mapping[str, Any]) -> bool:
+    """Whether the sampler of a run learned from its trials; yes where nothing says so."""
+    sampler = settings.get("sampler")
     name = sampler.get("name") if isinstance(sampler, dict) else sampler
     return name not in _LEARN_NOTHING

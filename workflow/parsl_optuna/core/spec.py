@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from parsl_optuna.core.constraint import Constraint, parse_all
 from parsl_optuna.core.errors import SpecError, nearest
+from parsl_optuna.core.fidelity import Fidelity
 from parsl_optuna.core.objective import Goal
 from parsl_optuna.core.resources import ClusterSpec, LimitsSpec, above_zero
 
@@ -37,6 +38,8 @@ class OptunaSpec:
             subclass of Optuna's ``BaseSampler``; or a mapping of ``name`` and the sampler's own parameters.
         pruner: A name of `PRUNERS`, or as above of a subclass of ``BasePruner``; or a mapping of ``name`` and
             the pruner's own parameters; null lets every trial run to its end.
+        fidelity: Trials begin short, and the best run on: ``parameter``, ``min``, ``max``, ``factor``; null
+            runs all at full length. ``max_trials`` counts trials of all lengths.
         n_startup_trials: Trials before the sampler starts to model.
         objective: What ``error`` means: a name (``abs``, ``huber``, ``standardised``, ``metric``) or its
             mapping. Given, the search goes by it; null is ``abs``, and the search goes by ``objectives``.
@@ -65,6 +68,7 @@ class OptunaSpec:
     seed: int = 42
     sampler: Any = "auto"
     pruner: Any = None
+    fidelity: Fidelity | None = None
     n_startup_trials: int = 10
     objective: Any = None
     objectives: Any = None
@@ -134,6 +138,8 @@ class OptunaSpec:
             raise SpecError("across does not go with a pruner: values of different problems do not compare")
         if self.across == "rank" and self.target is not None:
             raise SpecError("target does not go with across: rank, which has no values; take mean or worst")
+        if self.fidelity is not None:
+            self._check_fidelity()
         if self.terminator and len(self.objective_names) > 1:
             raise SpecError("terminator goes with one objective only")
         for name in ("max_trials", "batch_size", "hmc_budget_sec", "method_budget_sec", "replicates"):
@@ -141,6 +147,19 @@ class OptunaSpec:
         for name in ("n_startup_trials", "confirm", "stop_after_failures"):
             if getattr(self, name) < 0:
                 raise SpecError(f"{name} {getattr(self, name)} must be at least 0")
+
+    def _check_fidelity(self) -> None:
+        """Refuse what does not go with trials of different length."""
+        why = "compares trials of different length"
+        for name, is_there in (
+            ("across", self.across is not None),
+            ("pruner", self.pruner is not None),
+            ("terminator", self.terminator),
+            (f"sampler: {self.sampler_name}", self.sampler_name in ("grid", "brute_force")),
+            ("several objectives", len(self.objective_names) > 1),
+        ):
+            if is_there:
+                raise SpecError(f"fidelity does not go with {name}: it {why}; remove one of them")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from parsl_optuna.report.columns import leading_column
 from parsl_optuna.report.configurations import (
     METRIC,
     PREFIX,
+    STRATA,
     Frame,
     Series,
     column_of,
@@ -75,13 +76,17 @@ class Analysis:
     maximised: Sequence[str]
 
 
-def analyse(table: Path, store: ArtifactStore, *, sampler_learns: bool = True) -> Analysis:
+def analyse(
+    table: Path, store: ArtifactStore, *, sampler_learns: bool = True, fidelity: str | None = None
+) -> Analysis:
     """Answer the usual questions of a table of trials.
 
     Args:
         table: A parquet that a run wrote.
         store: The artifacts it came from; curves are left out where they are not there.
         sampler_learns: Whether what the search asked for depends on earlier values; see `effects`.
+        fidelity: The hyperparameter that says how long a trial is, if trials began short: only the longest
+            ones of a study are compared.
 
     Raises:
         SpecError: There is no trial to analyse.
@@ -102,11 +107,12 @@ def analyse(table: Path, store: ArtifactStore, *, sampler_learns: bool = True) -
         metrics.append(f"{name}{METRIC}" if is_taken else column_of(name))
         rows[metrics[-1]] = [finite(in_row(row, name)) for row in trials]
     more_is_better = names[0] in maximised_of(arrow)
+    whole, rows = rows, _longest(rows, fidelity)
     curves = _curves(_sorted(rows, "objective", more_is_better), store)
     tables = {
-        "outcomes": effects.outcomes(rows),
-        "failures": _failures(rows),
-        "risks": risks(rows, sampler_learns=sampler_learns),
+        "outcomes": effects.outcomes(whole),
+        "failures": _failures(whole),
+        "risks": risks(whole, sampler_learns=sampler_learns),
         "best": _best(rows, more_is_better),
         "importances": importances(rows, metrics),
         "effects": effects.effects(rows, metrics, sampler_learns=sampler_learns),
@@ -118,7 +124,9 @@ def analyse(table: Path, store: ArtifactStore, *, sampler_learns: bool = True) -
     if task is not None and task.comparison is not None:
         tables["bias"] = biases(rows, task.comparison)
     leading = leading_of(arrow)
-    found = tuple(findings(rows, tables, leading))
+    found = tuple(findings(whole, tables, leading))
+    if len(rows) < len(whole):
+        found += (f"Trials of fewer {fidelity}, whose values are not compared: {len(whole) - len(rows)}.",)
     return Analysis(found, tables, curves, rows, trials, names, leading, maximised_of(arrow))
 
 
@@ -136,6 +144,15 @@ def strongest_pair(analysis: Analysis) -> tuple[Frame, str, str] | None:
                 if {first, second} <= set(varied(together)):
                     return together, first, second
     return None
+
+
+def _longest(rows: Frame, fidelity: str | None) -> Frame:
+    """Return the longest trials of every study; all without a fidelity."""
+    column = f"{PREFIX}{fidelity}"
+    if fidelity is None or column not in rows:
+        return rows
+    ended = rows[column].where(rows["state"] == "ok")
+    return rows[rows[column] == ended.groupby([rows[name] for name in STRATA]).transform("max")]
 
 
 def _failures(rows: Frame) -> Frame:

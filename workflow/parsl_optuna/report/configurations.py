@@ -6,6 +6,7 @@ strata: nothing is pooled over them.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -102,6 +103,7 @@ def competing(units: Frame) -> Frame:
     return units[units["n"] == units["n"].max()]
 
 
+@functools.lru_cache(maxsize=1 << 16, typed=True)  # a table has each many times
 def label(value: object) -> str:
     """Return a hyperparameter's value as people write it; a text that reads as a number is quoted."""
     if isinstance(value, str):

@@ -50,8 +50,9 @@ def outcomes(rows: Frame) -> Frame:
 
 
 def is_adaptive(rows: Frame, sampler_learns: bool) -> bool:
-    """Whether some of the trials were proposed by a sampler that learned from the others."""
-    return sampler_learns and "asked_by" in rows.columns and bool((rows["asked_by"] == "search").any())
+    """Whether some of the trials were proposed, or chosen to run on, by what others came to."""
+    by = ["promote", "search"] if sampler_learns else ["promote"]
+    return "asked_by" in rows.columns and bool(rows["asked_by"].isin(by).any())
 
 
 def effects(rows: Frame, metrics: Sequence[str], *, sampler_learns: bool = True) -> Frame:

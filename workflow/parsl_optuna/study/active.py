@@ -256,7 +256,7 @@ class ActiveStudy:
         if not self.state.confirmed and self.is_searching:  # what is asked after every trial must be cheap
             return confirm.Recommendation(best, (), ())
         return confirm.recommend(
-            self.study, self.state.successes, best, self.state.confirmed.values(), self._standing
+            self.study, self.state.contenders, best, self.state.confirmed.values(), self._standing
         )
 
     @property

@@ -167,6 +167,15 @@ class StudyState:
         self.rank()
         return sorted((one for one in self.points.values() if one.values is not None), key=lambda e: e.age)
 
+    @property
+    def contenders(self) -> list[Ended]:
+        """The successes that compare with the best point: with a fidelity, those of its length."""
+        fidelity = self.study.search.fidelity
+        if fidelity is None or self.best is None:
+            return self.successes
+        length = self.best.manifest.hyperparams[fidelity.parameter]
+        return [one for one in self.successes if one.manifest.hyperparams[fidelity.parameter] == length]
+
     def knows(self, trial_id: str) -> bool:
         """Whether a trial was asked for."""
         return trial_id in self._keys
@@ -225,10 +234,16 @@ class StudyState:
         best = self.best
         if self.study.replication.across == "rank":
             self._is_stale = True
-        elif point.values is not None and (best is None or point.place < best.place):
+        elif point.values is not None and (best is None or self._place(point) < self._place(best)):
             self._lead(point)
         elif best is not None and point.age > best.age:
             self._since_best += 1
+
+    def _place(self, point: Ended) -> tuple[bool, int, object]:
+        """Return what points are compared by: with a fidelity, longer ones come first."""
+        fidelity = self.study.search.fidelity
+        rung = 0 if fidelity is None else fidelity.rung_of(point.manifest.hyperparams)
+        return point.violation > 0, -rung, point.place
 
     def _lead(self, best: Ended | None) -> None:
         self.best = best
@@ -264,7 +279,10 @@ class StudyState:
         if self.best is None or self.best.values is None:
             return None
         name, best = next(iter(self.best.objectives.items()))
-        if rules.target is not None and best is not None and not self.best.violation:
+        fidelity = self.study.search.fidelity
+        params = self.best.manifest.hyperparams
+        is_whole = fidelity is None or params[fidelity.parameter] == fidelity.max
+        if rules.target is not None and best is not None and is_whole and not self.best.violation:
             is_maximised = self.best.scoring.is_maximised(name)
             if best >= rules.target if is_maximised else best <= rules.target:
                 words = "at least" if is_maximised else "at most"

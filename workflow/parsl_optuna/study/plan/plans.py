@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from parsl_optuna.core.fidelity import Fidelity
 from parsl_optuna.core.objective import Scoring
 from parsl_optuna.core.records import Manifest
 from parsl_optuna.core.resources import LimitsSpec
@@ -73,6 +74,7 @@ class SearchSettings:
         left_out: What is not taken from the tables that these points are in.
         pruner: Name of the pruner, which stops unpromising trials early; None lets all run to their end.
         pruner_params: The pruner's own parameters.
+        fidelity: The rungs of trials that begin short; None runs all at full length.
     """
 
     seed: int = 0
@@ -84,6 +86,7 @@ class SearchSettings:
     left_out: tuple[str, ...] = ()
     pruner: str | None = None
     pruner_params: Mapping[str, Any] = field(default_factory=dict)
+    fidelity: Fidelity | None = None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from parsl_optuna.core.errors import Mistakes, SpecError, nearest
+from parsl_optuna.core.fidelity import Fidelity
 from parsl_optuna.core.ids import derive_seed, group_id
 from parsl_optuna.core.load import assign, read_yaml, structure
 from parsl_optuna.core.mistakes import block_of
@@ -198,7 +199,7 @@ def _study(task: Task, spec: RunSpec, problem: ProblemPlan, method: str, where: 
     optuna = spec.optuna
     place = f"{where} $.search_space.{method}"
     complete = partial(task.complete, problem.problem, method)
-    changes = spec.search_space.get(method, {})
+    changes = _with_rungs(spec.search_space.get(method, {}), optuna.fidelity, place)
     defaults = complete({}, place)
     if task.open_params:
         defaults = dict.fromkeys(changes) | defaults
@@ -247,11 +248,21 @@ def _study(task: Task, spec: RunSpec, problem: ProblemPlan, method: str, where: 
             left_out=tuple(text for _, text in tables if text is not None),
             pruner=optuna.pruner_name,
             pruner_params=optuna.pruner_params,
+            fidelity=optuna.fidelity,
         ),
         stop=StopRules(optuna.stop_after_failures, optuna.target, optuna.patience, optuna.terminator),
         replication=Replication(optuna.replicates, optuna.aggregate, confirm=optuna.confirm),
         baselines=_baselines(task, spec, problem, method, complete(space.fixed, place)),
     )
+
+
+def _with_rungs(changes: Mapping[str, Any], fidelity: Fidelity | None, where: str) -> Mapping[str, Any]:
+    """Return the search space with the rungs of a fidelity as ordered choices."""
+    if fidelity is None:
+        return changes
+    if fidelity.parameter in changes:
+        raise SpecError(f"{where}.{fidelity.parameter}: optuna.fidelity says what it may be; remove it here")
+    return {**changes, fidelity.parameter: {"choices": list(fidelity.rungs), "ordered": True}}
 
 
 def _baselines(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from parsl_optuna.core.objective import DIAGNOSIS
@@ -11,6 +11,7 @@ from parsl_optuna.core.records import Asked, Manifest, Outcome, Trial
 from parsl_optuna.core.space import Scalar
 from parsl_optuna.study.plan.plans import FIRST, RunPlan, StudyPlan
 from parsl_optuna.study.search.choice import ask_sec
+from parsl_optuna.study.search.ladder import promoted
 from parsl_optuna.study.search.search import Search
 from parsl_optuna.study.state import Key, StudyState
 from parsl_optuna.study.stored import Stored
@@ -143,11 +144,10 @@ class SearchPoints:
         if manifests[0].trial_id in self._known:
             return
         number = self._next_number
-        fresh = self._note(number, stored.point, Asked(number, "", "extend"), manifests)
-        for slot, trial in zip(self._study.slots(), fresh, strict=True):
-            source = stored.trials.get(slot)
-            extends = None if source is None else source.manifest.trial_id
-            self._pending.append(Trial(trial.manifest, replace(trial.asked, extends=extends)))
+        sources = [stored.trials.get(slot) for slot in self._study.slots()]
+        self._pending += self._extended(
+            stored.point, number, "extend", [None if one is None else one.manifest for one in sources]
+        )
         self.search.restore(number, stored.point, None, Asked(number, "", "extend"), ended=False)
 
     # What comes next.
@@ -214,9 +214,12 @@ class SearchPoints:
     def _ask(self, state: StudyState) -> Trial | None:
         """Ask for a point that is not known, a bounded number of times; None where none is left."""
         search, number = self.up_to_date(state), self._next_number
+        longer = self._promoted(state)
+        if longer is not None:
+            return longer
         guess = self._unused_guess()
         if guess is not None:
-            trial = self._fresh(search.suggest(number, guess), number, "enqueue")
+            trial = self._fresh(self._begun(search.suggest(number, guess), number), number, "enqueue")
             if trial is not None:
                 return trial
             search.refuse(number)
@@ -224,14 +227,40 @@ class SearchPoints:
             return None
         for attempt in range(_MODEL_ATTEMPTS + _RANDOM_ATTEMPTS):
             point = search.ask(number, attempt, at_random=attempt >= _MODEL_ATTEMPTS)
-            trial = self._fresh(point, number, "search", attempt)
+            trial = self._fresh(self._begun(point, number), number, "search", attempt)
             if trial is not None:
                 return trial
             search.refuse(number)
         point = search.leftover(number)
         if point is None:
             return None
-        return self._fresh(point, number, "search", _MODEL_ATTEMPTS + _RANDOM_ATTEMPTS)
+        return self._fresh(self._begun(point, number), number, "search", _MODEL_ATTEMPTS + _RANDOM_ATTEMPTS)
+
+    def _promoted(self, state: StudyState) -> Trial | None:
+        """Return the first trial of the point that runs on, longer than before; None if none does."""
+        fidelity = self._study.search.fidelity
+        if fidelity is None:
+            return None
+        ended = [(self._known[trial_id], one) for trial_id, one in state.points.items()]
+        source = promoted(fidelity, ended, self._known.values())
+        if source is None:
+            return None
+        point = fidelity.at(source, fidelity.rung_of(source) + 1)
+        number = self._next_number
+        self.search.suggest(number, point)
+        goes_on = self._plan.task.extends.get(self._study.method) == fidelity.parameter
+        sources = self._manifests(source) if goes_on else [None] * self._study.n_runs
+        first, *others = self._extended(point, number, "promote", sources)
+        self._pending += others
+        return first
+
+    def _begun(self, point: Mapping[str, Scalar], number: int) -> Mapping[str, Scalar]:
+        """Return a proposal on the lowest rung, where every point begins."""
+        fidelity = self._study.search.fidelity
+        if fidelity is None or not fidelity.rung_of(point):
+            return point
+        self.search.refuse(number)
+        return self.search.suggest(number, fidelity.at(point, 0))
 
     def _fresh(self, point: Mapping[str, Scalar], number: int, by: str, attempt: int = 0) -> Trial | None:
         """Return the first trial of a point, the others pending; None if the point is known."""
@@ -253,6 +282,19 @@ class SearchPoints:
         self._numbers |= dict.fromkeys((manifest.trial_id for manifest in manifests), number)
         self._next_number = number + 1
         return [Trial(manifest, Asked(number, "", asked.by, asked.attempt)) for manifest in manifests]
+
+    def _extended(
+        self, point: Mapping[str, Scalar], number: int, by: str, sources: Sequence[Manifest | None]
+    ) -> list[Trial]:
+        """Count a point as known; return its trials, each of which goes on from its source."""
+        fresh = self._note(number, point, Asked(number, "", by), self._manifests(point))
+        return [
+            Trial(
+                trial.manifest,
+                replace(trial.asked, extends=None if source is None else source.trial_id),
+            )
+            for trial, source in zip(fresh, sources, strict=True)
+        ]
 
     def _drop(self, ahead: Trial) -> None:
         del self._known[ahead.manifest.trial_id]

@@ -235,7 +235,8 @@ class Search:
     def suggest(self, number: int, guess: Mapping[str, Scalar]) -> dict[str, Scalar]:
         """Return a first guess as trial *number*, completed by the sampler where it is partial."""
         self._study.enqueue_trial(self._codes.encode(guess))
-        return self.ask(number)
+        is_whole = guess.keys() == self._plan.space.dimensions.keys()  # a sampler has nothing to complete
+        return self.ask(number, at_random=is_whole and not remembers(self._plan.search.sampler))
 
     def refuse(self, number: int) -> None:
         """Take back what was proposed for trial *number*: it never runs, and counts as nothing."""
