@@ -5,6 +5,7 @@ import json
 import re
 import shlex
 
+import numpy as np
 import parsl_optuna
 import pytest
 import yaml
@@ -25,7 +26,7 @@ from docs.messages import GROUPS, NO_MESSAGES, PACKAGE, group_of, messages
 from tests.conftest import ROOT
 from tests.e2e.command import run
 
-OTHERS = {".venv", ".pytest_cache", "build"}
+OTHERS = {".venv", ".venv-wandb", ".pytest_cache", "build"}
 DOCUMENTS = [path for path in ROOT.rglob("*.md") if not OTHERS & set(path.relative_to(ROOT).parts)]
 README = (ROOT / "README.md").read_text()
 GUIDE = (ROOT / "docs" / "guide.md").read_text()
@@ -111,8 +112,8 @@ def test_every_sweep_binds(path, tmp_path):
     }
     sweep = read_sweep(path)
     winners = Winners(dict.fromkeys(sources(sweep), Earlier([row])))
-    (tmp_path / "designs.parquet").write_text("")
-    spec = SweepSpec(str(path), data={"photonics2d": str(tmp_path / "designs.parquet")})
+    np.save(tmp_path / "designs.npy", np.random.default_rng(0).random((10, 8, 8)))
+    spec = SweepSpec(str(path), data={"photonics2d": str(tmp_path / "designs.npy")})
     bound = plan_sweep(sweep, spec, f"{path} $", winners)
 
     assert bound.plan.studies

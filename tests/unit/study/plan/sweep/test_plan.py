@@ -3,6 +3,7 @@
 import json
 import time
 
+import numpy as np
 import pytest
 import yaml
 from parsl_optuna.core.errors import SpecError
@@ -203,15 +204,15 @@ def test_a_file_of_another_program_gets_that_programs_units_and_says_so(tmp_path
 
 def test_each_problem_has_its_own_file_of_data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("b", "p"):
-        (tmp_path / f"{name}.parquet").write_text(name)
+    for seed, name in enumerate(("b", "p")):
+        np.save(f"{name}.npy", np.random.default_rng(seed).random((10, 8, 8)))
     parameters = COMMON | {"problem_id": values("beams2d", "photonics2d", "disk2")}
-    found = bound(tmp_path, parameters, data={"beams2d": "b.parquet", "photonics2d": "p.parquet"})
+    found = bound(tmp_path, parameters, data={"beams2d": "b.npy", "photonics2d": "p.npy"})
 
     files = {one.problem["problem_id"]: one.problem["file"] for one in found.plan.problems}
     assert {name: file and file["path"] for name, file in files.items()} == {
-        "beams2d": "b.parquet",
-        "photonics2d": "p.parquet",
+        "beams2d": "b.npy",
+        "photonics2d": "p.npy",
         "disk2": None,
     }
     with pytest.raises(SpecError, match=r"of a sweep: --data photonics2d=FILE"):
