@@ -129,6 +129,18 @@ def test_a_choice_that_does_not_beat_its_preset_is_told_in_a_sentence():
     assert "0.1 against 0.12" in line
 
 
+@pytest.mark.parametrize(
+    ("counts", "n_lines"), [({"ok": 1, "uncertain": 2}, 1), ({"ok": 2, "uncertain": 1}, 0)]
+)
+def test_a_choice_that_is_mostly_not_ok_is_told_in_a_sentence(counts, n_lines):
+    point = compared(0.10, 0.30)
+    point["estimate"]["statuses"] = counts
+
+    lines = comparisons([point])
+
+    assert lines == ["sgld on small: 1 of 3 trials of the choice are ok (uncertain)"][:n_lines]
+
+
 def test_a_table_with_estimates_fits_80_columns_and_states_differences_with_their_intervals():
     seen = {
         "value": 1.5136, "se": 0.03, "statuses": {"not_converged": 2},

@@ -95,8 +95,9 @@ def _table(point: Mapping[str, Any]) -> Table:
 
 
 def comparisons(points: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a sentence for every choice that did not beat its preset beyond the interval of both."""
-    return [line for point in points if (line := _comparison(point)) is not None]
+    """Return sentences: which choices are mostly not ok, which did not beat their presets beyond chance."""
+    lines = [line for point in points for line in (_distrust(point), _comparison(point))]
+    return [line for line in lines if line is not None]
 
 
 def doubts(points: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -113,6 +114,17 @@ def doubts(points: Sequence[Mapping[str, Any]]) -> list[str]:
             missed = f"{point['fresh_infeasible']} of {n_fresh} fresh seeds"
             lines.append(f"{place}: the selected point misses a constraint on {missed}")
     return lines
+
+
+def _distrust(point: Mapping[str, Any]) -> str | None:
+    """Say that a choice is not to be relied on, where most of its trials are not ok."""
+    counts = (point.get("estimate") or {}).get("statuses", {})
+    n_ok, n_trials = counts.get("ok", 0), sum(counts.values())
+    if 2 * n_ok >= n_trials:
+        return None
+    others = ", ".join(status for status in counts if status != "ok")
+    place = f"{point['method']} on {point['problem']}"
+    return f"{place}: {n_ok} of {n_trials} trials of the choice are ok ({others})"
 
 
 def _comparison(point: Mapping[str, Any]) -> str | None:
