@@ -1,7 +1,7 @@
 """What short trials first save: epochs until the search has found a good network.
 
 A table of the validation loss by epoch of 216 small autoencoders on 8 x 8 digits, trained once; then searches
-over it: full trainings, plain Optuna with its median pruner, and the product with `fidelity`, in which a longer
+over it: full trainings, plain Optuna with its median pruner, and the product with `fidelity`, where a longer
 trial goes on from a shorter one. Cost is counted in epochs.
 """
 
@@ -47,7 +47,7 @@ Points = list[tuple[tuple[Any, ...], int, int]]
 
 def tabulate(path: Path) -> None:
     """Train every network for the most epochs; write ``(n, epochs)`` validation losses."""
-    data = torch.tensor(load_digits().data / 16.0, dtype=torch.float32)
+    data = torch.tensor(load_digits(return_X_y=True)[0] / 16.0, dtype=torch.float32)
     train, held = data[:1200], data[1200:]
     found = [
         _curve(dict(zip(AXES, point, strict=True)), train, held)
