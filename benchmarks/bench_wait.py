@@ -41,14 +41,16 @@ class Busy(SimulatedExecutor):
             work.future.set_result(work.result)
 
     def waits(self) -> list[float]:
-        """Return how long each worker that became free waited, in seconds."""
-        begins = sorted(begin for begin, _ in self._spans)[_IN_FLIGHT:]
+        """Return how long each worker that became free waited, in seconds, once all were at work."""
+        begins = sorted(begin for begin, _ in self._spans)
         ends = sorted(end for _, end in self._spans)
-        return [begin - end for begin, end in zip(begins, ends, strict=False)]
+        at_work = begins[_IN_FLIGHT - 1]
+        pairs = zip(begins[_IN_FLIGHT:], ends, strict=False)
+        return [begin - end for begin, end in pairs if end > at_work]
 
 
 def waits(mean_sec: float, spread: float) -> list[float]:
-    """Return the waits of a search on eight real parameters."""
+    """Return the waits of a search on six real parameters."""
     draw, chosen = random.Random(0), problem("function/hartmann6")
     raw = {
         "task": "benchmarks.problems:TASK",

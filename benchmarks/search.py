@@ -101,9 +101,9 @@ def score(job: Job) -> Score:
 
 
 def report(found: Sequence[Score], base: str) -> list[str]:
-    """Return a table: mean regret and ratio to *base*, with 95 % intervals over seeds, by family."""
+    """Return a table: mean regret and ratio to *base*, with 95 % intervals over searches, by family."""
     lines = [
-        "| search | in flight | problems | seeds | regret | ratio to plain TPE | CPU s per search |",
+        "| search | in flight | problems | searches | regret | ratio to plain TPE | CPU s per search |",
         "|" + "---|" * 7,
     ]
     groups = {name: (name,) for name in dict.fromkeys(map(_family, found))}
@@ -113,12 +113,12 @@ def report(found: Sequence[Score], base: str) -> list[str]:
         for batch, trials in sorted({(one.job.batch, one.job.trials) for one in found}):
             some = [one for one in found if _family(one) in families and one.job.batch == batch]
             for way in dict.fromkeys(one.job.way for one in some):
-                mine, others = _by_seed(some, way), _by_seed(some, base)
+                mine, others = by_search(some, way), by_search(some, base)
                 cpu = statistics.fmean(one.cpu_sec for one in some if one.job.way == way)
                 regret = statistics.fmean(one.regret for one in some if one.job.way == way)
                 lines.append(
                     f"| {way} | {batch}, {trials} trials | {group} | {len(mine)} | {regret:.4f} | "
-                    f"{_ratio(mine, others)} | {cpu:.1f} |"
+                    f"{ratio(mine, others)} | {cpu:.1f} |"
                 )
     return lines
 
@@ -127,31 +127,30 @@ def _family(one: Score) -> str:
     return FAMILIES[one.job.problem.split("/")[0]]
 
 
-def _by_seed(found: Sequence[Score], way: str) -> dict[int, float]:
-    """Return the mean regret by seed, of seeds with all problems; that of a function is scaled first."""
-    problems = {one.job.problem for one in found}
+Key = tuple[str, int]
+"""A problem and a seed."""
+
+
+def by_search(found: Sequence[Score], way: str) -> dict[Key, float]:
+    """Return the regret of every search; that of a function in units of the mean of all ways there."""
     scales = {
         name: statistics.fmean(one.regret for one in found if one.job.problem == name) or 1.0
-        for name in problems
+        for name in {one.job.problem for one in found if _family(one) == "functions"}
     }
-    values: dict[int, list[float]] = {}
-    for one in found:
-        if one.job.way == way:
-            scale = scales[one.job.problem] if _family(one) == "functions" else 1.0
-            values.setdefault(one.job.seed, []).append(one.regret / scale)
-    return {seed: statistics.fmean(some) for seed, some in values.items() if len(some) == len(problems)}
+    mine = [one for one in found if one.job.way == way]
+    return {(one.job.problem, one.job.seed): one.regret / scales.get(one.job.problem, 1.0) for one in mine}
 
 
-def _ratio(mine: dict[int, float], base: dict[int, float]) -> str:
-    """Return the ratio of two means with a 95 % interval, by bootstrap over the seeds they share."""
-    seeds, generator = sorted(mine.keys() & base.keys()), random.Random(0)
-    if not seeds:
+def ratio(mine: Mapping[Key, float], base: Mapping[Key, float]) -> str:
+    """Return the ratio of two means with a 95 % interval, by bootstrap over the searches they share."""
+    both, generator = sorted(mine.keys() & base.keys()), random.Random(0)
+    if not both:
         return "-"
     drawn = sorted(
         sum(mine[s] for s in some) / max(sum(base[s] for s in some), 1e-12)
-        for some in (generator.choices(seeds, k=len(seeds)) for _ in range(_BOOTSTRAP))
+        for some in (generator.choices(both, k=len(both)) for _ in range(_BOOTSTRAP))
     )
-    whole = sum(mine[s] for s in seeds) / max(sum(base[s] for s in seeds), 1e-12)
+    whole = sum(mine[s] for s in both) / max(sum(base[s] for s in both), 1e-12)
     return f"{whole:.2f} ({drawn[_BOOTSTRAP // 40]:.2f} to {drawn[-_BOOTSTRAP // 40]:.2f})"
 
 
