@@ -198,7 +198,7 @@ ARRAYS = [
     (STREAM.random((12, 8, 8, 3)), "colours are not read, average them to one channel"),
     (
         STREAM.integers(0, 255, (12, 8, 8), dtype=np.uint8),
-        r"and these go from 0 to 25\d; scale them",
+        r"and these go from 0 to 25\d; scale them, x / 255 does",
     ),
     (np.moveaxis(smooth(60), 0, -1), "looks as if the last axis counted the designs; it has to be the first"),
     (

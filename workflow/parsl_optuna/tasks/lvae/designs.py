@@ -156,9 +156,13 @@ def fitted(problem: Mapping[str, Any], found: files.Splits, path: Path) -> files
     low = min(float(part.min()) for part in found.values())
     high = max(float(part.max()) for part in found.values())
     if problem["unit_range"] and (low < -_ROUNDING or high > 1 + _ROUNDING):
+        are_bytes = (
+            all(bool((np.mod(part, 1) == 0).all()) for part in found.values()) and 0 <= low < high <= 255
+        )
+        scale = "x / 255" if are_bytes else f"(x - {low:.4g}) / {high - low:.4g}"
         raise TaskError(
             f"{path}: designs of {problem['problem_id']} are densities from 0 to 1, and these go from "
-            f"{low:.4g} to {high:.4g}; scale them, (x - {low:.4g}) / {high - low:.4g} does, "
+            f"{low:.4g} to {high:.4g}; scale them, {scale} does, "
             "or say unit_range: false"
         )
     if problem["is_vector"]:
