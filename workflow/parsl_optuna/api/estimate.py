@@ -225,7 +225,8 @@ def _ran(
         found = run(model, loss, data, wanted, deadline)
     except Expired as error:
         raise SpecError(
-            f"budget_sec {budget_sec:g}: used up before model and data were read; give more"
+            f"budget_sec {budget_sec:g}: used up by {error.phase or 'reading'}, before anything was sampled; "
+            f"give more, such as {10.0 * budget_sec:g}"
         ) from error
     return _estimate(found, deadline.used_sec)
 

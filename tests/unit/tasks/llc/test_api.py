@@ -40,6 +40,23 @@ def test_a_budget_that_is_too_small_says_what_took_it_and_what_would_do(polish):
     assert float(found.metrics["status_reason"].split("about ")[1].split(" s")[0]) >= 100
 
 
+def test_a_budget_that_ends_in_the_checks_of_the_second_precision_gives_a_status():
+    """The clock stands still until the loss has been posed in float64, then jumps."""
+    model, seen = nn.Linear(3, 1), []
+
+    def loss(outputs, y):
+        seen.append(outputs.dtype)
+        return nn.functional.mse_loss(outputs, y)
+
+    def now():
+        return 10.0 * (torch.float32 in seen)
+
+    found = run(model, loss, (X, X[:, :1]), Settings(precision="float32"), Deadline(2.0, now, 0.0))
+
+    assert found.metrics["status"] == "not_converged"
+    assert "checks 10 s" in found.metrics["status_reason"]
+
+
 def test_the_limit_is_a_little_later_than_the_budget():
     assert Phases(Deadline(1.0)).limit.budget_sec == 1.3
     assert Phases(Deadline(100.0)).limit.budget_sec == 105.0

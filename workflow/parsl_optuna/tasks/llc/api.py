@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, Literal, NamedTuple, get_args
@@ -58,6 +58,9 @@ _NEGLIGIBLE = 0.01
 
 _APART, _FEWEST_COMPARED = 4.0, 16
 """Standard errors between the chains of both sides that are told, of so many draws or more."""
+
+_BEFORE = ("reading", "checks", "polish", "examination")
+"""Phases before sampling."""
 
 _DATA_SHARE, _ACTIVATIONS_SHARE = 0.5, 0.25
 """Of the memory, at most. The rest is for the chains."""
@@ -201,9 +204,12 @@ def _run(
         )
         return found._replace(loss=TimedLoss(found.loss, phases.limit))
 
-    exact, precision, notes = _exact(posed, settings.precision)
-    dtype = getattr(torch, precision)
-    sampled = exact if dtype == exact.weights.dtype else posed(dtype)
+    with phases.phase("checks"):
+        exact, precision, notes = _exact(posed, settings.precision)
+        dtype, sampled = getattr(torch, precision), exact
+        if dtype != exact.weights.dtype:
+            with suppress(Expired):  # then sampling will end at once, and say so
+                sampled = posed(dtype)
     estimand, notes = _estimand(exact, sampled, settings, phases, notes)
     _check_memory(estimand, examples, settings)
     metrics, trace = _sampled(estimand, settings, phases)
@@ -371,6 +377,6 @@ def _without_draw(estimand: Estimand, phases: Phases, reason: str) -> str:
     loss = estimand.target.loss
     if not isinstance(loss, TimedLoss) or not loss.gradients:
         return text
-    before = sum(sec for name, sec in phases.seconds.items() if name in ("reading", "polish", "examination"))
+    before = sum(sec for name, sec in phases.seconds.items() if name in _BEFORE)
     wanted = before + _FEWEST_GRADIENTS * loss.seconds_for(chains_for(estimand))
     return f"{text}; about {float(f'{wanted:.1g}'):g} s would do"

@@ -31,7 +31,9 @@ def run(work: Work) -> Metrics:
     try:
         found = estimate(loaded, loss, data, settings, work.deadline)
     except Expired as error:
-        raise TaskError("the budget was used up before model and data were read; give more") from error
+        raise TaskError(
+            f"the budget was used up by {error.phase or 'reading'}, before anything was sampled; give more"
+        ) from error
     if work.files is not None and len(found.excess):
         shown = {name: getattr(found, name) for name in ("excess", "controlled", "distance")}
         save_trace(shown, work.files)
