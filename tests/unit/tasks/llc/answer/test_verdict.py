@@ -12,6 +12,7 @@ GOOD = {
     "variance_over_mean": 1.0,
     "variance_over_mean_se": 0.02,
     "prior_sensitivity": 0.1,
+    "prior_sensitivity_se": 0.02,
     "lowest_excess": 0.01,
     "energy_variance": 1e-4,
     "divergences": 0.0,
@@ -137,3 +138,8 @@ def test_fits_that_are_not_ok_are_ordered_by_their_elbo(changes):
 
     assert found == sorted(set(found))
     assert int(found[0]) == int(found[-1])
+
+
+def test_a_slope_that_is_noise_is_no_dominating_prior():
+    assert judged(prior_sensitivity=0.71, prior_sensitivity_se=1.8) == ("ok", None)
+    assert judged(prior_sensitivity=0.71, prior_sensitivity_se=0.2)[0] == "prior_dominated"

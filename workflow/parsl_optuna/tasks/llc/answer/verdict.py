@@ -203,8 +203,11 @@ def _known_bias(case: _Case) -> _Found:
     if not nature.is_fit and bias > allowed:
         told = f"bias of about {bias:.2g}, above {case.gate.relative_error:.0%} of the LLC"
         yield "biased", f"{told}: steps too long, or minibatches too small", _over(bias, allowed)
-    slope = seen["prior_sensitivity"]
-    if slope > _SENSITIVITY and (not nature.is_fit or is_corrected(seen)):  # of another law it means nothing
+    slope, chance = seen["prior_sensitivity"], _SIGMAS * (seen["prior_sensitivity_se"] or 0.0)
+    # Of many parameters that the loss does not hold it is mostly noise: |w - w*|^2 varies by them all.
+    if slope > max(_SENSITIVITY, chance) and (
+        not nature.is_fit or is_corrected(seen)
+    ):  # of another law it means nothing
         told = f"-d log LLC / d log gamma = {slope:.2f} above {_SENSITIVITY}"
         yield "prior_dominated", told, _over(slope, _SENSITIVITY)
 
