@@ -17,7 +17,7 @@ from parsl_optuna.core.errors import SpecError, nearest
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from parsl_optuna.tasks.llc.api import Result, Settings
+    from parsl_optuna.tasks.llc.api import Result
     from parsl_optuna.tasks.llc.problem.selection import Parameters
 
 
@@ -206,21 +206,11 @@ def estimate_llc(
     Raises:
         SpecError: Data, loss or a number that cannot be.
     """
-    from parsl_optuna.tasks.llc.api import Settings  # noqa: PLC0415
+    deadline = _deadline(budget_sec)  # first, so that imports are in it
+    from parsl_optuna.tasks.llc.api import Settings, run  # noqa: PLC0415
 
     sampling = (n_beta, gamma, kernel, relative_error, polish, precision, seed)
     wanted = Settings(*sampling, parameters, device, memory_gb, observables)
-    return _ran(model, loss, data, wanted, budget_sec)
-
-
-def _ran(
-    model: nn.Module, loss: Callable[..., Tensor], data: Any, wanted: Settings, budget_sec: float
-) -> Estimate:
-    from parsl_optuna.tasks.llc.api import run  # noqa: PLC0415
-
-    if isinstance(budget_sec, bool) or not isinstance(budget_sec, Real) or not budget_sec > 0:
-        raise SpecError(f"budget_sec {budget_sec!r} must be a number above 0")
-    deadline = Deadline(float(budget_sec))
     try:
         found = run(model, loss, data, wanted, deadline)
     except Expired as error:
@@ -229,6 +219,12 @@ def _ran(
             f"give more, such as {10.0 * budget_sec:g}"
         ) from error
     return _estimate(found, deadline.used_sec)
+
+
+def _deadline(budget_sec: float) -> Deadline:
+    if isinstance(budget_sec, bool) or not isinstance(budget_sec, Real) or not budget_sec > 0:
+        raise SpecError(f"budget_sec {budget_sec!r} must be a number above 0")
+    return Deadline(float(budget_sec))
 
 
 def _estimate(found: Result, seconds: float) -> Estimate:

@@ -375,8 +375,8 @@ def _without_draw(estimand: Estimand, phases: Phases, reason: str) -> str:
     """Say which phase took the budget, and what budget would do."""
     text = f"{reason} ({phases.said()})"
     loss = estimand.target.loss
-    if not isinstance(loss, TimedLoss) or not loss.gradients:
-        return text
+    if not isinstance(loss, TimedLoss) or not loss.gradients:  # not even one gradient: it is far too little
+        return f"{text}; try {10.0 * phases.deadline.budget_sec:g} s"
     before = sum(sec for name, sec in phases.seconds.items() if name in _BEFORE)
     wanted = before + _FEWEST_GRADIENTS * loss.seconds_for(chains_for(estimand))
     return f"{text}; about {float(f'{wanted:.1g}'):g} s would do"
