@@ -212,13 +212,12 @@ def estimate_llc(
     sampling = (n_beta, gamma, kernel, relative_error, polish, precision, seed)
     wanted = Settings(*sampling, parameters, device, memory_gb, observables)
     try:
-        found = run(model, loss, data, wanted, deadline)
+        return _estimate(run(model, loss, data, wanted, deadline), deadline)
     except Expired as error:
         raise SpecError(
             f"budget_sec {budget_sec:g}: used up by {error.phase or 'reading'}, before anything was sampled; "
             f"give more, such as {10.0 * budget_sec:g}"
         ) from error
-    return _estimate(found, deadline.used_sec)
 
 
 def _deadline(budget_sec: float) -> Deadline:
@@ -227,14 +226,14 @@ def _deadline(budget_sec: float) -> Deadline:
     return Deadline(float(budget_sec))
 
 
-def _estimate(found: Result, seconds: float) -> Estimate:
+def _estimate(found: Result, deadline: Deadline) -> Estimate:
     metrics = found.metrics
     return Estimate(
         metrics["llc_hat"],
         metrics["se_hat"],
         metrics["status"],
         metrics["status_reason"],
-        seconds,
+        deadline.used_sec,
         metrics["parameters"],
         metrics["chains"],
         tuple(metrics["notes"]),
