@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.core.records import State
-from parsl_optuna.study.pooling import ranked
+from parsl_optuna.study.pooling import Ranks
 
 from tests.fakes import ShuffledExecutor
 from tests.toyrun import drive, rows, toy_plan
@@ -110,7 +110,10 @@ def test_ranks_are_means_over_problems_with_ties_shared(tmp_path):
         [value(3.0), value(1.0)],
         [value(0), failed],
     ]
-    assert ranked(points) == [(0.375,), (0.625,), (0.5,), None]
+    ranks = Ranks({str(i): runs for i, runs in enumerate(points)})
+
+    assert [ranks.of(str(i)) for i in range(4)] == [(0.375,), (0.625,), (0.5,), None]
+    assert ranks.of("0", points[1]) == (0.5,)  # 0.25 of {2, 3}, and 0.75 of {5, 1}: itself is not counted
 
 
 def test_what_cannot_go_together_is_told():
