@@ -1,4 +1,4 @@
-"""Does the default strategy of `lvae` find the dimension? Ten families that no setting was chosen on.
+"""Does the default strategy of `lvae` find the dimension? Ten families, on which its rule was developed.
 
     OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.dimensions build/dimensions.jsonl
 
