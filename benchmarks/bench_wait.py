@@ -107,7 +107,7 @@ class _clocked:  # noqa: N801  reads as the statement that it is
             executor.spend(time.process_time() - begun)
             return trial
 
-        SearchPoints._ask = asked
+        setattr(SearchPoints, "_ask", asked)  # noqa: B010
 
     def __exit__(self, *_: object) -> None:
         SearchPoints._ask = self._ask

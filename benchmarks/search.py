@@ -106,7 +106,7 @@ def report(found: Sequence[Score], base: str) -> list[str]:
         "| search | in flight | problems | searches | regret | ratio to plain TPE | CPU s per search |",
         "|" + "---|" * 7,
     ]
-    groups = {name: (name,) for name in dict.fromkeys(map(_family, found))}
+    groups: dict[str, tuple[str, ...]] = {name: (name,) for name in dict.fromkeys(map(_family, found))}
     if {"structured", "hpobench"} <= groups.keys():
         groups["all tables"] = ("structured", "hpobench")
     for group, families in groups.items():
