@@ -86,10 +86,10 @@ def _made(kind: str, folder: Path) -> tuple[Tensor, Tensor, Tensor]:
     else:
         from sklearn.datasets import load_digits  # noqa: PLC0415
 
-        digits = load_digits()
-        chosen = torch.randperm(len(digits.data))[:EXAMPLES]
-        x = torch.from_numpy(digits.data)[chosen] / 16.0
-        y = torch.nn.functional.one_hot(torch.from_numpy(digits.target)[chosen].long(), 10).double()
+        pixels, target = load_digits(return_X_y=True)
+        chosen = torch.randperm(len(pixels))[:EXAMPLES]
+        x = torch.from_numpy(pixels)[chosen] / 16.0
+        y = torch.nn.functional.one_hot(torch.from_numpy(target)[chosen].long(), 10).double()
     return x, y, _trained(kind, x, y)
 
 
@@ -157,7 +157,7 @@ def rows(path: Path, peers: dict[str, Path], seconds: float) -> list[dict[str, A
         row = {"package": PACKAGES[name]} | printed(command)
         if kept.exists():
             trace = torch.from_numpy(np.load(kept)).double().T
-            spread = row.get("spread")
+            spread: Any = row.get("spread")
             row["se"] = None if spread is None else spread / math.sqrt(trace.shape[1])
             row["llc"], row["mcse"] = float(trace.mean()), mcse(trace)
         found.append(row)

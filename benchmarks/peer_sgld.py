@@ -43,7 +43,7 @@ def devinterp1(kind, x, y, centre, t, draws, burn_in):
     found = estimate_learning_coeff_with_summary(
         Flat(kind, centre),
         DataLoader(TensorDataset(x, y), batch_size=len(x), shuffle=True),
-        evaluate=lambda one, data: losses(kind, split(kind, one.w), *data, torch).mean(),
+        evaluate=lambda one, data: losses(kind, split(kind, one.w), data[0], data[1], torch).mean(),
         sampling_method=SGLD,
         optimizer_kwargs={"lr": STEP.get(kind, 1e-4), "localization": 1.0, "nbeta": t},
         num_draws=draws,
@@ -94,7 +94,7 @@ def posteriors(kind, x, y, centre, t, draws, burn_in):
     from torch.func import vmap  # noqa: PLC0415
 
     def log_posterior(weights, data):
-        loss = losses(kind, split(kind, weights["w"]), *data, torch).mean()
+        loss = losses(kind, split(kind, weights["w"]), data[0], data[1], torch).mean()
         return -t * loss - 0.5 * (weights["w"] - centre).square().sum(), loss
 
     transform = package.sgmcmc.sgld.build(log_posterior, lr=STEP.get(kind, 1e-4) / 2.0)
