@@ -88,7 +88,7 @@ def _table(point: Mapping[str, Any]) -> Table:
     for name in (
         (*names, "estimate", "difference", "status", "s") if point.get("estimate") else (*names, "trial")
     ):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, no_wrap=name != "status", overflow="fold")
     if not point.get("estimate"):
         table.add_column("hyperparameters", overflow="fold", min_width=24)
     return table
@@ -284,7 +284,9 @@ def _estimate(point: Mapping[str, Any]) -> tuple[str, ...]:
     status = f"{counts.get('ok', 0)} of {n_trials} ok" if is_mixed else next(iter(counts), "-")
     interval = _SIGMAS * math.hypot(found["se"], found["reference_se"] or 0.0)
     difference = found["value"] - found["reference"]
-    return _number(found["value"]), f"{difference:+.2g} ± {interval:.1g}", status
+    # As many decimals for both as the interval needs: two digits where it begins with 1, else one.
+    decimals = max(0, -math.floor(math.log10(interval / 2))) if 0.0 < interval < math.inf else 4
+    return _number(found["value"]), f"{difference:+.{decimals}f} ± {interval:.{decimals}f}", status
 
 
 def _with_error(value: float | None, error: float | None) -> str:
