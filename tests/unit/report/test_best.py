@@ -167,7 +167,7 @@ def test_a_table_with_estimates_fits_80_columns_and_states_differences_with_thei
     ("value", "se", "cell"),
     [
         (1.5535, 0.02, "+0.01 ± 0.04"),
-        (3.7, 0.1, "+2.2 ± 0.2"),
+        (3.7, 0.1, "+2.16 ± 0.20"),
         (1.5435, 0.002, "+0.004 ± 0.004"),
         (99.0, 20.0, "+97 ± 39"),
     ],
@@ -175,9 +175,9 @@ def test_a_table_with_estimates_fits_80_columns_and_states_differences_with_thei
 def test_a_difference_has_as_many_digits_as_its_interval_tells(value, se, cell):
     estimate = {"value": value, "se": se, "statuses": {"ok": 3}, "reference": 1.54, "reference_se": 0.0}
     point = {
-        "confirmed": 0.028711, "confirmed_on": 2, "estimate": estimate, "sec": 1.23, "pid": "p_1", "problem": "small",
-        "method": "mclmc", "trial_id": "r_1", "leading": "score", "objective": 0.024041, "varied": {}, "front": [],
-        "baselines": [],
+        "confirmed": 0.028711, "confirmed_on": 2, "estimate": estimate, "sec": 1.23, "pid": "p_1",
+        "problem": "small", "method": "mclmc", "trial_id": "r_1", "leading": "score", "objective": 0.024041,
+        "varied": {}, "front": [], "baselines": [],
     }  # fmt: skip
     estimate["reference_status"] = "ok"
     console = Console(width=80, record=True, file=io.StringIO())

@@ -109,10 +109,16 @@ def test_the_last_page_says_what_is_best_and_reloads_no_more(tmp_path):
         "confirmed": 0.5,
         "confirmed_on": 2,
         "varied": {"x": 1.5},
+        "fresh_failed": ["it diverged"],
+        "fresh_infeasible": 0,
+        "baselines": [],
     }
 
     live.close(ended, [point])
 
     data = shown(results)
     assert not data["is_running"]
-    assert data["findings"] == ["guess on small: best error 0.25; 0.5 on 2 fresh seeds, at x=1.5."]
+    assert data["findings"] == [
+        "guess on small: best error 0.25; 0.5 on 2 fresh seeds, at x=1.5.",
+        "small, guess: the selected point failed on 1 of 3 fresh seeds: it diverged.",
+    ]

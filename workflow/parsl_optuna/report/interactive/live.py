@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from parsl_optuna.core.clock import Clock
 from parsl_optuna.core.ended import Ended
-from parsl_optuna.report.best import short
+from parsl_optuna.report.best import comparisons, doubts, short
 from parsl_optuna.report.live import duration, headline
 from parsl_optuna.store.events import EventReader
 from parsl_optuna.store.layout import Artifacts, Results
@@ -78,7 +78,7 @@ class LivePage:
         from parsl_optuna.report.interactive.left import pictures_of  # noqa: PLC0415
 
         pictures = pictures_of(self._artifacts, ((_place(point), point) for point in points))
-        findings = [_chosen(point) for point in points]
+        findings = [*map(_chosen, points), *(f"{one}." for one in (*doubts(points), *comparisons(points)))]
         self._write(self._snapshot, ended, is_running=False, findings=findings, pictures=pictures)
 
     def _write(
