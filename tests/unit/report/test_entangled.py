@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from parsl_optuna.report import entangled
 from parsl_optuna.report.configurations import flatten, means
 from parsl_optuna.report.effects import effects
+from parsl_optuna.report.entangled import entanglement
 from parsl_optuna.report.importance import importances
 
 from tests.unit.report.test_configurations import trials as rows_of
@@ -25,7 +25,7 @@ def test_parameters_of_a_grid_are_no_partners():
 
     found = units(points, list(range(12)))
 
-    assert [entangled.partners(found, name) for name in ("hp_a", "hp_b", "hp_c")] == [[], [], []]
+    assert [entanglement(found, name).partners for name in ("hp_a", "hp_b", "hp_c")] == ["", "", ""]
 
 
 @pytest.mark.parametrize("other", [lambda a: a, lambda a: "low" if a < 3 else "high", lambda a: -2.0 * a])
@@ -35,14 +35,15 @@ def test_what_follows_from_another_one_cannot_be_told_from_it(other):
 
     found = units(points, NOISE[:16])
 
-    assert entangled.inseparable(found, "hp_b") == "a"
-    assert entangled.inseparable(found, "hp_c") == ""
+    assert (entanglement(found, "hp_b").partners, entanglement(found, "hp_b").is_determined) == ("a", True)
+    assert not entanglement(found, "hp_c").is_determined
 
 
 def test_a_scale_follows_from_another_scale():
     points = [{"a": a, "b": a**3} for a in STREAM.random(20)]
 
-    assert entangled.inseparable(units(points, NOISE[:20]), "hp_a") == "b"
+    found = entanglement(units(points, NOISE[:20]), "hp_a")
+    assert (found.partners, found.is_determined) == ("b", True)
 
 
 def test_a_parameter_that_merely_varies_with_the_one_that_matters_has_no_effect():

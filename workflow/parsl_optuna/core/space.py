@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -274,6 +275,11 @@ class _Other(Enum):
     """Stands for the values that no condition names."""
 
     VALUE = 0
+
+
+def point_key(point: Mapping[str, Scalar]) -> str:
+    """Return what equal points share, whatever the order of their values."""
+    return json.dumps(dict(point), sort_keys=True)
 
 
 def is_among(value: Scalar, allowed: Sequence[Scalar]) -> bool:

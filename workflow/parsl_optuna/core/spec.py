@@ -150,7 +150,6 @@ class OptunaSpec:
 
     def _check_fidelity(self) -> None:
         """Refuse what does not go with trials of different length."""
-        why = "compares trials of different length"
         for name, is_there in (
             ("across", self.across is not None),
             ("pruner", self.pruner is not None),
@@ -159,7 +158,10 @@ class OptunaSpec:
             ("several objectives", len(self.objective_names) > 1),
         ):
             if is_there:
-                raise SpecError(f"fidelity does not go with {name}: it {why}; remove one of them")
+                raise SpecError(
+                    f"fidelity does not go with {name}: it compares trials of different length; "
+                    "remove one of them"
+                )
 
 
 @dataclass(frozen=True)

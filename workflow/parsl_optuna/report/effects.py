@@ -13,7 +13,6 @@ import pandas as pd
 from scipy import stats as _stats
 
 from parsl_optuna.core.objective import finite
-from parsl_optuna.report import entangled
 from parsl_optuna.report.configurations import (
     FEW_VALUES,
     PREFIX,
@@ -26,6 +25,7 @@ from parsl_optuna.report.configurations import (
     strata,
     varied,
 )
+from parsl_optuna.report.entangled import entanglement
 
 stats: Any = _stats  # scipy's tests return named tuples that its annotations do not have
 
@@ -157,15 +157,13 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 
 def _own_effect(units: Frame, name: str, why_untested: str) -> list[dict[str, Any]]:
     """Return the effect of a hyperparameter, tested for what it explains beyond those that vary with it."""
-    active, others = units[units[name].notna()], entangled.partners(units, name)
-    together, least = entangled.inseparable(units, name), 0.0
-    if others and not together:
-        p = entangled.beyond(units, name, others).p
-        least = 1.0 if math.isnan(p) else p
-    note = why_untested or entangled.note(together)
-    more = {"varies_with": entangled.plain(others), "note": note}
-    entries = _effect(active[name], active["y"])
-    return [entry | more | {"p": math.nan if why_untested else max(entry["p"], least)} for entry in entries]
+    active, together = units[units[name].notna()], entanglement(units, name)
+    more = {"varies_with": together.partners, "note": why_untested or together.note}
+    found = []
+    for entry in _effect(active[name], active["y"]):
+        p = math.nan if why_untested else max(entry["p"], together.p)
+        found.append(entry | more | {"p": p})
+    return found
 
 
 def _effect(values: Series, metric: Series) -> list[dict[str, Any]]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 
 from parsl_optuna.report import linear
@@ -11,8 +14,31 @@ _ASSOCIATED = 0.05
 """Level of the test that one hyperparameter foretells another; a chance finding only costs power."""
 
 
-def partners(units: Frame, name: str) -> list[str]:
-    """Return the hyperparameters that foretell *name*, or that it foretells, where it has an effect.
+@dataclass(frozen=True)
+class Entanglement:
+    """How a hyperparameter varies together with others.
+
+    Attributes:
+        partners: Hyperparameters that foretell it, or that it foretells, as ``a, b``.
+        is_determined: Whether they determine it.
+        p: The p-value of what it explains of the ranks of ``y`` beyond them: 0 without partners, and where
+            they determine it, as all are tested together then; 1 where no configuration is left to test with.
+    """
+
+    partners: str
+    is_determined: bool
+    p: float
+
+    @property
+    def note(self) -> str:
+        """What is said of a hyperparameter that cannot be told from others; nothing of one that can."""
+        if not self.is_determined:
+            return ""
+        return f"varies only together with {self.partners}: cannot be told apart"
+
+
+def entanglement(units: Frame, name: str) -> Entanglement:
+    """Return how *name* varies with others, among the configurations in which it has an effect.
 
     Each column of one (`linear.columns`) is tested against those of the other, corrected for their number.
     One that is missing in some of these configurations, or has a value of its own in each, is no partner.
@@ -22,37 +48,17 @@ def partners(units: Frame, name: str) -> list[str]:
         name: Column of a hyperparameter.
     """
     active = units[units[name].notna()]
-    others = [one for one in varied(active) if one != name and active[one].notna().all()]
     mine = linear.columns(active[name])
-    theirs = {one: linear.columns(active[one]) for one in others}
-    return [one for one, columns in theirs.items() if _foretells(columns, mine) or _foretells(mine, columns)]
-
-
-def beyond(units: Frame, name: str, others: list[str]) -> linear.FTest:
-    """Test what *name* explains of the ranks of ``y`` beyond *others*.
-
-    It adds no coefficient if they determine it.
-    """
-    active = units[units[name].notna()]
-    model = np.column_stack([np.ones(len(active)), *(linear.columns(active[one]) for one in others)])
-    ranks = active["y"].rank().to_numpy(dtype=float)
-    return linear.added(model, linear.columns(active[name]), ranks)
-
-
-def inseparable(units: Frame, name: str) -> str:
-    """Return the hyperparameters that determine *name*, as ``a, b``; nothing if none do."""
-    others = partners(units, name)
-    return plain(others) if others and beyond(units, name, others).added == 0 else ""
-
-
-def note(others: str) -> str:
-    """Return the note on a hyperparameter that *others*, as ``a, b``, determine; nothing without them."""
-    return f"varies only together with {others}: cannot be told apart" if others else ""
-
-
-def plain(names: list[str]) -> str:
-    """Return the names of columns as people know them, as ``a, b``."""
-    return ", ".join(one.removeprefix(PREFIX) for one in names)
+    others = [one for one in varied(active) if one != name and active[one].notna().all()]
+    columns = {one: linear.columns(active[one]) for one in others}
+    theirs = {one: some for one, some in columns.items() if _foretells(some, mine) or _foretells(mine, some)}
+    if not theirs:
+        return Entanglement("", is_determined=False, p=0.0)
+    model = np.column_stack([np.ones(len(active)), *theirs.values()])
+    test = linear.added(model, mine, active["y"].rank().to_numpy(dtype=float))
+    is_determined = test.added == 0
+    p = 0.0 if is_determined else 1.0 if math.isnan(test.p) else test.p
+    return Entanglement(", ".join(one.removeprefix(PREFIX) for one in theirs), is_determined, p)
 
 
 def _foretells(first: np.ndarray, second: np.ndarray) -> bool:

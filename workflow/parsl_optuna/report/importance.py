@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from parsl_optuna.report import entangled
 from parsl_optuna.report.configurations import PREFIX, Frame, is_numeric, label, means, strata, varied
+from parsl_optuna.report.entangled import entanglement
 
 _FOLDS = 5
 
@@ -71,7 +71,7 @@ def _importances(units: Frame, names: list[str]) -> list[dict[str, Any]]:
     ranked = sorted(zip(names, losses, strict=True), key=lambda one: -one[1])
     return [
         {"parameter": name.removeprefix(PREFIX), "importance": float(loss), "r2": r2}
-        | {"note": entangled.note(entangled.inseparable(units, name))}
+        | {"note": entanglement(units, name).note}
         for name, loss in ranked
     ]
 

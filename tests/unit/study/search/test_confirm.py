@@ -5,6 +5,7 @@ from statistics import fmean
 import pytest
 from parsl_optuna.study.search.confirm import most, recommend
 
+from tests.replicates import played, points_of
 from tests.toyrun import drive, toy_plan
 
 
@@ -13,27 +14,6 @@ def searched(tmp_path_factory):
     """A study of 100 points, as it ended."""
     plan = toy_plan(max_trials=100, batch_size=20, sampler="random", confirm=0)
     return drive(plan, tmp_path_factory.mktemp("searched")).studies[0]
-
-
-def with_value(entry, value):
-    return replace(entry, objectives=dict.fromkeys(entry.objectives, value))
-
-
-def points_of(searched, values):
-    """Return points with these values and the plan of a study of two fresh replicates."""
-    points = [with_value(e, v) for e, v in zip(searched.successes, values, strict=False)]
-    study = toy_plan(max_trials=100, confirm=2).studies[0]
-    return study, points, min(points, key=lambda one: (one.values, one.age))
-
-
-def played(study, points, best, draw, generator=None):
-    """Run what is missing until nothing is; return the recommendation and all replicates."""
-    confirmed = []
-    while missing := recommend(study, points, best, confirmed).missing:
-        for point, seed in missing if generator is None else generator.sample(missing, len(missing)):
-            fresh = with_value(point, draw(point, seed))
-            confirmed.append(replace(fresh, manifest=replace(point.manifest, seed=seed)))
-    return recommend(study, points, best, confirmed), confirmed
 
 
 def test_a_lucky_point_is_not_chosen(searched):

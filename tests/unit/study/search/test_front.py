@@ -4,9 +4,10 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parsl_optuna.study.search.confirm import recommend
 from parsl_optuna.study.search.front import pareto_front
 
+from tests import replicates
+from tests.replicates import played
 from tests.toyrun import drive, toy_plan
 
 
@@ -33,24 +34,8 @@ def searched(tmp_path_factory):
     return drive(plan, tmp_path_factory.mktemp("searched")).studies[0]
 
 
-def with_values(entry, values):
-    return replace(entry, objectives=dict(zip(entry.objectives, values or (None, None), strict=True)))
-
-
 def points_of(searched, values):
-    points = [with_values(e, v) for e, v in zip(searched.successes, values, strict=False)]
-    study = toy_plan(objectives=["error", "cost"], max_trials=100, confirm=2).studies[0]
-    return study, points, min(points, key=lambda one: (one.values, one.age))
-
-
-def played(study, points, best, draw, generator=None):
-    """Run what is missing until nothing is; return the recommendation and all replicates."""
-    confirmed = []
-    while missing := recommend(study, points, best, confirmed).missing:
-        for point, seed in missing if generator is None else generator.sample(missing, len(missing)):
-            fresh = with_values(point, draw(point, seed))
-            confirmed.append(replace(fresh, manifest=replace(point.manifest, seed=seed)))
-    return recommend(study, points, best, confirmed), confirmed
+    return replicates.points_of(searched, values, objectives=["error", "cost"])
 
 
 def test_a_lucky_member_leaves_the_front_and_who_joins_it_is_observed_too(searched):

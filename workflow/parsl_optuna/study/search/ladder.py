@@ -5,12 +5,11 @@ Source: Li et al. 2020, A System for Massively Parallel Hyperparameter Tuning, a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 
 from parsl_optuna.core.ended import Ended
 from parsl_optuna.core.fidelity import Fidelity
-from parsl_optuna.core.space import Scalar
+from parsl_optuna.core.space import Scalar, point_key
 
 Point = Mapping[str, Scalar]
 
@@ -31,15 +30,11 @@ def promoted(
     by_rung: list[list[tuple[Point, Ended]]] = [[] for _ in fidelity.rungs]
     for point, one in ended:
         by_rung[fidelity.rung_of(point)].append((point, one))
-    begun = {_key(point) for point in known}
+    begun = {point_key(point) for point in known}
     for rung in reversed(range(len(fidelity.rungs) - 1)):
         succeeded = [entry for entry in by_rung[rung] if entry[1].values is not None]
         succeeded.sort(key=lambda entry: entry[1].place)
         for point, _ in succeeded[: len(by_rung[rung]) // fidelity.factor]:
-            if _key(fidelity.at(point, rung + 1)) not in begun:
+            if point_key(fidelity.at(point, rung + 1)) not in begun:
                 return point
     return None
-
-
-def _key(point: Point) -> str:
-    return json.dumps(dict(point), sort_keys=True)

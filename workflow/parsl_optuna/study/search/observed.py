@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from parsl_optuna.core.ended import Ended
 from parsl_optuna.core.records import Manifest
-from parsl_optuna.core.space import Scalar
+from parsl_optuna.core.space import Scalar, point_key
 from parsl_optuna.study.plan.plans import StudyPlan
 from parsl_optuna.study.pooling import middle, pooled
 
@@ -108,4 +107,4 @@ def point_of(study: StudyPlan, manifest: Manifest) -> dict[str, Scalar]:
 
 def key_of(study: StudyPlan, manifest: Manifest) -> str:
     """Return what all trials of a point share."""
-    return json.dumps(point_of(study, manifest), sort_keys=True)
+    return point_key(point_of(study, manifest))

@@ -8,7 +8,6 @@ in an earlier life.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import pickle
 import random
@@ -25,7 +24,7 @@ from optuna.trial import TrialState
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.core.ids import derive_seed
 from parsl_optuna.core.records import Asked
-from parsl_optuna.core.space import Scalar, Space
+from parsl_optuna.core.space import Scalar, Space, point_key
 from parsl_optuna.study.plan.plans import StudyPlan
 from parsl_optuna.study.search import classes, constraints
 from parsl_optuna.study.search.choice import Choice, choose
@@ -178,7 +177,7 @@ class Search:
         """Propose a point for trial *number*; a later *attempt* proposes another one."""
         study = self._study
         if self._plan.search.sampler == "grid":
-            point = next((one for one in self._grid if _key(one) not in self._seen), None)
+            point = next((one for one in self._grid if point_key(one) not in self._seen), None)
             if point is not None:
                 study.enqueue_trial(self._codes.encode(point))
             at_random = True
@@ -195,7 +194,7 @@ class Search:
         self._numbers[number] = trial.number
         self._asked.add(number)
         point = self._decoded(trial.params)
-        self._seen.add(_key(point))
+        self._seen.add(point_key(point))
         return point
 
     def _asked_of(self, study: optuna.Study) -> optuna.Trial:
@@ -227,7 +226,7 @@ class Search:
         """Propose, for trial *number*, one of the points of a small finite space that are left; or None."""
         if self._plan.space.size() > _MOST_POINTS:
             return None
-        left = [point for point in self._plan.space.points() if _key(point) not in self._seen]
+        left = [point for point in self._plan.space.points() if point_key(point) not in self._seen]
         if not left:
             return None
         return self.suggest(number, random.Random(self._seed(number, 0)).choice(left))
@@ -311,7 +310,7 @@ class Search:
             system_attrs=attributes,
         )
         self._study.add_trial(trial)
-        self._seen.add(_key(point))
+        self._seen.add(point_key(point))
         return len(self._study.get_trials(deepcopy=False)) - 1
 
     def _sampler(self, number: int, attempt: int) -> optuna.samplers.BaseSampler:
@@ -344,10 +343,6 @@ class Search:
 
     def _seed(self, number: int, attempt: int) -> int:
         return derive_seed("ask", self._plan.search.seed, number, attempt)
-
-
-def _key(point: Mapping[str, Scalar]) -> str:
-    return json.dumps(dict(point), sort_keys=True)
 
 
 def _nothing() -> None:
