@@ -89,6 +89,25 @@ def test_a_parameter_without_effect_gets_a_longer_length():
     assert found.lengths[0] < 0.5 * min(found.lengths[1:])
 
 
+def test_numbers_that_are_alike_have_one_length_and_a_category_its_own():
+    points = some_points(60)
+    values = np.sin(6 * points[:, 0]) + points[:, 2]
+
+    found = gp.fit(points, values, CHOICES, alike=True)
+
+    assert found.lengths[0] == found.lengths[1] != found.lengths[2]
+
+
+def test_a_space_of_categories_alone_keeps_a_length_for_each():
+    points = some_points(60)[:, [2, 2]]
+    points[:, 1] = points[::-1, 1]
+    values = points[:, 0]
+
+    apart, alike = (gp.fit(points, values, (3, 3), alike=one) for one in (False, True))
+
+    assert alike.lengths == pytest.approx(apart.lengths)
+
+
 def test_a_part_of_the_points_holds_the_better_half():
     values = np.random.default_rng(0).permutation(1000).astype(float)
 

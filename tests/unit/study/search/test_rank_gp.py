@@ -1,3 +1,4 @@
+import numpy as np
 import optuna
 import pytest
 from hypothesis import given, settings
@@ -65,6 +66,19 @@ def test_it_finds_the_bottom_of_a_smooth_function_of_five_parameters():
         study.tell(trial, sum(terms))
 
     assert study.best_value < 0.02
+
+
+def test_it_finds_the_cone_below_many_small_valleys():
+    """Ackley's function. With a length for each number in every proposal, two of five seeds end above 7."""
+    space = {f"x{i}": FloatDistribution(-5.0, 10.0) for i in range(5)}
+    study = optuna.create_study(sampler=RankGPSampler(seed=2))
+    for _ in range(50):
+        trial = study.ask(space)
+        x = np.array(list(trial.params.values()))
+        cone = 20.0 - 20.0 * np.exp(-0.2 * np.sqrt(np.square(x).mean()))
+        study.tell(trial, float(cone + np.e - np.exp(np.cos(2 * np.pi * x).mean())))
+
+    assert study.best_value < 5.0
 
 
 def test_maximising_is_minimising_the_opposite():

@@ -56,7 +56,9 @@ class Hyperparameters:
     noise: float
 
 
-def fit(points: Array, values: Array, choices: tuple[int, ...], noise: Noise = SMOOTH) -> Hyperparameters:
+def fit(
+    points: Array, values: Array, choices: tuple[int, ...], noise: Noise = SMOOTH, *, alike: bool = False
+) -> Hyperparameters:
     """Return the hyperparameters of greatest posterior density.
 
     Args:
@@ -64,11 +66,12 @@ def fit(points: Array, values: Array, choices: tuple[int, ...], noise: Noise = S
         values: One per point, of about unit variance.
         choices: Per parameter the number of its categories; 0 of a number.
         noise: What is believed of the noise beforehand.
+        alike: All numbers have one length in common.
     """
     if len(points) > _MOST_FITTED:
         chosen = spread(values, _MOST_FITTED)
         points, values = points[chosen], values[chosen]
-    return _fit(points.tobytes(), values.tobytes(), choices, noise)
+    return _fit(points.tobytes(), values.tobytes(), choices, noise, alike)
 
 
 def spread(values: Array, count: int) -> NDArray[np.intp]:
@@ -81,12 +84,15 @@ def spread(values: Array, count: int) -> NDArray[np.intp]:
 
 
 @functools.lru_cache(maxsize=8)  # all trials that are asked for between two results share one fit
-def _fit(points: bytes, values: bytes, choices: tuple[int, ...], noise: Noise) -> Hyperparameters:
+def _fit(
+    points: bytes, values: bytes, choices: tuple[int, ...], noise: Noise, alike: bool
+) -> Hyperparameters:
     y = np.frombuffer(values)
     x = np.frombuffer(points).reshape(len(y), len(choices))
-    d = len(choices)
-    distances = _distances(x, choices)
-    mean = _LENGTH_MEAN + 0.5 * np.log(d)
+    mean = _LENGTH_MEAN + 0.5 * np.log(len(choices))
+    owners = _owners(choices, alike)
+    distances = np.stack([some.sum(0) for some in _by_owner(_distances(x, choices), owners)])
+    d = len(distances)
     start = np.concatenate([np.full(d, min(mean, 1.0)), [_SIGNAL_MEAN, noise.mean]])
     bounds = [_BOUNDS_LENGTH] * d + [_BOUNDS_SIGNAL, _BOUNDS_NOISE]
     prior_mean = np.concatenate([np.full(d, mean), [_SIGNAL_MEAN, noise.mean]])
@@ -100,7 +106,20 @@ def _fit(points: bytes, values: bytes, choices: tuple[int, ...], noise: Noise) -
     options = {"maxiter": _MOST_STEPS}
     found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     theta = found.x
-    return Hyperparameters(np.exp(theta[:d]), float(np.exp(theta[d])), float(np.exp(theta[d + 1])))
+    return Hyperparameters(np.exp(theta[:d])[owners], float(np.exp(theta[d])), float(np.exp(theta[d + 1])))
+
+
+def _owners(choices: tuple[int, ...], alike: bool) -> NDArray[np.intp]:
+    """Return for each parameter which of the lengths is its own."""
+    if not alike:
+        return np.arange(len(choices))
+    is_number = np.array(choices) == 0
+    first_of_categories = int(is_number.any())
+    return np.where(is_number, 0, first_of_categories + np.cumsum(~is_number) - 1)
+
+
+def _by_owner(distances: Array, owners: NDArray[np.intp]) -> list[Array]:
+    return [distances[owners == owner] for owner in range(owners.max() + 1)]
 
 
 def _distances(x: Array, choices: tuple[int, ...]) -> Array:

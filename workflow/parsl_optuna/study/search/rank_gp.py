@@ -26,6 +26,11 @@ from parsl_optuna.study.search.scores import excess_scores, log_scores, normal_s
 
 Array = NDArray[np.float64]
 
+_ALIKE_EVERY = 8
+"""Of so many proposals one is by a model to which all numbers are alike. A model with a length for each may
+take a number to have no effect because of a few lucky points; all its proposals then have the same value of
+it, and it never learns otherwise. The share was chosen by `benchmarks.search`."""
+
 
 class RankGPSampler(BaseSampler):
     """Propose points with a Gaussian process on objective values, the bad ones on a logarithmic scale.
@@ -111,7 +116,7 @@ class RankGPSampler(BaseSampler):
                 return first
             found = climber.best(np.empty((0, len(cube.axes))), generator)
             return first if found is None else found
-        model = _Model(history, self._most_trials)
+        model = _Model(history, self._most_trials, self._number_of(trial) % _ALIKE_EVERY == _ALIKE_EVERY - 1)
         climber = Climber(cube, history.seen, model.value, model.slope, held)
         found = climber.best(model.leaders, generator)
         return cube.place(generator.random((1, len(cube.axes))))[0] if found is None else found
@@ -147,9 +152,10 @@ class _Model:
     Args:
         history: What is known.
         most_trials: At most so many of its ended trials are used.
+        alike: All numbers have one length scale.
     """
 
-    def __init__(self, history: History, most_trials: int) -> None:
+    def __init__(self, history: History, most_trials: int, alike: bool) -> None:
         cube, n = history.cube, len(history.values)
         self._cube = cube
         scores = log_scores(history.values)
@@ -163,7 +169,8 @@ class _Model:
             has_one = ~np.isnan(row)
             self._limits.append(_limited(points[has_one], row[has_one], running, cube.choices))
             is_good &= has_one & (row <= 0.0)
-        self._objective = _posterior(points, scores, running, cube.choices, gp.SMOOTH)
+        hyperparameters = gp.fit(points, scores, cube.choices, gp.SMOOTH, alike=alike)
+        self._objective = gp.Posterior(points, scores, running, hyperparameters, cube.choices)
         means = self._objective.at_points[: len(chosen)]
         self._best = float(means[is_good].min()) if is_good.any() else None
         order = np.argsort(np.where(is_good, means, math.inf), kind="stable")
