@@ -9,11 +9,12 @@ import threading
 import time
 
 import pytest
+import yaml
 from parsl_optuna.core.clock import Deadline
 from parsl_optuna.core.errors import SpecError, TaskError
 from parsl_optuna.tasks.base import Work, run_task
 from parsl_optuna.tasks.command import TASK
-from parsl_optuna.tasks.command.run import _TEE, _as_wandb_has_it, assembled, code_files
+from parsl_optuna.tasks.command.run import _TEE, _hand_to_wandb, assembled, code_files
 
 
 @pytest.fixture
@@ -287,15 +288,28 @@ with wandb.init(project="p", config={"x": 1}) as run:
 def heard_by_the_tee(folder, *more_paths, **environment):
     """Run a program that logs, the tee first on its path; return what was written down."""
     program(folder, LOGGING)
-    (folder / "sweep.json").write_text(json.dumps(_as_wandb_has_it({"x": 5})))
+    _hand_to_wandb({"x": 5}, folder)
     variables = {
         "PYTHONPATH": os.pathsep.join(map(str, [_TEE, *more_paths])),
-        "WANDB_SWEEP_PARAM_PATH": str(folder / "sweep.json"),
+        "WANDB_SWEEP_PARAM_PATH": str(folder / "sweep.yaml"),
         "PARSL_OPTUNA_WANDB_LOG": str(folder / "log.jsonl"),
         "PARSL_OPTUNA_SCRATCH": str(folder),
     }
     subprocess.run([sys.executable, "p.py"], cwd=folder, env=os.environ | variables | environment, check=True)
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+VALUES = {"a": 1e-05, "b": 1e22, "c": [1e-07, {"d": 3}], "e": "1e-3", "f": "yes", "g": "017", "h": True,
+          "i": None, "j": "\u00fc \U0001f600", "k": 12345678901234567890, "l": float("inf"),
+          "m": "12:30", "n": "a\nb"}  # fmt: skip
+
+
+def test_wandb_reads_every_value_as_it_is(tmp_path):
+    """It reads YAML 1.1, to which 1e-05 as JSON writes it is a text."""
+    _hand_to_wandb(VALUES, tmp_path)
+
+    found = yaml.safe_load((tmp_path / "sweep.yaml").read_text(encoding="utf-8"))
+    assert repr(found) == repr({"wandb_version": 1} | {name: {"value": one} for name, one in VALUES.items()})
 
 
 HEARD = [

@@ -1,3 +1,5 @@
+import zipfile
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -89,6 +91,23 @@ def test_an_npz_names_its_designs(folder):
         read(folder / "unclear.npz")
 
 
+def test_of_an_npz_only_the_designs_are_read(folder):
+    np.savez(folder / "a.npz", designs=smooth(), about=np.array({"by": "me"}, dtype=object))
+
+    assert np.array_equal(read(folder / "a.npz")["all"], smooth())
+
+
+def test_an_npz_without_arrays_or_with_a_split_twice_is_refused(folder):
+    with zipfile.ZipFile(folder / "a.npz", "w") as archive:
+        archive.writestr("a.txt", "x")
+    np.savez(folder / "b.npz", train=smooth(), val=smooth(), validation=smooth())
+
+    with pytest.raises(TaskError, match="which of no arrays are the designs"):
+        read(folder / "a.npz")
+    with pytest.raises(TaskError, match="val and validation are both the split 'val'; keep one"):
+        read(folder / "b.npz")
+
+
 def test_splits_of_a_hub_are_kept_and_the_test_split_is_left_alone(folder):
     for name, n in (("train", 12), ("val", 5), ("test", 3)):
         (folder / "hub/data").mkdir(parents=True, exist_ok=True)
@@ -165,6 +184,11 @@ def of_two_sizes(folder):
     saved(folder / "val.npy", smooth(12, 20, 20))
 
 
+def without_validation(folder):
+    saved(folder / "train" / "a.npy", smooth())
+    (folder / "val").mkdir()
+
+
 FOLDERS = [
     (coloured, "0.png: has colours; convert it to grey levels"),
     (mixed, r"07.png: is 9 x 8 pixels, and 00.png is 8 x 8; make them one size"),
@@ -172,6 +196,7 @@ FOLDERS = [
     (torn, "03.png: cannot be read as an image"),
     (split_in_part, "more.npy: belongs to no split, and others of its folder do"),
     (of_two_sizes, "designs of split 'train' are 20 x 30, of 'val' 20 x 20"),
+    (without_validation, "val: is a split without files"),
     (lambda folder: saved(folder / "val.npy", smooth()), "has a split 'val' but none to train on"),
     (lambda folder: folder.mkdir(), "folder 'set' has no files"),
 ]
@@ -192,7 +217,10 @@ ARRAYS = [
     (np.ones((0, 8, 8)), r"has 0 designs"),
     (np.ones((12, 0)), "holds no designs"),
     (np.ones((12, 8, 8)), "all designs are equal"),
-    (np.array([{"a": 1}] * 12), "it holds Python objects, not numbers"),
+    (np.array([{"a": 1}] * 12), "but Python objects or another format"),
+    (np.arange(120).reshape(12, 10).astype("m8[s]"), r"designs are timedelta64\[s\], not real numbers"),
+    (STREAM.random((12, 8)) * 1e30, "whose square single precision cannot hold"),
+    (STREAM.random((12, 8)) * 1e-3 + 1e6, "all designs are equal in single precision; subtract their mean"),
     (np.array([["a"] * 8] * 12), "designs are <U1, not real numbers"),
     (STREAM.random((12, 8, 8)) * 1j, "designs are complex128, not real numbers"),
     (STREAM.random((12, 8, 8, 3)), "colours are not read, average them to one channel"),

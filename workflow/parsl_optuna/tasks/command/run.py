@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from parsl_optuna.core.errors import TaskError
+from parsl_optuna.core.load import dump_yaml
 from parsl_optuna.store.files import followed, mentioned, provide
 from parsl_optuna.tasks import source
 from parsl_optuna.tasks.base import Metrics, Work
@@ -48,7 +49,7 @@ def run(work: Work) -> Metrics:
     with tempfile.TemporaryDirectory(prefix="parsl-optuna-") as folder:
         scratch = Path(folder)
         (scratch / "params.json").write_text(json.dumps(params), encoding="utf-8")
-        (scratch / "sweep.json").write_text(json.dumps(_as_wandb_has_it(params)), encoding="utf-8")
+        _hand_to_wandb(params, scratch)
         environment = _environment(work, scratch)
         words = expand(
             problem["command"],
@@ -213,7 +214,7 @@ def _environment(work: Work, scratch: Path) -> dict[str, str]:
     # A program that asks for python means the one that this package runs in.
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", "")])
     environment |= {
-        "WANDB_SWEEP_PARAM_PATH": str(scratch / "sweep.json"),
+        "WANDB_SWEEP_PARAM_PATH": str(scratch / "sweep.yaml"),
         "WANDB_RUN_ID": f"{work.seed:x}"[:8],
         "PARSL_OPTUNA_SCRATCH": str(scratch),
         "PARSL_OPTUNA_WANDB_LOG": str(scratch / "wandb.jsonl"),
@@ -240,9 +241,14 @@ def _absolute_paths(paths: str, launch: Path) -> str:
     return os.pathsep.join(str(launch / entry) for entry in paths.split(os.pathsep))
 
 
-def _as_wandb_has_it(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters in the form in which its agent hands them to a run."""
-    return {"wandb_version": 1} | {name: {"value": value} for name, value in params.items()}
+def _hand_to_wandb(params: Mapping[str, Any], scratch: Path) -> None:
+    """Write parameters as W&B's agent does, in YAML 1.1, where 1e-05 as JSON writes it would be a text.
+
+    The stand-in reads the JSON beside it: its interpreter may be without PyYAML.
+    """
+    whole = {"wandb_version": 1} | {name: {"value": value} for name, value in params.items()}
+    (scratch / "sweep.json").write_text(json.dumps(whole), encoding="utf-8")
+    (scratch / "sweep.yaml").write_text(dump_yaml(whole), encoding="utf-8")
 
 
 def _last_line(output: bytes) -> str:

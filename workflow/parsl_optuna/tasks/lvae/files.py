@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ _SMOOTH, _ROUGH = 0.2, 0.8
 alike, designs in no order are not.
 """
 
+_LARGEST = float(np.finfo(np.float32).max) ** 0.5
 _IGNORED = ("Thumbs.db", "desktop.ini")
 
 
@@ -151,6 +152,10 @@ def _by_split(files: Iterable[Path], folder: Path) -> dict[str, list[Path]]:
         parts = path.relative_to(folder).parts
         matches = [match for part in parts if (match := _SPLIT.match(part))]
         found.setdefault(_NAMES[matches[-1][1].lower()] if matches else "all", []).append(path)
+    empty = [part for part in folder.iterdir() if part.is_dir() and not _files(part)]
+    lost = next((part for part in empty if _SPLIT.match(part.name)), None)
+    if lost is not None:
+        raise TaskError(f"{lost}: is a split without files; fill it, or take it away")
     if "all" in found and len(found) > 1:
         raise TaskError(
             f"{found['all'][0]}: belongs to no split, and others of its folder do; name it train or val"
@@ -171,24 +176,32 @@ def _numpy(path: Path) -> dict[str, NDArray[Any]]:
         if isinstance(loaded, np.ndarray):
             return {"all": loaded}
         with loaded:
-            return _chosen({name: loaded[name] for name in loaded.files}, path)
+            members = {f"{name}.npy" for name in loaded.files} & set(loaded.zip.namelist())
+            names = [name for name in loaded.files if f"{name}.npy" in members]
+            return {split: loaded[name] for split, name in _chosen(names, path).items()}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        reason = "it holds Python objects, not numbers" if "pickle" in str(error) else str(error)
-        raise TaskError(f"{path}: no designs in it: {reason}") from error
+        unreadable = "it is no array of numbers as numpy.save writes it, but Python objects or another format"
+        raise TaskError(
+            f"{path}: no designs in it: {unreadable if 'pickle' in str(error) else error}"
+        ) from error
 
 
-def _chosen(arrays: Mapping[str, NDArray[Any]], path: Path) -> dict[str, NDArray[Any]]:
-    """Return the splits among named arrays, or the one that holds designs."""
-    splits = {_NAMES[name.lower()]: array for name, array in arrays.items() if name.lower() in _NAMES}
+def _chosen(names: Sequence[str], path: Path) -> dict[str, str]:
+    """Return the name of the array of each split, or of the one that holds designs."""
+    splits: dict[str, str] = {}
+    for name in names:
+        split = _NAMES.get(name.lower())
+        if split in splits:
+            raise TaskError(f"{path}: {splits[split]} and {name} are both the split '{split}'; keep one")
+        if split is not None:
+            splits[split] = name
     if splits:
         return splits
-    for name in _COLUMNS:
-        if name in arrays:
-            return {"all": arrays[name]}
-    if len(arrays) == 1:
-        return {"all": next(iter(arrays.values()))}
+    alone = [name for name in _COLUMNS if name in names] or (list(names) if len(names) == 1 else [])
+    if alone:
+        return {"all": alone[0]}
     raise TaskError(
-        f"{path}: which of {', '.join(arrays) or 'no arrays'} are the designs? Call that one designs"
+        f"{path}: which of {', '.join(names) or 'no arrays'} are the designs? Call that one designs"
     )
 
 
@@ -242,7 +255,7 @@ def _unnested(column: Any, path: Path, name: str) -> NDArray[Any]:
 def _shaped(array: NDArray[Any], path: Path, split: str) -> Array:
     """Return designs as ``(n, rows, columns)`` or ``(n, length)``."""
     part = "" if split == "all" else f" of split '{split}'"
-    if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool) or np.iscomplexobj(array):
+    if array.dtype.kind not in "fiub":
         raise TaskError(f"{path}: designs{part} are {array.dtype}, not real numbers")
     shape, channels = array.shape, ""
     if array.ndim == 4 and 1 in (shape[1], shape[3]):
@@ -272,14 +285,23 @@ def _check_numbers(splits: Splits, path: Path) -> None:
                 f"{path}: design {int(np.argmin(finite))}{part} holds a number that is not finite"
             )
     first = next(iter(splits.values()))
-    if float(np.ptp(first, axis=0).max()) == 0.0:
-        raise TaskError(f"{path}: all designs are equal")
+    largest = max(float(abs(designs).max()) for designs in splits.values())
+    if largest > _LARGEST:
+        raise TaskError(f"{path}: holds {largest:.4g}, whose square single precision cannot hold; scale them")
+    # They are learnt in single precision.
+    if float(first.astype(np.float32).var(axis=0).max()) == 0.0:
+        raise TaskError(f"{path}: all designs are equal{_in_single_precision(first)}")
     along, across = _roughness(first, 0), _roughness(first, first.ndim - 1)
     if along < _SMOOTH and across > _ROUGH:
         raise TaskError(
             f"{path}: {_text(first.shape)} looks as if the last axis counted the designs; it has to be the "
             "first: numpy.moveaxis(designs, -1, 0)"
         )
+
+
+def _in_single_precision(designs: Array) -> str:
+    same = float(np.ptp(designs, axis=0).max()) == 0.0
+    return "" if same else " in single precision; subtract their mean, and scale them"
 
 
 def _roughness(designs: Array, axis: int) -> float:

@@ -316,3 +316,24 @@ def test_mistakes_have_their_place(tmp_path, changes, message):
 
     with pytest.raises(SpecError, match=message):
         bound(tmp_path, parameters, **changes)
+
+
+MODULE = ["${env}", "python", "-m", "${program}", "${args}"]
+
+
+@pytest.mark.parametrize("file", ["pkg/train.py", "pkg/train/__main__.py"])
+def test_a_program_behind_m_is_a_module(tmp_path, monkeypatch, file):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).write_text("")
+    plan = bound(tmp_path, {"a": value(1)}, program="pkg.train", task=None, file={"command": MODULE}).plan
+
+    assert list(plan.problems[0].problem["files"]) == [file]
+    assert plan.problems[0].problem["command"] == ["${env}", "python", "-m", "pkg.train", "${args}"]
+
+
+def test_a_module_that_is_not_there_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(SpecError, match=r"no module 'pkg.train' in .*where pkg/train.py is"):
+        bound(tmp_path, {"a": value(1)}, program="pkg.train", task=None, file={"command": MODULE})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -112,13 +113,13 @@ class Binder:
             raise SpecError(
                 f"{self.where}.program: is missing; name the script to run, or one that calls wandb.agent"
             )
-        if sweep.program is not None and "${program}" in sweep.command:
-            self._check_program(sweep.program)
+        is_used = sweep.program is not None and "${program}" in sweep.command
+        files = [self._file_of(sweep.program)] if sweep.program is not None and is_used else []
         words = [str(sweep.program) if word == "${program}" else word for word in sweep.command]
         structured = [name for name, one in sweep.parameters.items() if one.is_json]
         problem: dict[str, Any] = {
             "command": words,
-            "files": [sweep.program] if sweep.program is not None and words != list(sweep.command) else [],
+            "files": files,
             "nested": dict(sweep.nested),
             "json": structured,
         }
@@ -128,13 +129,24 @@ class Binder:
             problem["best"] = {sweep.metric.name: sweep.metric.goal}
         return problem
 
-    def _check_program(self, program: str) -> None:
-        if source.find(program) is None:
-            script = program.split(" ", maxsplit=1)[0]
-            cure = "give its path from there"
-            if script != program and source.find(script) is not None:
-                cure = f"give {script} alone, and its arguments as words of command"
-            raise SpecError(f"{self.where}.program: no file '{program}' in {Path.cwd()}; {cure}")
+    def _file_of(self, program: str) -> str:
+        """Return the file that a program is, or the module behind ``-m``."""
+        if ("-m", "${program}") in itertools.pairwise(self.sweep.command):
+            path = program.replace(".", "/")
+            for file in (f"{path}.py", f"{path}/__main__.py"):
+                if source.find(file) is not None:
+                    return file
+            raise SpecError(
+                f"{self.where}.program: no module '{program}' in {Path.cwd()}; start the command where "
+                f"{path}.py is, or write the module as a word of command in the place of ${{program}}"
+            )
+        if source.find(program) is not None:
+            return program
+        script = program.split(" ", maxsplit=1)[0]
+        cure = "give its path from there"
+        if script != program and source.find(script) is not None:
+            cure = f"give {script} alone, and its arguments as words of command"
+        raise SpecError(f"{self.where}.program: no file '{program}' in {Path.cwd()}; {cure}")
 
     def _flat(self, point: Mapping[str, Any]) -> dict[str, Any]:
         """Splice mappings into the point, their ``name`` left out: profiles of several parameters."""

@@ -85,8 +85,8 @@ def _of_file(path: Path) -> dict[str, Any]:
 
 def swept() -> dict[str, Any]:
     """Return the parameters that the sweep gives."""
-    path = os.environ.get("WANDB_SWEEP_PARAM_PATH")
-    if not path or not Path(path).exists():
+    path = Path(os.environ.get("WANDB_SWEEP_PARAM_PATH") or "none").with_suffix(".json")
+    if not path.exists():
         return {}
-    data = json.loads(Path(path).read_text(encoding="utf-8"))
+    data = json.loads(path.read_text(encoding="utf-8"))
     return {name: entry["value"] for name, entry in data.items() if name != "wandb_version"}
