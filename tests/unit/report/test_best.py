@@ -170,6 +170,7 @@ def test_a_table_with_estimates_fits_80_columns_and_states_differences_with_thei
         (3.7, 0.1, "+2.16 ± 0.20"),
         (1.5435, 0.002, "+0.004 ± 0.004"),
         (99.0, 20.0, "+97 ± 39"),
+        (1.54, 2e-15, "+0.0000 ± 0.0000"),
     ],
 )
 def test_a_difference_has_as_many_digits_as_its_interval_tells(value, se, cell):

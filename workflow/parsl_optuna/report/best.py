@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _SIGMAS = 1.96
 """Standard errors of an interval of 95 %."""
+_ROUNDING = 1e-9
+"""Relative errors below this one are of sums in double precision."""
 
 
 def best_points(result: RunResult) -> list[dict[str, Any]]:
@@ -284,13 +286,17 @@ def _estimate(point: Mapping[str, Any]) -> tuple[str, ...]:
     status = f"{counts.get('ok', 0)} of {n_trials} ok" if is_mixed else next(iter(counts), "-")
     interval = _SIGMAS * math.hypot(found["se"], found["reference_se"] or 0.0)
     difference = found["value"] - found["reference"]
-    # As many decimals for both as the interval needs: two digits where it begins with 1, else one.
-    decimals = max(0, -math.floor(math.log10(interval / 2))) if 0.0 < interval < math.inf else 4
+    # As many decimals for both as the interval needs: two digits where it begins with 1, else one. Where the
+    # loss is known exactly, the interval is of rounding errors.
+    is_known = _ROUNDING * max(abs(found["value"]), 1.0) < interval < math.inf
+    decimals = max(0, -math.floor(math.log10(interval / 2))) if is_known else 4
     return _number(found["value"]), f"{difference:+.{decimals}f} ± {interval:.{decimals}f}", status
 
 
 def _with_error(value: float | None, error: float | None) -> str:
-    return _number(value) if value is None or not error else f"{value:.4g} ± {error:.1g}"
+    if value is None or not error or error < _ROUNDING * max(abs(value), 1.0):
+        return _number(value)
+    return f"{value:.4g} ± {error:.1g}"
 
 
 def _confirmed(point: Mapping[str, Any]) -> str:

@@ -131,7 +131,12 @@ def test_labels_are_the_words_a_person_wrote():
     assert label_of({"model": "small", "data": "base", "seed": 1}) == "small/base/1"
     assert label_of({"data_path": None, "n_rows": 50}) == "50"
     assert label_of({"data_path": None}) == ""
-    assert label_of({"model": "dln", "overrides": {"model": {"dim": 2}}}) == "dln+overrides"
+    assert label_of({"model": "dln", "overrides": {"model": {"dim": 2}}}) == "dln+dim=2"
+    assert label_of({"model": {"kind": "dln", "widths": [2, 3], "rank": 0}}) == "dln(widths=2-3, rank=0)"
+
+
+def test_a_label_does_not_list_many_overrides():
+    assert label_of({"model": "dln", "overrides": {"data": dict.fromkeys("abcd", 1)}}) == "dln+overrides"
 
 
 def test_an_assignment_of_a_key_within_a_block_is_told_its_place(tmp_path):

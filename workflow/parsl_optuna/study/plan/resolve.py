@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,9 @@ from parsl_optuna.core.ids import problem_id
 from parsl_optuna.core.labels import distinct
 from parsl_optuna.core.records import Manifest
 from parsl_optuna.tasks.base import Task, resolve_task
+
+_MOST_CHANGES = 3
+"""More overrides than these would hide the names before them."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +50,41 @@ def bind_problem(task: Task, raw: Mapping[str, Any], where: str) -> ProblemPlan:
 
 def label_of(raw: Mapping[str, Any]) -> str:
     """Return a short text for a problem as written: its names, then its overrides."""
-    kept = [value for key, value in raw.items() if key != "overrides" and not isinstance(value, dict)]
-    words = [str(value) for value in kept if value is not None and not isinstance(value, list)]
-    lists = [value for value in kept if isinstance(value, list)]
+    kept = {key: value for key, value in raw.items() if key != "overrides"}
+    words = [word for value in kept.values() if (word := _word(value))]
+    named = [value for value in kept.values() if not isinstance(value, dict)]
+    lists = [value for value in named if isinstance(value, list)]
     if lists and all(
-        isinstance(value, (bool, list)) for value in kept
+        isinstance(value, (bool, list)) for value in named
     ):  # a command, whose macros say nothing
         words = [" ".join(str(one) for one in value if not str(one).startswith("${")) for value in lists[:1]]
-    return "/".join(words) + ("+overrides" if raw.get("overrides") else "")
+    return "/".join(words) + _changes(raw.get("overrides"))
+
+
+def _word(value: Any) -> str:
+    """Return what names a value: a mapping does by its ``kind`` and the rest of it."""
+    if isinstance(value, dict):
+        rest = [word for key, word in _leaves(value) if key != "kind"]
+        return f"{value['kind']}({', '.join(rest)})" if "kind" in value else ""
+    return "" if value is None or isinstance(value, list) else str(value)
+
+
+def _changes(overrides: Any) -> str:
+    """Return overrides as they were written, if they are few."""
+    changes = [word for _, word in _leaves(overrides)] if isinstance(overrides, dict) else []
+    if len(changes) > _MOST_CHANGES:
+        return "+overrides"
+    return "".join(f"+{word}" for word in changes)
+
+
+def _leaves(mapping: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the keys of all depths that hold no mapping, each with ``key=value``."""
+    for key, value in mapping.items():
+        if isinstance(value, dict):
+            yield from _leaves(value)
+        else:
+            text = "-".join(map(str, value)) if isinstance(value, list) else str(value)
+            yield key, f"{key}={text}"
 
 
 def distinct_problems(problems: list[ProblemPlan], where: str, mistakes: Mistakes) -> list[ProblemPlan]:
