@@ -1,10 +1,13 @@
-"""Every package on the same targets, in one run: LLC, stated error and CPU time of one core.
+"""Every package on the same targets, in one run: LLC, errors, ESS and CPU time of one core.
 
 Run: ``python -m benchmarks.compare --peer PYTHON --peer2 PYTHON``. PYTHON has ``devinterp==1.3.2
 posteriors==0.1.3 blackjax==1.7.1 torch==2.13.0``, the second one ``devinterp==2.0.1``; what is missing is
-left out. Ours
-runs to a standard error of 1 % or to the end of its seconds, peers for their seconds; all seconds are of CPU
-time, so that other work on the machine matters less.
+left out. Ours and BlackJAX run to a standard error of 1 % or to the end of their seconds, the other peers for
+their seconds; all seconds are of CPU time, so that other work on the machine matters less.
+
+ESS per second is of the draws alone, without control variates, in the time of drawing. The time to 1 % is that
+of everything before plus as much drawing as a standard error of 1 % would take, control variates included.
+Both are of what the draws show: of chains that have not left their start they say nothing.
 """
 
 from __future__ import annotations
@@ -15,13 +18,14 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 import torch
-from parsl_optuna.kernels.diagnostics import mcse
+from parsl_optuna.kernels.diagnostics import ess, mcse
 from parsl_optuna.tasks.base import prepare_task
 from parsl_optuna.tasks.llc import TASK
 from torch import Tensor
@@ -30,6 +34,7 @@ from benchmarks import peer_models
 from benchmarks.peers import EXAMPLES, MODEL
 
 HERE = Path(__file__).parent
+_WANTED = 0.01
 PACKAGES = {
     "devinterp1": "devinterp 1.3.2",
     "devinterp2": "devinterp 2.0.1",
@@ -41,7 +46,7 @@ import json, math, sys, time
 begun = time.process_time()
 import torch, numpy as np, parsl_optuna
 sys.path.insert(0, sys.argv[1])
-from peer_models import losses, read, split
+from peer_models import GAMMA, losses, read, split
 torch.set_num_threads(1)
 given = read(sys.argv[2])
 x, y, centre = (torch.from_numpy(given[name]) for name in ("x", "y", "centre"))
@@ -49,14 +54,24 @@ class Flat(torch.nn.Module):
     def __init__(self):
         super().__init__()
         self.w = torch.nn.Parameter(centre)
-loss = lambda model, batch: losses(given["kind"], split(given["kind"], model.w), *batch, torch).mean()
+gamma = GAMMA.get(given["kind"], 1.0)
+def loss(model, batch):
+    return losses(given["kind"], split(given["kind"], model.w), *batch, torch).mean()
+model = Flat()
+if given["kind"] == "network":  # as a user has it
+    w, layers = split("network", centre), []
+    for name in "abc":
+        layers += [torch.nn.Linear(*w[name].shape), torch.nn.Tanh()]
+        layers[-2].weight.data, layers[-2].bias.data = w[name].T.clone(), w[name + "b"].clone()
+    model, loss = torch.nn.Sequential(*layers[:-1]), torch.nn.MSELoss()
 from parsl_optuna.api import estimate
 from parsl_optuna.core.clock import Deadline
 estimate.Deadline = lambda budget: Deadline(budget, time.process_time, time.process_time())
-found = parsl_optuna.estimate_llc(Flat(), loss, (x, y), precision="float32",
+found = parsl_optuna.estimate_llc(model, loss, (x, y), precision="float32", gamma=gamma,
     relative_error=float(sys.argv[3]), budget_sec=float(sys.argv[4]), seed=int(sys.argv[5]))
-print(json.dumps({"llc": found.llc, "se": found.se, "status": found.status, "reason": found.reason,
-    "seconds": time.process_time() - begun, "drawing": found.metrics["diagnostics"].get("drawing_sec")}))
+told = found.metrics["diagnostics"]
+print(json.dumps({"llc": found.llc, "se": found.se, "ess": told["ess"], "status": found.status,
+    "reason": found.reason, "seconds": time.process_time() - begun, "drawing": told.get("drawing_sec")}))
 """
 
 
@@ -135,47 +150,93 @@ def printed(command: list[str]) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def rows(path: Path, peers: dict[str, Path], seconds: float) -> list[dict[str, Any]]:
-    """Return what every package says of a target."""
-    ours = printed([sys.executable, "-c", OURS, str(HERE), str(path), "0.01", str(seconds), "1"])
-    found = [{"package": "here"} | ours]
+def rows(path: Path, peers: dict[str, Path], seconds: float, seed: int) -> Iterator[dict[str, Any]]:
+    """Yield what every package says of a target."""
+    limits = ["0.01", str(seconds), str(seed)]
+    yield {"package": "here"} | printed([sys.executable, "-c", OURS, str(HERE), str(path), *limits])
     for name, python in peers.items():
         if name == "blackjax":
-            command = [
-                str(python),
-                str(HERE / "peer_blackjax.py"),
-                str(path),
-                "0.01",
-                "nuts",
-                "0",
-                str(seconds),
-            ]
-            found.append({"package": "BlackJAX 1.7.1, NUTS"} | printed(command))
+            for sampler in ("nuts", "hmc"):
+                command = [str(python), str(HERE / "peer_blackjax.py"), str(path), "0.01", sampler]
+                row = printed([*command, str(seed), str(seconds)])
+                yield (
+                    {"package": f"BlackJAX 1.7.1, {sampler.upper()}"}
+                    | row
+                    | {"drawing": row.get("drawing_cpu")}
+                )
             continue
         kept = path.with_suffix(f".{name}.npy")
-        command = [str(python), str(HERE / "peer_sgld.py"), name, str(path), str(seconds), str(kept)]
+        kept.unlink(missing_ok=True)
+        command = [
+            str(python),
+            str(HERE / "peer_sgld.py"),
+            name,
+            str(path),
+            str(seconds),
+            str(kept),
+            str(seed),
+        ]
         row = {"package": PACKAGES[name]} | printed(command)
         if kept.exists():
             trace = torch.from_numpy(np.load(kept)).double().T
             spread: Any = row.get("spread")
             row["se"] = None if spread is None else spread / math.sqrt(trace.shape[1])
-            row["llc"], row["mcse"] = float(trace.mean()), mcse(trace)
-        found.append(row)
-    return found
+            row["llc"], row["mcse"], row["ess"] = float(trace.mean()), mcse(trace), ess(trace)
+        yield row
+
+
+def own_error(row: dict[str, Any]) -> float:
+    """Return the standard error that the draws themselves show."""
+    found = row.get("mcse", row.get("se"))
+    return math.nan if found is None else float(found)
+
+
+def per_second(row: dict[str, Any]) -> float:
+    """Return independent draws per CPU second of drawing."""
+    return row["ess"] / row["drawing"] if row.get("drawing") else math.nan
+
+
+def to_wanted(row: dict[str, Any]) -> float:
+    """Return CPU seconds to a standard error of 1 %, by the error that the draws show."""
+    if not row.get("drawing") or not row["llc"] > 0.0:
+        return math.nan
+    more = (own_error(row) / (_WANTED * row["llc"])) ** 2
+    return row["seconds"] - row["drawing"] + row["drawing"] * more
 
 
 def told(kind: str, truth: float | None, row: dict[str, Any]) -> str:
     """Return a line of the table."""
     if "failed" in row:
-        return f"| {kind} | {row['package']} | failed: {row['failed']} | | | | |"
+        return f"| {kind} | {row['package']} | failed: {row['failed']} | | | | | | | |"
     error = row.get("se")
     stated = "none" if error is None else f"{error:.2g}"
     off = "" if truth is None else f"{100 * (row['llc'] / truth - 1):+.1f} %"
-    own = f"{row['mcse']:.2g}" if "mcse" in row else stated
     return (
-        f"| {kind} | {row['package']} | {row['llc']:.4g} | {stated} | {own} | {off} | "
-        f"{row.get('seconds', math.nan):.0f} | {row.get('status', '')} |"
+        f"| {kind} | {row['package']} | {row['llc']:.4g} | {stated} | {own_error(row):.2g} | {off} | "
+        f"{per_second(row):.3g} | {to_wanted(row):.3g} | {row['seconds']:.0f} | {row.get('status', '')} |"
     )
+
+
+def ratios(kind: str, found: list[list[dict[str, Any]]]) -> Iterator[str]:
+    """Yield a line per peer: how many times its ESS per second and how much of its time ours takes.
+
+    Args:
+        kind: Name of the target.
+        found: Rows of every seed, ours first.
+    """
+    for index in range(1, len(found[0])):
+        pairs = [
+            (seed[0], seed[index])
+            for seed in found
+            if "failed" not in seed[0] and "failed" not in seed[index]
+        ]
+        columns = []
+        for what in (per_second, lambda row: 1.0 / to_wanted(row)):
+            values = sorted(what(ours) / what(theirs) for ours, theirs in pairs)
+            values = [value for value in values if math.isfinite(value)]
+            shown = f"{np.median(values):.3g} ({values[0]:.3g} to {values[-1]:.3g})" if values else "-"
+            columns.append(shown)
+        yield f"| {kind} | {found[0][index]['package']} | {' | '.join(columns)} | {len(pairs)} |"
 
 
 @click.command()
@@ -185,20 +246,33 @@ def told(kind: str, truth: float | None, row: dict[str, Any]) -> str:
 @click.option("--peer2", type=click.Path(path_type=Path), help="Python with devinterp 2.")
 @click.option("--seconds", default=20.0, show_default=True, help="CPU seconds of a package per target.")
 @click.option("--only", default="", help="Targets whose names contain this.")
-def main(peer: Path | None, peer2: Path | None, seconds: float, only: str) -> None:
-    """Print a table in Markdown."""
+@click.option("--seeds", default=1, show_default=True)
+def main(peer: Path | None, peer2: Path | None, seconds: float, only: str, seeds: int) -> None:
+    """Print two tables in Markdown: every run, and the ratios."""
     peers = {} if peer is None else {"blackjax": peer, "devinterp1": peer, "posteriors": peer}
     peers |= {} if peer2 is None else {"devinterp2": peer2}
-    click.echo("| target | package | LLC | stated error | of its draws | off the truth | CPU s | status |")
-    click.echo("|---|---|---|---|---|---|---|---|")
+    click.echo(
+        "| target | package | LLC | stated error | of its draws | off the truth | ESS / s | s to 1 % | CPU s | status |"
+    )
+    click.echo("|---|---|---|---|---|---|---|---|---|---|")
+    compared = []
     with tempfile.TemporaryDirectory() as name:
         for kind in (kind for kind in peer_models.SHAPES if only in kind):
             path = written(kind, Path(name))
             truth = exact(kind, path)
             if truth is not None:
-                click.echo(f"| {kind} | quadrature | {truth:.4f} | | | | | |")
-            for row in rows(path, peers, seconds):
-                print(told(kind, truth, row), flush=True)
+                click.echo(f"| {kind} | quadrature | {truth:.4f} | | | | | | | |")
+            found: list[list[dict[str, Any]]] = []
+            for seed in range(1, seeds + 1):
+                found.append([])
+                for row in rows(path, peers, seconds, seed):
+                    print(told(kind, truth, row), flush=True)
+                    found[-1].append(row)
+            compared += ratios(kind, found)
+    click.echo("\n| target | beside | ESS per second, times | time to 1 %, times shorter | seeds |")
+    click.echo("|---|---|---|---|---|")
+    for line in compared:
+        click.echo(line)
 
 
 if __name__ == "__main__":

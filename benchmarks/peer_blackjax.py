@@ -16,7 +16,7 @@ import blackjax  # noqa: E402
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
-from peer_models import losses, split  # noqa: E402
+from peer_models import GAMMA, losses, split  # noqa: E402
 
 CHAINS, WARM_UP, BLOCK, LEAPFROGS = 4, 500, 100, 10
 LONGEST = 120.0
@@ -53,24 +53,25 @@ def effective_size(trace):
 
 
 def loss_of(arrays):
-    """Return the loss of a file of `peers` or `compare`, the number of examples and the centre."""
+    """Return the loss of a file of `peers` or `compare`, the number of examples, the centre and gamma."""
     centre = jnp.asarray(arrays["centre"], dtype=jnp.float32)
     if "kind" in arrays:
         kind, x, y = str(arrays["kind"]), jnp.asarray(arrays["x"]), jnp.asarray(arrays["y"])
-        return lambda w: losses(kind, split(kind, w), x, y, jnp).mean(), len(x), centre
+        loss = lambda w: losses(kind, split(kind, w), x, y, jnp).mean()  # noqa: E731
+        return loss, len(x), centre, GAMMA.get(kind, 1.0)
     if "curvature" in arrays:
         curvature = jnp.asarray(arrays["curvature"], dtype=jnp.float32)
-        return lambda w: 0.5 * jnp.sum(curvature * (w - centre) ** 2), int(arrays["n"]), centre
+        return lambda w: 0.5 * jnp.sum(curvature * (w - centre) ** 2), int(arrays["n"]), centre, 1.0
     x, y = (jnp.asarray(arrays[name], dtype=jnp.float32) for name in ("x", "y"))
     sizes = [int(size) for size in arrays["sizes"]]
-    return lambda w: jnp.mean((network(w, x, sizes) - y) ** 2), len(x), centre
+    return lambda w: jnp.mean((network(w, x, sizes) - y) ** 2), len(x), centre, 1.0
 
 
 def main(path: str, wanted: float, sampler: str, seed: int, longest: float = LONGEST) -> None:
     """Print LLC, standard error, ESS and times as JSON."""
     with np.load(path) as arrays:
-        loss, n, centre = loss_of(dict(arrays))
-    t, gamma = n / np.log(n), 1.0
+        loss, n, centre, gamma = loss_of(dict(arrays))
+    t = n / np.log(n)
 
     def log_density(w):
         return -t * loss(w) - 0.5 * gamma * jnp.sum((w - centre) ** 2)
@@ -96,7 +97,7 @@ def main(path: str, wanted: float, sampler: str, seed: int, longest: float = LON
 
     key, block_key = jax.random.split(key)
     states, _ = block(block_key, states)  # burn-in
-    drawn, begun = [], time.time()
+    drawn, begun, cpu = [], time.time(), time.process_time()
     while True:
         key, block_key = jax.random.split(key)
         states, excess = block(block_key, states)
@@ -109,6 +110,7 @@ def main(path: str, wanted: float, sampler: str, seed: int, longest: float = LON
     ended = time.time()
     found = {"llc": float(trace.mean()), "se": error, "ess": size}
     times = {"drawing": ended - begun, "inside": ended - BEGUN, "seconds": time.process_time()}
+    times["drawing_cpu"] = times["seconds"] - cpu
     print(json.dumps(found | times))
 
 
