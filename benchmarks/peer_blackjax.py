@@ -18,7 +18,7 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 from peer_models import GAMMA, losses, split  # noqa: E402
 
-CHAINS, WARM_UP, BLOCK, LEAPFROGS = 4, 500, 100, 10
+CHAINS, WARM_UP, BLOCK, LEAPFROGS = 4, 500, 50, 10
 LONGEST = 120.0
 """CPU seconds after which it is what it is."""
 

@@ -1,8 +1,8 @@
 """Peers that take steps of SGLD, on a target of `compare`; runs in an environment of its own.
 
-``peer_sgld.py devinterp1|devinterp2|posteriors FILE SECONDS OUT SEED`` writes t (L - L0) ``(chains, draws)`` to
-OUT and prints the package's own numbers as JSON. Step size and number of chains are those of devinterp's
-tests; the number of steps is what fits the seconds, of which the first fifth is burn-in.
+``peer_sgld.py devinterp1|devinterp2|posteriors FILE SECONDS OUT SEED`` writes t (L - L0)
+``(chains, draws)`` to OUT and prints the package's own numbers as JSON. Step size and number of chains are
+those of devinterp's tests; the number of steps is what fits the seconds, of which the first fifth is burn-in.
 """
 
 # pyright: reportMissingImports=false

@@ -161,7 +161,7 @@ REFUSED = {
     "a function": (len, nn.MSELoss(), (X, Y), "must be a torch.nn.Module, got a builtin"),
     "weights alone": (LINEAR.state_dict(), nn.MSELoss(), (X, Y), r"load_state_dict\(\)"),
     "on meta": (nn.Linear(6, 1, device="meta"), nn.MSELoss(), (X, Y), "device meta"),
-    "the name of a loss": (LINEAR, "mse", (X, Y), "loss: must be a function or module, got 'mse'"),
+    "the name of a loss": (LINEAR, "mse", (X, Y), "loss: must be a function or module, got a str"),
     "sum": (LINEAR, nn.MSELoss(reduction="sum"), (X, Y), "reduction='mean'"),
     "broadcast": (LINEAR, nn.MSELoss(), (X, Y[:, 0]), "broadcast"),
     "contrastive": (

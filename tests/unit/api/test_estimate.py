@@ -1,7 +1,9 @@
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
+import numpy as np
 import parsl_optuna
 import pytest
 import torch
@@ -66,6 +68,53 @@ def test_single_precision_agrees(regression):
     found = parsl_optuna.estimate_llc(model, nn.MSELoss(), (x, y), precision="float32")
 
     assert abs(found.llc - quadratic(eigenvalues, n_beta(400))) < 4 * found.se
+
+
+def test_numbers_of_numpy_will_do(regression):
+    model, x, y, _ = regression
+    numbers = {"seed": np.int64(3), "gamma": np.float32(1.0), "budget_sec": np.int32(600)}
+
+    found = parsl_optuna.estimate_llc(model, nn.MSELoss(), (x, y), **numbers)
+
+    assert found.llc == parsl_optuna.estimate_llc(model, nn.MSELoss(), (x, y), seed=3, budget_sec=600.0).llc
+
+
+def test_a_loss_too_large_for_its_precision_is_said(regression):
+    """Steps of 0.06 between the numbers next to 1e6 are LLCs of 4."""
+    model, x, y, _ = regression
+
+    found = parsl_optuna.estimate_llc(
+        model, lambda outputs, y: (outputs - y).square().mean() + 1e6, (x, y), precision="float32"
+    )
+
+    assert found.se > abs(found.llc)
+    assert found.status != "ok"
+    assert any("take precision='float64'" in note for note in found.notes)
+
+
+def test_an_interval_has_the_bias_in_it(regression):
+    model, x, y, _ = regression
+    found = parsl_optuna.estimate_llc(model, nn.MSELoss(), (x, y))
+
+    off = replace(found, se=0.3, metrics={**found.metrics, "bias": 0.4})
+
+    assert off.interval == pytest.approx((found.llc - 0.98, found.llc + 0.98))
+    assert "± 0.3, bias about 0.4 (ok)" in str(off)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_too_few_examples_for_a_temperature_are_refused(regression, n):
+    model, x, y, _ = regression
+
+    with pytest.raises(SpecError, match=f"means nothing for {n} examples"):
+        parsl_optuna.estimate_llc(model, nn.MSELoss(), (x[:n], y[:n]))
+
+
+def test_the_class_of_a_loss_is_refused(regression):
+    model, x, y, _ = regression
+
+    with pytest.raises(SpecError, match=r"is the class MSELoss; give an instance"):
+        parsl_optuna.estimate_llc(model, nn.MSELoss, (x, y))
 
 
 def test_what_requires_no_gradient_is_held(regression):

@@ -8,7 +8,7 @@ import parsl_optuna
 import pyarrow.parquet
 import pytest
 import torch
-from parsl_optuna.api.observables import covariance
+from parsl_optuna.api.observables import correlation, covariance
 from parsl_optuna.core.errors import SpecError
 from scipy.integrate import quad
 from torch import nn
@@ -221,6 +221,18 @@ def test_the_jackknife_has_the_error_of_slow_chains():
     values, errors = (np.array([getattr(each, name) for each in found]) for name in ("value", "se"))
     assert values.mean() == pytest.approx(1.0, abs=0.02)
     assert np.sqrt((errors**2).mean()) == pytest.approx(values.std(), rel=0.2)
+
+
+def test_correlations_are_covariances_over_standard_deviations():
+    draws = np.random.default_rng(5).standard_normal((400, 8, 2))
+    first, second = draws[..., 0], 3.0 * (0.6 * draws[..., 0] + 0.8 * draws[..., 1])
+
+    found = correlation(first, second)
+
+    assert within(found, 0.6, errors=4.0)
+    assert float(found.se) == pytest.approx((1 - 0.6**2) / math.sqrt(3200), rel=0.4)  # of normal draws
+    assert float(correlation(first, -first).value) == -1.0
+    assert np.isnan(correlation(first, np.ones((400, 8))).value)
 
 
 @pytest.mark.parametrize("one_by_one", [False, True])

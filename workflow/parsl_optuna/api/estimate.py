@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from numbers import Real
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from parsl_optuna.api.observables import Array, Moment, Observable, covariance, mean
+from parsl_optuna.api.observables import Array, Moment, Observable, correlation, covariance, mean
 from parsl_optuna.core.clock import Deadline, Expired
 from parsl_optuna.core.errors import SpecError, nearest
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
     from parsl_optuna.tasks.llc.api import Result
     from parsl_optuna.tasks.llc.problem.selection import Parameters
+
+
+_SHOWN_BIAS = 0.1
+"""Of the standard error; what is smaller widens an interval by half a percent."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +62,22 @@ class Estimate:
     observables: Mapping[str, Observable] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        text = f"LLC {self.llc:.4g} ± {self.se:.2g} ({self.status}"
+        text = f"LLC {self.llc:.4g} ± {self.se:.2g}"
+        text += f", bias about {self.bias:.2g}" if self.bias > _SHOWN_BIAS * self.se else ""
+        text += f" ({self.status}"
         text += f": {self.reason})" if self.reason else ")"
         return f"{text}, {self.parameters:,} parameters" + "".join(f"\n  note: {note}" for note in self.notes)
+
+    @property
+    def bias(self) -> float:
+        """How far the LLC may be off beside its standard error, as far as that shows."""
+        return self.metrics["bias"]
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of the LLC, bias included."""
+        half = 1.96 * math.hypot(self.se, self.bias)
+        return self.llc - half, self.llc + half
 
     @property
     def draws(self) -> dict[str, Array]:
@@ -82,6 +100,10 @@ class Estimate:
             Arrays ``(*shape of first, *shape of second)``.
         """
         return covariance(self._values(first), self._values(second))
+
+    def correlation(self, first: str, second: str) -> Moment:
+        """Return the posterior correlation of two observables, as `covariance`; nan where one is constant."""
+        return correlation(self._values(first), self._values(second))
 
     def influence(self, examples: str, on: str = "loss") -> Moment:
         """Return the Bayesian influence of examples, -Cov(loss of an example, observable).

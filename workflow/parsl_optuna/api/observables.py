@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -80,19 +80,38 @@ def covariance(first: Array, second: Array) -> Moment:
     Returns:
         Arrays of shape ``(*shape, *other)``.
     """
+    return _jackknife(first, second, lambda product, _, __: product)
+
+
+def correlation(first: Array, second: Array) -> Moment:
+    """Return the correlation of two observables, nan where one is constant; otherwise as `covariance`."""
+
+    def scaled(product: Array, left: Array, right: Array) -> Array:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return product / np.sqrt(np.outer(left, right))
+
+    found = _jackknife(first, second, scaled)
+    return Moment(found.value.clip(-1.0, 1.0), found.se)
+
+
+def _jackknife(first: Array, second: Array, of: Callable[[Array, Array, Array], Array]) -> Moment:
+    """Return *of* covariance ``(a, b)``, variances ``(a,)`` and variances ``(b,)``, with its error."""
     left, right = (_groups(each - each.mean((0, 1))) for each in (first, second))
     count, size = left.shape[:2]
-    sums = left.sum(1), right.sum(1)
+    sums, squares = ([power(each).sum(1) for each in (left, right)] for power in (np.asarray, np.square))
     whole = np.einsum("gda,gdb->ab", left, right, optimize=True)
 
-    def without(group: int) -> Array:
-        rest = (count - 1) * size
-        product = whole - left[group].T @ right[group]
-        means = [(each.sum(0) - each[group]) / rest for each in sums]
-        return product / rest - np.outer(*means)
+    def moments(product: Array, group: int | None) -> Array:
+        rest = (count if group is None else count - 1) * size
+        kept = [each.sum(0) - (0.0 if group is None else each[group]) for each in (*sums, *squares)]
+        means = [each / rest for each in kept[:2]]
+        variances = [square / rest - mean**2 for square, mean in zip(kept[2:], means, strict=True)]
+        return of(product / rest - np.outer(*means), *variances)
 
-    total = count * size
-    plain = whole / total - np.outer(*(each.sum(0) / total for each in sums))
+    def without(group: int) -> Array:  # computed twice: all at once would fill the memory
+        return moments(whole - left[group].T @ right[group], group)
+
+    plain = moments(whole, None)
     mean = sum(without(group) for group in range(count)) / count
     spread = sum((without(group) - mean) ** 2 for group in range(count))
     shape = first.shape[2:] + second.shape[2:]

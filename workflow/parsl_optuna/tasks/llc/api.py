@@ -16,14 +16,13 @@ from parsl_optuna.core.clock import Deadline, Expired, named_phase
 from parsl_optuna.core.errors import SpecError, nearest
 from parsl_optuna.kernels import chain
 from parsl_optuna.kernels.device import device_named, keep_memory
-from parsl_optuna.kernels.diagnostics import mcse
 from parsl_optuna.store.checkpoint import Checkpoint
 from parsl_optuna.tasks.llc.answer.observables import RECORDED
 from parsl_optuna.tasks.llc.answer.summary import drawn, summarise
 from parsl_optuna.tasks.llc.answer.verdict import TRIAL_GATE, Nature
 from parsl_optuna.tasks.llc.engine.auto import chains_for, pictured, recorded_values
 from parsl_optuna.tasks.llc.engine.stages import Stages
-from parsl_optuna.tasks.llc.engine.warmup import is_large
+from parsl_optuna.tasks.llc.notes import of_gamma, of_modes, of_rounding, of_sides
 from parsl_optuna.tasks.llc.problem.centre import find_centre
 from parsl_optuna.tasks.llc.problem.estimand import Estimand
 from parsl_optuna.tasks.llc.problem.examples import Examples, read
@@ -45,19 +44,13 @@ _POLISH_SHARE, _EXAMINATION_SHARE = 0.3, 0.1
 _GRACE_SEC, _GRACE = 0.3, 0.05
 """By how much a step that is under way may exceed the budget: the larger of seconds and share."""
 
+_FEWEST_EXAMPLES = 3
+"""For which n / ln n is meant: it is infinite at 1, and falls until e."""
+
 _FEWEST_GRADIENTS = 1000
 """Gradients on all data that an estimate takes at least: three windows of warm-up (304), curvatures (120),
 settling, and 128 draws that are a few steps apart.
 """
-
-_MODES = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
-"""Modules that do something else in training."""
-
-_NEGLIGIBLE = 0.01
-"""Share of the LLC by which it may depend on a factor of 2 in gamma without a note."""
-
-_APART, _FEWEST_COMPARED = 4.0, 16
-"""Standard errors between the chains of both sides that are told, of so many draws or more."""
 
 _BEFORE = ("reading", "checks", "polish", "examination")
 """Phases before sampling."""
@@ -90,10 +83,13 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not (is_number(value) and 0 < value < math.inf):
                 raise SpecError(f"{name} {value!r} must be a number above 0")
+            if value is not None:
+                object.__setattr__(self, name, float(value))  # torch takes no scalars of numpy
         if not isinstance(self.polish, bool):
             raise SpecError(f"polish {self.polish!r} must be True or False")
         if isinstance(self.seed, bool) or not isinstance(self.seed, Integral) or not 0 <= self.seed < 2**63:
             raise SpecError(f"seed {self.seed!r} must be a whole number from 0 to 2**63 - 1")
+        object.__setattr__(self, "seed", int(self.seed))
         if self.precision not in get_args(Precision):
             raise SpecError(
                 f"precision {self.precision!r}: {nearest(str(self.precision), get_args(Precision))}"
@@ -178,8 +174,11 @@ def _run(
     model: nn.Module, loss: Callable[..., Tensor], data: Any, settings: Settings, deadline: Deadline
 ) -> Result:
     model = unwrapped(model)
+    if isinstance(loss, type):
+        raise SpecError(f"loss: is the class {loss.__name__}; give an instance, such as {loss.__name__}()")
     if not callable(loss):
-        raise SpecError(f"loss: must be a function or module, got {loss!r}; such as torch.nn.MSELoss()")
+        kind = type(loss).__name__
+        raise SpecError(f"loss: must be a function or module, got a {kind}; such as torch.nn.MSELoss()")
     device, phases = _device(settings.device, model), Phases(deadline)
     if device.type == "mps" and settings.precision == "float64":
         raise SpecError("precision float64: device mps has none; take precision='float32'")
@@ -187,6 +186,8 @@ def _run(
     with phases.phase("reading"):
         most = _DATA_SHARE * settings.most_bytes
         examples, observables = read(data, deadline, most), sources(settings.observables, deadline, most)
+    if settings.n_beta is None and examples.n < _FEWEST_EXAMPLES:
+        raise SpecError(f"n_beta: n / ln n means nothing for {examples.n} examples; give a number")
 
     def posed(dtype: torch.dtype) -> PosedLoss:
         place = torch.device("cpu") if device.type == "mps" and dtype == torch.float64 else device
@@ -213,7 +214,7 @@ def _run(
     estimand, notes = _estimand(exact, sampled, settings, phases, notes)
     _check_memory(estimand, examples, settings)
     metrics, trace = _sampled(estimand, settings, phases)
-    notes = [*notes, *_of_gamma(metrics), *_of_sides(estimand, trace)]
+    notes = [*notes, *of_gamma(metrics), *of_sides(estimand, trace), *of_rounding(estimand, metrics)]
     metrics |= {
         "parameters": selection.dim,
         "parameters_held": selection.total - selection.dim,
@@ -221,7 +222,9 @@ def _run(
         "device": str(device),
         "chains": sampled.chains,
         "phases_sec": phases.seconds,
-        "notes": list(dict.fromkeys([*_modes(model, loss), *examples.notes, *sampled.notes, *notes])),
+        "notes": list(
+            dict.fromkeys([*of_modes(model, loss), *examples.notes, *selection.notes, *sampled.notes, *notes])
+        ),
     }
     if not trace.n_draws:
         metrics["status_reason"] = _without_draw(estimand, phases, metrics["status_reason"])
@@ -231,49 +234,6 @@ def _run(
     centre = {name: value[0].cpu().numpy() for name, value in at_centre.items()}
     recorded = {name: trace.values[RECORDED + name].cpu().numpy() for name in centre}
     return Result(metrics, **pictured(trace, settings.gamma), observables=recorded, centre=centre)
-
-
-def _of_gamma(metrics: dict[str, Any]) -> list[str]:
-    """Say by how much the LLC depends on gamma, if that is more than its interval."""
-    seen, value, error = metrics["diagnostics"], metrics["llc_hat"], metrics["se_hat"]
-    slope, chance = seen["prior_sensitivity"], 2.0 * seen["prior_sensitivity_se"]
-    share = 1.0 - 2.0 ** -max(slope - chance, 0.0)  # certain, of a gamma twice as large
-    if not share * value > max(2.0 * error, _NEGLIGIBLE * value):  # so also of nan
-        return []
-    lower = (1.0 - 2.0**-slope) * value
-    return [
-        f"gamma {metrics['gamma']:g}: twice as much would lower the LLC by {lower:.2g}, more than its "
-        f"interval; the posterior fills {seen['prior_width_filled']:.0%} of the prior's width"
-    ]
-
-
-def _of_sides(estimand: Estimand, trace: chain.Trace) -> list[str]:
-    """Say where chains that began near w* stay apart from those that began in the prior."""
-    if not is_large(estimand) or trace.n_draws < _FEWEST_COMPARED:
-        return []
-    excess = trace.values["excess"]
-    near, far = excess.tensor_split(2, dim=1)  # as `from_both_sides` made them
-    apart = float(near.mean() - far.mean())
-    if not abs(apart) > _APART * math.hypot(mcse(near), mcse(far)):
-        return []
-    return [
-        f"chains that began near w* have {float(near.mean()):.4g}, those that began in the prior "
-        f"{float(far.mean()):.4g}: the posterior has parts between which they hardly move; a larger gamma "
-        f"than {estimand.gamma:g} keeps it at w*"
-    ]
-
-
-def _modes(model: nn.Module, loss: object) -> list[str]:
-    """Say what is not as in training."""
-    told = []
-    changed = sorted(
-        {type(part).__name__ for part in model.modules() if part.training and isinstance(part, _MODES)}
-    )
-    if changed:
-        told.append(f"the model is in training mode; {', '.join(changed)} act as in evaluation mode here")
-    if isinstance(loss, nn.Module) and any(value.requires_grad for value in loss.parameters()):
-        told.append("parameters of the loss are held where they are; only those of the model are sampled")
-    return told
 
 
 def _device(name: str | torch.device | None, model: nn.Module) -> torch.device:

@@ -63,6 +63,7 @@ def test_good_draws_are_ok(changes):
         ({"ess": 300.0}, "not_converged", "300"),
         ({"drift": -4.5}, "not_converged", "-4.5"),
         ({"virial_ratio": 0.8}, "not_converged", "0.800, should be 1"),
+        ({"bias": 0.11, "nature": Nature(is_exact=True)}, "not_converged", "chains have not been everywhere"),
         ({"virial_ratio": 0.15, "nature": FIT}, "not_converged", "1 at an optimum"),
         ({"nature": Nature(energy_limit=1e-5)}, "biased", "0.0001"),
         ({"llc_corrected": 2.3, "khat": 0.4, **CORRECTED}, "biased", "gives 2.3"),

@@ -57,6 +57,20 @@ def test_draws_end_at_the_error_wanted(generator):
     assert float(excess.std()) / math.sqrt(excess.numel()) == pytest.approx(0.02, rel=0.5)
 
 
+def test_an_exact_chain_draws_on_while_its_virial_is_off(generator):
+    """With a mean of 0.97 it would never end, where the error of the loss alone would do."""
+    plain = relaxing(COLD, rate=1.0)
+
+    def seen(ratio):
+        def observe(before, after):
+            return {"excess": after, "virial": ratio * plain.observe(before, after)["excess"]}
+
+        return plain._replace(observe=observe, known={"virial": 10.0}, is_exact=True)
+
+    assert drawn(seen(0.97), generator, steps=2000, wanted=0.01).truncated
+    assert not drawn(seen(1.0), generator, steps=2000, wanted=0.01).truncated
+
+
 @pytest.mark.parametrize("times", [range(2000), range(300, 400)])
 def test_a_stuck_chain_and_a_rare_excursion_stay_in_the_draws(generator, times):
     """Dropping what lowers the standard error would drop the half with the excursion, and leave a smaller

@@ -91,6 +91,21 @@ def test_class_weights_are_refused_with_the_cure():
     assert checked(cured, (X, labels), nn.Linear(3, 2).double()) == []
 
 
+def test_a_label_that_is_no_class_is_named():
+    labels = (X[:, 0] > 0).long()
+    labels[7] = 5
+
+    with pytest.raises(SpecError, match="example 7 of data"):
+        checked(nn.CrossEntropyLoss(), (X, labels), nn.Linear(3, 2).double())
+
+
+def test_the_gradient_of_a_padding_row_is_that_of_the_loss():
+    """`nn.Embedding` leaves it out of the gradient only, which is no slope of the loss then."""
+    model = nn.Sequential(nn.Embedding(5, 3, padding_idx=0), nn.Flatten(), nn.Linear(6, 1)).double()
+
+    assert checked(nn.MSELoss(), (torch.arange(120).reshape(60, 2) % 5, Y), model) == []
+
+
 def test_targets_that_are_broadcast_are_refused():
     with pytest.raises(SpecError, match=r"\(60, 1\) and y of shape \(60,\) are broadcast"):
         checked(nn.MSELoss(), (X, Y[:, 0]))

@@ -108,3 +108,58 @@ def test_models_without_anything_to_sample_are_refused(model):
         select(nn.Identity())
     with pytest.raises(SpecError, match="has no shape yet"):
         select(nn.LazyLinear(3))
+
+
+class Shared(nn.Module):
+    """Two parameters, and a buffer, on memory that a test chooses."""
+
+    def __init__(self, first, second, buffer=None):
+        super().__init__()
+        self.first, self.second = nn.Parameter(first), nn.Parameter(second)
+        if buffer is not None:
+            self.register_buffer("buffer", buffer)
+
+
+MEMORY = torch.arange(6.0)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Shared(MEMORY, MEMORY),
+        Shared(MEMORY, MEMORY[2:4]),
+        Shared(MEMORY.reshape(2, 3), MEMORY.reshape(2, 3).T[1]),
+        Shared(torch.zeros(3), MEMORY[:1].expand(4)),
+        Shared(torch.zeros(3), MEMORY, MEMORY[1:3]),
+    ],
+    ids=["the same", "a view", "a transposed view", "expanded", "a buffer"],
+)
+def test_parameters_on_the_same_memory_are_refused(model):
+    """A copy of the model has them apart, so that its LLC would be that of more parameters."""
+    with pytest.raises(SpecError, match="share memory as views"):
+        select(model)
+
+
+def test_parameters_beside_one_another_in_one_memory_are_two():
+    grid = MEMORY.reshape(2, 3)
+
+    assert select(Shared(MEMORY[:3], MEMORY[3:])).dim == 6
+    assert select(Shared(grid[:, 0], grid[:, 1])).dim == 4
+
+
+def test_a_padding_row_is_held_and_noted():
+    model = nn.Sequential(nn.Embedding(4, 2, padding_idx=1), nn.Linear(2, 1))
+
+    found = select(model)
+
+    assert found.dim == 6 + 3
+    assert found.indices.tolist() == [0, 1, 4, 5, 6, 7, 8, 9, 10]
+    assert found.notes == ("the padding row of 0.weight is held, as in training",)
+
+
+def test_a_mask_decides_about_a_padding_row():
+    model = nn.Sequential(nn.Embedding(4, 2, padding_idx=1))
+
+    found = select(model, {"0.weight": torch.ones(4, 2, dtype=torch.bool)})
+
+    assert (found.dim, found.notes) == (8, ())

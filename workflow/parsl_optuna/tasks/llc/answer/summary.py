@@ -170,15 +170,21 @@ def summarise(
 def known_bias(value: float, seen: Mapping[str, Any], draws: Draws) -> float | None:
     """Return how large the bias of an LLC *value* is, as far as it shows; None of a fit too poor to tell.
 
-    Tested steps have none. Untested ones have what they are predicted to add, and what the virial ratio shows
-    beyond chance: where steps are too long, the LLC is off by about as much as the ratio (measured).
+    Untested steps have what they are predicted to add. All have what the virial ratio shows beyond chance:
+    where steps are too long, or chains have not been everywhere yet, the LLC is off by about as much as the
+    ratio (measured).
     """
     if draws.nature.is_fit:
         return abs(seen["llc_corrected"] - value) if is_corrected(seen) else None
-    if draws.nature.is_exact or not math.isfinite(value):
+    if not math.isfinite(value):
         return 0.0
-    heated = max((seen["virial_ratio"] - 1.0) ** 2 - (_CHANCE * seen["virial_se"]) ** 2, 0.0)
-    return math.hypot(draws.step_bias, abs(value) * math.sqrt(heated))
+    off = off_equilibrium(seen["virial_ratio"], seen["virial_se"])
+    return math.hypot(draws.step_bias, abs(value) * off)
+
+
+def off_equilibrium(ratio: float, error: float) -> float:
+    """Return by how much a virial ratio is off 1 beyond chance, given its standard error."""
+    return math.sqrt(max((ratio - 1.0) ** 2 - (_CHANCE * error) ** 2, 0.0))
 
 
 def _ratio(excess: Tensor) -> float:

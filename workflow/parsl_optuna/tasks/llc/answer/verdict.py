@@ -185,6 +185,10 @@ def _no_equilibrium(case: _Case) -> _Found:
         cause = "it is 1 at an optimum: more steps, or another rate" if case.nature.is_fit else "should be 1"
         size = seen["free_energy"] if case.nature.is_fit else _over(off, _VIRIAL_TOLERANCE)
         yield "not_converged", f"virial/dim {seen['virial_ratio']:.3f}, {cause}", size
+    bias, allowed = seen["bias"] or 0.0, _allowed_bias(case)
+    if case.nature.is_exact and bias > allowed:  # tested steps have no other
+        told = f"virial/dim {seen['virial_ratio']:.3f} ± {seen['virial_se']:.3f}, should be 1"
+        yield "not_converged", f"{told}: chains have not been everywhere", _over(bias, allowed)
 
 
 def _known_bias(case: _Case) -> _Found:
@@ -199,8 +203,8 @@ def _known_bias(case: _Case) -> _Found:
         if abs(corrected - value) > allowed:
             found = f"importance sampling gives {corrected:.4g} (k-hat {khat:.2f})"
             yield "biased", f"{found}: the family is too poor", _over(abs(corrected - value), allowed)
-    bias, allowed = seen["bias"] or 0.0, max(case.gate.relative_error * abs(value), _NOTHING)
-    if not nature.is_fit and bias > allowed:
+    bias, allowed = seen["bias"] or 0.0, _allowed_bias(case)
+    if not (nature.is_fit or nature.is_exact) and bias > allowed:
         told = f"bias of about {bias:.2g}, above {case.gate.relative_error:.0%} of the LLC"
         yield "biased", f"{told}: steps too long, or minibatches too small", _over(bias, allowed)
     slope, chance = seen["prior_sensitivity"], _SIGMAS * (seen["prior_sensitivity_se"] or 0.0)
@@ -210,6 +214,10 @@ def _known_bias(case: _Case) -> _Found:
     ):  # of another law it means nothing
         told = f"-d log LLC / d log gamma = {slope:.2f} above {_SENSITIVITY}"
         yield "prior_dominated", told, _over(slope, _SENSITIVITY)
+
+
+def _allowed_bias(case: _Case) -> float:
+    return max(case.gate.relative_error * abs(case.value), _NOTHING)
 
 
 def _too_little_known(case: _Case) -> _Found:

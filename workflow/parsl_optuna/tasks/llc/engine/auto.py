@@ -151,13 +151,17 @@ def refined(
 def _precise(estimand: Estimand, run: Run, trace: chain.Trace) -> tuple[tuple[float, float], float]:
     """Return LLC and standard error, and how many times as many draws it would take without control variates.
 
-    The error is at least that of rounding an energy, which is about the dimension: the adjusted draws may be
-    exact.
+    The error is at least that of rounding an energy: the adjusted draws may be exact.
     """
     excess, sharp = trace.values["excess"], trace.values["adjusted"]
-    value, rounding = float(sharp.mean()), torch.finfo(excess.dtype).eps * estimand.dim
+    value, rounding = float(sharp.mean()), rounded(estimand)
     error = math.hypot(mcse(sharp), rounding)
     return (value, math.hypot(error, run.noise_bias * value)), (mcse(excess) / error) ** 2
+
+
+def rounded(estimand: Estimand) -> float:
+    """Return by how much an energy is rounded: it is about the dimension above t times the loss at w*."""
+    return torch.finfo(estimand.centre.dtype).eps * (estimand.dim + abs(estimand.t * estimand.L0))
 
 
 def _drawn(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from parsl_optuna.kernels import chain
 from parsl_optuna.kernels.diagnostics import drift, ess, mcse, rhat
 from parsl_optuna.kernels.types import Kernel
 from parsl_optuna.tasks.llc.answer.control_variates import adjusted
+from parsl_optuna.tasks.llc.answer.summary import off_equilibrium
 from parsl_optuna.tasks.llc.answer.verdict import TRIAL_GATE
 from parsl_optuna.tasks.llc.engine.stages import Stages, excess_of
 
@@ -166,5 +168,9 @@ def _is_enough(excess: Tensor, wanted: float, values: Mapping[str, Tensor], run:
     if len(excess) < _FEWEST_DRAWS or not ess(excess) >= run.fewest_ess:
         return False
     precise = adjusted(excess, values, run.known)
-    is_precise = mcse(precise) <= wanted * abs(float(precise.mean()))
+    error = mcse(precise) / max(abs(float(precise.mean())), 1e-300)
+    if run.is_exact and "virial" in run.known:  # else steps may be to blame, which more of them do not cure
+        virial = values["virial"] / run.known["virial"]
+        error = math.hypot(error, off_equilibrium(float(virial.mean()), mcse(virial)))
+    is_precise = error <= wanted
     return is_precise and rhat(excess) <= TRIAL_GATE.rhat  # last: it sorts all draws

@@ -11,6 +11,7 @@ from torch.autograd.graph import Node
 
 from parsl_optuna.core.clock import Expired
 from parsl_optuna.core.errors import SpecError
+from parsl_optuna.tasks.llc.problem.blame import users_code
 from parsl_optuna.tasks.llc.problem.examples import Examples, tensors
 from parsl_optuna.tasks.llc.problem.posed import Posed, first_line, quiet, unaccelerated_attention
 from parsl_optuna.tasks.llc.problem.slopes import WrongLoss, check_gradient, check_jumps, normal, value_of
@@ -53,7 +54,9 @@ def check(posed: Posed, live: Sequence[nn.Parameter], examples: Examples, origin
     few = Examples(examples.rows(rows), len(rows))
     before = [parameter.detach().clone() for parameter in live]
     with quiet(), unaccelerated_attention():
-        _check_number(value_of(posed, few.batch), examples.n)
+        with users_code(posed, examples):
+            value = value_of(posed, few.batch)
+        _check_number(value, examples.n)
         try:
             _perturb(posed, live, before, few, generator)
             _check_reproducible(posed, few)

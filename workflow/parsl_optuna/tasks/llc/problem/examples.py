@@ -307,6 +307,8 @@ def _as_tensors(batch: Any, where: str = "data") -> Batch:
     if isinstance(batch, np.ndarray):
         return _from_array(batch, where)
     if isinstance(batch, Tensor):
+        if batch.is_nested:
+            raise SpecError(f"{where}: a nested tensor; pad it with .to_padded_tensor()")
         if batch.layout != torch.strided or batch.is_quantized:
             raise SpecError(
                 f"{where}: a tensor of layout {batch.layout}; give a plain one, such as .to_dense()"

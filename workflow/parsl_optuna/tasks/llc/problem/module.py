@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from parsl_optuna.core.clock import Deadline, Expired
+from parsl_optuna.tasks.llc.problem.blame import users_code
 from parsl_optuna.tasks.llc.problem.examples import Batch, Examples, axes, tensors
 from parsl_optuna.tasks.llc.problem.posed import Calling, Posed, first_line, quiet, unaccelerated_attention
 
@@ -119,7 +121,7 @@ class ModuleLoss:
     def value(self, w: Tensor) -> Tensor:
         """Return losses ``(chains,)`` on all examples."""
         total = w.new_zeros(len(w))
-        with quiet(), unaccelerated_attention(), torch.no_grad():
+        with quiet(), unaccelerated_attention(), torch.no_grad(), self._told():
             for batch, share in self._chunks(len(w), None):
                 total += share * self._values(w, batch)
         return total
@@ -128,7 +130,7 @@ class ModuleLoss:
         """Return losses ``(chains,)`` and gradients ``(chains, dim)``."""
         value, gradient = w.new_zeros(len(w)), torch.zeros_like(w)
         own = rows is not None and rows.ndim == 2
-        with quiet(), unaccelerated_attention(), torch.enable_grad():
+        with quiet(), unaccelerated_attention(), torch.enable_grad(), self._told():
             if own and not self.way.together:
                 assert rows is not None
                 for chain, chosen in enumerate(rows):
@@ -169,6 +171,10 @@ class ModuleLoss:
                 values.append(functional_call(applied, fresh, ()) if fresh else applied())
             self._flat.copy_(before)
         return torch.stack(values)
+
+    def _told(self) -> AbstractContextManager[None]:
+        """Tell of what the user's code raises which example it is about."""
+        return users_code(self._posed, self._examples)
 
     def _add(self, batch: Batch, share: float, w: Tensor, value: Tensor, gradient: Tensor) -> None:
         """Add the share of a batch to the loss ``()`` and the gradient ``(dim,)`` of one chain, in place."""
@@ -230,7 +236,7 @@ class ModuleLoss:
         """Find out whether a forward pass changes buffers, which then has to be undone for each."""
         self._changing = False
         self._buffers = {name: value.clone() for name, value in self._posed.named_buffers()}
-        with quiet(), unaccelerated_attention(), torch.no_grad():
+        with quiet(), unaccelerated_attention(), torch.no_grad(), self._told():
             self._posed(self._examples.rows(slice(0, _MEASURED)))
         after = dict(self._posed.named_buffers())
         self._changing = any(not torch.equal(value, after[name]) for name, value in self._buffers.items())

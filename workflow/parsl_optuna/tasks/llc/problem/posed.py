@@ -116,6 +116,8 @@ def private_copy(model: nn.Module) -> nn.Module:
             part.forward = written.__call__
         if isinstance(part, (nn.Embedding, nn.EmbeddingBag)):  # of the form of the gradient alone
             part.sparse = False
+        if isinstance(part, nn.Embedding):  # it leaves the padding row out of the gradient, not of the loss
+            part.padding_idx = None
     return copied
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, cast
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from parsl_optuna.core.errors import SpecError, nearest
+from parsl_optuna.tasks.llc.problem.heads import head_masks
 
 Parameters = Any
 """A name, a pattern, a module, a parameter, several of these, or a mapping of names to masks."""
@@ -26,12 +27,14 @@ class Selection:
         indices: Sampled elements ``(dim,)`` of these parameters, flattened one after the other; None for all.
         dim: Number of sampled elements.
         total: Number of elements of all parameters of the module.
+        notes: What is held that a reader may take for sampled.
     """
 
     names: tuple[str, ...]
     indices: Tensor | None
     dim: int
     total: int
+    notes: tuple[str, ...] = ()
 
 
 def select(model: nn.Module, parameters: Parameters = None) -> Selection:
@@ -40,8 +43,9 @@ def select(model: nn.Module, parameters: Parameters = None) -> Selection:
     Args:
         model: Any module.
         parameters: None for all; a name or pattern such as ``layers.0.*`` (the name of a module means what is
-            below it); a module of *model*, or a parameter; several of these in a list; or a mapping from
-            names or patterns to boolean masks of the parameters' shape (True: sampled), or to True.
+            below it); ``NAME.heads[0]``, a head of an attention layer; a module of *model*, or a parameter;
+            several of these in a list; or a mapping from names or patterns to boolean masks of the
+            parameters' shape (True: sampled), or to True.
 
     Raises:
         SpecError: Nothing to sample, a pattern that matches nothing, a mask of another shape.
@@ -52,6 +56,7 @@ def select(model: nn.Module, parameters: Parameters = None) -> Selection:
     lazy = [name for name, value in every.items() if isinstance(value, nn.parameter.UninitializedParameter)]
     if lazy:
         raise SpecError(f"model: parameter {lazy[0]} has no shape yet; run the model once first")
+    _check_memory(every, dict(model.named_buffers()))
     trainable = {name for name, value in every.items() if value.requires_grad}
     if not trainable:
         raise SpecError("model: no parameter requires a gradient; call requires_grad_() on those to sample")
@@ -60,7 +65,12 @@ def select(model: nn.Module, parameters: Parameters = None) -> Selection:
         chosen: dict[str, Tensor | None] = dict.fromkeys(name for name in every if name in trainable)
     else:
         chosen = _chosen(model, parameters, every, trainable)
-    return _selection(chosen, every, total)
+    held = {}
+    for name, mask in _without_padding(model, every):
+        if name in chosen and chosen[name] is None:
+            chosen[name] = held[name] = mask
+    notes = tuple(f"the padding row of {name} is held, as in training" for name in held)
+    return replace(_selection(chosen, every, total), notes=notes)
 
 
 def scale(model: nn.Module, parameters: Parameters = None) -> float:
@@ -69,6 +79,46 @@ def scale(model: nn.Module, parameters: Parameters = None) -> float:
     values = torch.cat([every[name].detach().double().reshape(-1).cpu() for name in chosen.names])
     size = float((values if chosen.indices is None else values[chosen.indices]).square().mean().sqrt())
     return size if size > 0 else 1.0
+
+
+def _without_padding(model: nn.Module, every: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """Yield embeddings with a padding row, which training never moves, and the mask of all other rows."""
+    names = {id(value): name for name, value in every.items()}
+    for part in model.modules():
+        if isinstance(part, (nn.Embedding, nn.EmbeddingBag)) and part.padding_idx is not None:
+            name = names.get(id(part.weight))
+            if name is not None:  # not so where the weight is computed from others
+                mask = torch.ones(part.weight.shape, dtype=torch.bool, device="cpu")
+                mask[part.padding_idx] = False
+                yield name, mask
+
+
+def _check_memory(parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor]) -> None:
+    """Refuse parameters that are views of the same memory: a copy of the model would tear them apart."""
+    places: dict[int, list[str]] = {}
+    every = {**parameters, **buffers}
+    for name, value in every.items():
+        if value.layout == torch.strided and value.numel() and not value.is_meta:
+            places.setdefault(value.untyped_storage().data_ptr(), []).append(name)
+    for names in places.values():
+        concerned = [name for name in names if name in parameters]
+        if not concerned or (len(names) == 1 and every[names[0]].is_contiguous()):
+            continue
+        taken: Tensor = torch.cat([_elements(every[name]) for name in names])
+        if len(taken.unique()) < len(taken):
+            said = " and ".join(names[:2]) if len(names) > 1 else f"elements of {names[0]}"
+            raise SpecError(
+                f"model: {said} share memory as views, and would be sampled apart; use one parameter in "
+                "both places"
+            )
+
+
+def _elements(value: Tensor) -> Tensor:
+    """Return the addresses of the elements of a tensor, ``(numel,)``."""
+    at = torch.tensor(value.data_ptr(), device="cpu")
+    for size, stride in zip(value.shape, value.stride(), strict=True):
+        at = at.unsqueeze(-1) + torch.arange(size, device="cpu") * stride * value.element_size()
+    return at.reshape(-1)
 
 
 def _selection(chosen: Mapping[str, Tensor | None], every: Mapping[str, Tensor], total: int) -> Selection:
@@ -110,7 +160,14 @@ def _chosen(
     single = isinstance(parameters, (str, nn.Module, Tensor)) or not isinstance(parameters, Iterable)
     parts: list[Any] = [parameters] if single else list(cast("Iterable[Any]", parameters))
     for part in parts:
-        chosen |= dict.fromkeys(_matching(model, part, every, trainable))
+        masks = head_masks(model, part) if isinstance(part, str) else None
+        if masks is None:
+            chosen |= dict.fromkeys(_matching(model, part, every, trainable))
+            continue
+        for name, mask in masks.items():
+            if name in trainable:
+                earlier = chosen.get(name, mask)
+                chosen[name] = None if earlier is None else mask | earlier
     if not chosen:
         raise SpecError("parameters: an empty list selects nothing; leave it out to sample all")
     return chosen
