@@ -96,6 +96,11 @@ class Settings:
             )
         Params(self.kernel, self.relative_error)  # raises where it cannot be
 
+    def check_temperature(self, n: int) -> None:
+        """Refuse numbers of examples without a temperature."""
+        if self.n_beta is None and n < _FEWEST_EXAMPLES:
+            raise SpecError(f"n_beta: n / ln n means nothing for {n} examples; give a number")
+
     @property
     def most_bytes(self) -> float:
         """Memory that may be used."""
@@ -174,11 +179,7 @@ def _run(
     model: nn.Module, loss: Callable[..., Tensor], data: Any, settings: Settings, deadline: Deadline
 ) -> Result:
     model = unwrapped(model)
-    if isinstance(loss, type):
-        raise SpecError(f"loss: is the class {loss.__name__}; give an instance, such as {loss.__name__}()")
-    if not callable(loss):
-        kind = type(loss).__name__
-        raise SpecError(f"loss: must be a function or module, got a {kind}; such as torch.nn.MSELoss()")
+    _check_callable(loss)
     device, phases = _device(settings.device, model), Phases(deadline)
     if device.type == "mps" and settings.precision == "float64":
         raise SpecError("precision float64: device mps has none; take precision='float32'")
@@ -186,8 +187,7 @@ def _run(
     with phases.phase("reading"):
         most = _DATA_SHARE * settings.most_bytes
         examples, observables = read(data, deadline, most), sources(settings.observables, deadline, most)
-    if settings.n_beta is None and examples.n < _FEWEST_EXAMPLES:
-        raise SpecError(f"n_beta: n / ln n means nothing for {examples.n} examples; give a number")
+    settings.check_temperature(examples.n)
 
     def posed(dtype: torch.dtype) -> PosedLoss:
         place = torch.device("cpu") if device.type == "mps" and dtype == torch.float64 else device
@@ -234,6 +234,14 @@ def _run(
     centre = {name: value[0].cpu().numpy() for name, value in at_centre.items()}
     recorded = {name: trace.values[RECORDED + name].cpu().numpy() for name in centre}
     return Result(metrics, **pictured(trace, settings.gamma), observables=recorded, centre=centre)
+
+
+def _check_callable(loss: Any) -> None:
+    if isinstance(loss, type):
+        raise SpecError(f"loss: is the class {loss.__name__}; give an instance, such as {loss.__name__}()")
+    if not callable(loss):
+        kind = type(loss).__name__
+        raise SpecError(f"loss: must be a function or module, got a {kind}; such as torch.nn.MSELoss()")
 
 
 def _device(name: str | torch.device | None, model: nn.Module) -> torch.device:
