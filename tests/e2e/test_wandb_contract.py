@@ -104,6 +104,11 @@ PROGRAMS = {
         "try:\n    run.log({'loss': 2})\nexcept wandb.Error:\n    pass",
         {"loss": 1},
     ),
+    "a run of a sweep": (
+        "import os\nwandb.setup()\n" + BASIC + "wandb.log({'sweep': run.sweep_id, 'seen': os.environ['WANDB_SWEEP_ID'], "
+        "'told': getattr(run._settings, 'sweep_id', None) is None if hasattr(run, '_settings') else True})",
+        {"sweep": "s1", "seen": "s1", "told": True},
+    ),
     "before init": (
         "caught = []\nfor call in (lambda: wandb.log({'a': 1}), lambda: wandb.config.a):\n"
         "    try:\n        call()\n    except wandb.Error:\n        caught.append(1)\n"
@@ -198,6 +203,7 @@ def carried_out(folder, paths):
         "PARSL_OPTUNA_SCRATCH": str(folder),
         "NETRC": str(folder / "none"),
         "WANDB_SILENT": "true",
+        "WANDB_SWEEP_ID": "s1",
     }
     subprocess.run([sys.executable, "p.py"], cwd=folder, env=environment, check=True)
     return folder, json.loads((folder / "report.json").read_text())

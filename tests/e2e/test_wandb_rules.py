@@ -156,6 +156,10 @@ GRIDS = [
         },
         [{"m": m, "z": {"d": {"e": e}, "q": q}} for m in (0, 3) for e in (True, False) for q in (1, 2)],
     ),
+    (
+        {"b": {"distribution": "q_uniform", "min": 0.1, "max": 1, "q": 0.3}, "c": {"value": 1}},
+        [{"b": b, "c": 1} for b in (0.1, 0.4, 0.7000000000000001)],
+    ),
     ({"a": {"values": [1, 2, 1.0, True]}}, [{"a": 1.0}, {"a": 2}, {"a": True}]),
     ({"a": {"values": [{"k": 1}, {"k": 1}, 3]}}, [{"a": {"k": 1}}, {"a": 3}]),
 ]
@@ -166,7 +170,7 @@ def test_a_grid_has_wandbs_points_in_its_order(tmp_path, parameters, expected):
     sweep = read(tmp_path, {"method": "grid", "parameters": parameters})
     found = [assembled({"json": (), "nested": sweep.nested}, point) for point in grid(sweep)]
 
-    assert repr([dict(sorted(point.items())) for point in found]) == repr(expected)
+    assert repr(found) == repr(expected)
 
 
 @has_sweeps

@@ -94,7 +94,10 @@ def _is_told_nothing(work: Work) -> bool:
 
 
 def assembled(problem: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters as the program is to see them: JSON texts read, nested ones put together."""
+    """Return the parameters as the program is to see them: JSON texts read, nested ones put together.
+
+    A nested one comes where its first part is: W&B hands parameters over in the order of their names.
+    """
     values = {
         name: json.loads(value) if name in problem["json"] and isinstance(value, str) else value
         for name, value in params.items()
@@ -103,7 +106,9 @@ def assembled(problem: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str
     for parent in sorted(nested, key=len, reverse=True):  # a part of a part is put together before it is one
         children = nested[parent]
         values[parent] = {child: values.pop(f"{parent}.{child}") for child in children}
-    return values
+    outermost = sorted(nested, key=len)
+    order = (next((outer for outer in outermost if name.startswith(f"{outer}.")), name) for name in params)
+    return {name: values[name] for name in dict.fromkeys(order)}
 
 
 def _metrics_file(work: Work) -> list[Path]:
@@ -216,6 +221,8 @@ def _environment(work: Work, scratch: Path) -> dict[str, str]:
     environment |= {
         "WANDB_SWEEP_PARAM_PATH": str(scratch / "sweep.yaml"),
         "WANDB_RUN_ID": f"{work.seed:x}"[:8],
+        # Programs ask for it whether they are a run of a sweep; no server gets to see it.
+        "WANDB_SWEEP_ID": "parsl-optuna",
         "PARSL_OPTUNA_SCRATCH": str(scratch),
         "PARSL_OPTUNA_WANDB_LOG": str(scratch / "wandb.jsonl"),
         "PARSL_OPTUNA_SEED": str(work.seed),

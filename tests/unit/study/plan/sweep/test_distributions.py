@@ -1,6 +1,7 @@
 import math
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,12 +78,15 @@ def test_quantised_values_are_multiples(value, q):
     [
         ({"min": 1, "max": 3}, [1, 2, 3]),
         ({"distribution": "q_uniform", "min": 0, "max": 10, "q": 5}, [0, 5]),
-        ({"distribution": "q_uniform", "min": 0.1, "max": 0.4, "q": 0.1}, [0.1, 0.2, 0.3]),
+        ({"distribution": "q_uniform", "min": 0.1, "max": 1, "q": 0.5}, [0.1, 0.6]),
+        ({"distribution": "q_uniform", "min": 0, "max": 2.5, "q": 1}, [0.0, 1.0, 2.0]),
+        ({"distribution": "q_uniform", "min": 0.1, "max": 0.4, "q": 0.1}, np.arange(0.1, 0.4, 0.1).tolist()),
+        ({"distribution": "q_uniform", "min": 1, "max": 1.3, "q": 0.1}, np.arange(1, 1.3, 0.1).tolist()),
         ({"values": [3, 1]}, [3, 1]),
     ],
 )
 def test_a_grid_lists_what_is_finite(raw, expected):
-    assert list(parse(raw, "p").listed("p")) == expected
+    assert repr(list(parse(raw, "p").listed("p"))) == repr(expected)
 
 
 @pytest.mark.parametrize(

@@ -84,10 +84,13 @@ class Distribution:
             return range(self.numbers["min"], self.numbers["max"] + 1)
         if self.name == "q_uniform":
             low, high, step = (self.numbers[key] for key in ("min", "max", "q"))
-            count = math.ceil((high - low) / step - 1e-9)
+            count = math.ceil((high - low) / step)
             if count > _MOST_LISTED:
                 raise SpecError(f"{where}: {count:,} values are too many for a grid; take a larger q")
-            return [quantised(low + i * step, step) for i in range(count)]
+            # As W&B lists them by numpy.arange: steps from min, not multiples of q, to the last digit.
+            is_real = any(isinstance(one, float) for one in (low, high, step))
+            first, delta = (float(low), low + step - low) if is_real else (low, step)
+            return [first + i * delta for i in range(count)]
         raise SpecError(
             f"{where}: a grid cannot list '{self.name}'; give values, or take method random or bayes"
         )

@@ -52,6 +52,23 @@ def _load_other() -> tuple[ModuleType, bool]:
     return importlib.import_module("wandb"), False
 
 
+def _keep_sweep_from_server(real: Any) -> None:
+    """Let programs see that they are run by a sweep, but not W&B's server, which knows none of that name."""
+    sweep_id = os.environ.get("WANDB_SWEEP_ID")
+    settings = getattr(real, "Settings", None)
+    update = getattr(settings, "update_from_env_vars", None)
+    if settings is None or update is None:  # of a version that reads the environment in another place
+        os.environ.pop("WANDB_SWEEP_ID", None)
+    else:
+
+        @functools.wraps(update)
+        def updated(self: Any, environ: dict[str, Any]) -> None:
+            update(self, {name: value for name, value in environ.items() if name != "WANDB_SWEEP_ID"})
+
+        settings.update_from_env_vars = updated
+    real.sdk.wandb_run.Run.sweep_id = property(lambda _: sweep_id)
+
+
 def _be_offline_without_account() -> None:
     """Keep runs in the folder ``wandb``, for ``wandb sync``, where there is no account to send them to."""
     if os.environ.get("WANDB_MODE") or os.environ.get("WANDB_API_KEY"):
@@ -171,4 +188,5 @@ if _is_real:
     _ears = _Ears(_load_recorder().Recorder)
     _listen(_other, _ears)
     _is_the_sweep(_other)
+    _keep_sweep_from_server(_other)
     atexit.register(_ears.finish)
