@@ -63,6 +63,7 @@ GROUPS = (
             "api/observables.py",
             "cli/estimate.py",
             "tasks/llc/api.py",
+            "tasks/llc/notes.py",
             "tasks/llc/problem",
         ),
         "Change the argument that the line begins with. A note: know it when you read the estimate.",

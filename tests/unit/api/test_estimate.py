@@ -106,7 +106,7 @@ def test_an_interval_has_the_bias_in_it(regression):
 def test_too_few_examples_for_a_temperature_are_refused(regression, n):
     model, x, y, _ = regression
 
-    with pytest.raises(SpecError, match=f"means nothing for {n} examples"):
+    with pytest.raises(SpecError, match=f"means nothing for n = {n}"):
         parsl_optuna.estimate_llc(model, nn.MSELoss(), (x[:n], y[:n]))
 
 

@@ -99,7 +99,7 @@ class Settings:
     def check_temperature(self, n: int) -> None:
         """Refuse numbers of examples without a temperature."""
         if self.n_beta is None and n < _FEWEST_EXAMPLES:
-            raise SpecError(f"n_beta: n / ln n means nothing for {n} examples; give a number")
+            raise SpecError(f"n_beta: n / ln n means nothing for n = {n}; give a number")
 
     @property
     def most_bytes(self) -> float:
