@@ -140,3 +140,17 @@ def test_targets_of_another_kind_are_told_with_the_cure(loss, y, said):
 
     with pytest.raises(SpecError, match=said):
         pose_loss(private_copy(model), loss, read((torch.ones(8, 3), y)), torch.float32)
+
+
+def test_a_mode_that_the_users_code_switches_is_put_back():
+    class Switching(nn.Linear):
+        def forward(self, x):
+            torch.set_grad_enabled(True)
+            return super().forward(x)
+
+    data = read((torch.ones(8, 3), torch.ones(8, 1)))
+    posed = pose_loss(private_copy(Switching(3, 1)), nn.MSELoss(), data, torch.float32)
+
+    with torch.no_grad():
+        posed(data.batch)
+        assert not torch.is_grad_enabled()
