@@ -78,6 +78,6 @@ def test_an_infeasible_configuration_is_not_best_beside_a_feasible_one(tmp_path)
     found = analysed(tmp_path, rows.assign(feasible=[False, True]))
     without = analysed(tmp_path, rows.assign(feasible=[False, False]))
 
-    assert found.tables["best"]["hyperparameters"].tolist() == [""]  # of one configuration nothing varies
+    assert found.tables["best"]["hyperparameters"].tolist() == ["a=2"]
     assert found.tables["best"]["objective"].tolist() == [0.9]
     assert without.tables["best"]["objective"].tolist() == [0.1, 0.9]

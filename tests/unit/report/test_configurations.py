@@ -94,3 +94,10 @@ def test_lists_and_objects_are_values_like_others():
     rows = flatten(trials(points, [1.0, 3.0, 5.0, 7.0]))
 
     assert means(rows, "objective")["hp_layers"].tolist() == ["[16, 8]", '{"first": 16}', "null"]
+
+
+def test_null_and_the_text_null_are_two_values():
+    rows = flatten(trials([{"a": None}, {"a": "null"}, {"a": '"null"'}], [1.0, 2.0, 3.0]))
+
+    assert rows["hp_a"].map(label).tolist()[:2] == ["null", '"null"']
+    assert rows["hp_a"].map(label).nunique() == 3

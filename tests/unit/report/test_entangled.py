@@ -25,7 +25,7 @@ def test_parameters_of_a_grid_are_no_partners():
 
     found = units(points, list(range(12)))
 
-    assert [entanglement(found, name).partners for name in ("hp_a", "hp_b", "hp_c")] == ["", "", ""]
+    assert [entanglement(found, name).names for name in ("hp_a", "hp_b", "hp_c")] == ["", "", ""]
 
 
 @pytest.mark.parametrize("other", [lambda a: a, lambda a: "low" if a < 3 else "high", lambda a: -2.0 * a])
@@ -35,7 +35,7 @@ def test_what_follows_from_another_one_cannot_be_told_from_it(other):
 
     found = units(points, NOISE[:16])
 
-    assert (entanglement(found, "hp_b").partners, entanglement(found, "hp_b").is_determined) == ("a", True)
+    assert (entanglement(found, "hp_b").names, entanglement(found, "hp_b").is_determined) == ("a", True)
     assert not entanglement(found, "hp_c").is_determined
 
 
@@ -43,7 +43,7 @@ def test_a_scale_follows_from_another_scale():
     points = [{"a": a, "b": a**3} for a in STREAM.random(20)]
 
     found = entanglement(units(points, NOISE[:20]), "hp_a")
-    assert (found.partners, found.is_determined) == ("b", True)
+    assert (found.names, found.is_determined) == ("b", True)
 
 
 def test_a_parameter_that_merely_varies_with_the_one_that_matters_has_no_effect():

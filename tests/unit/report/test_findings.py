@@ -1,6 +1,9 @@
 import re
 
-from tests.unit.report.test_analysis import analysed
+from parsl_optuna.report.analysis import analyse
+from parsl_optuna.store.artifacts import ArtifactStore
+
+from tests.unit.report.test_analysis import analysed, table_in
 from tests.unit.report.test_configurations import trials
 
 
@@ -69,3 +72,68 @@ def test_the_seeds_that_survived_do_not_make_a_configuration_the_best(tmp_path):
     why = "lr=1 has acc 0.1, but on 1 seed, and 2 trials of it did not end ok: too few to be compared."
     assert f"m on p: {why}" in analysis.findings
     assert analysis.tables["best"]["not_ok"].tolist() == [0, 2]
+
+
+def test_two_that_matter_only_together_are_told(tmp_path):
+    points = [{"a": a, "b": b, "c": c} for a in (0, 1) for b in (0, 1) for c in range(9)]
+    rows = trials(points, [float(p["a"] != p["b"]) + 0.01 * (7 * k % 11) for k, p in enumerate(points)])
+
+    found = analysed(tmp_path, rows).findings
+
+    assert any("clear effects on acc (corrected p < 0.05): none" in one for one in found)
+    assert any(one.startswith("m on p: the effect of a on acc depends on b (corrected p ") for one in found)
+
+
+def test_an_effect_says_which_way_it_goes_on_each_problem(tmp_path):
+    points = [{"a": k / 12, "k": "xy"[k % 2]} for k in range(12)]
+    values = [p["a"] + 2 * (p["k"] == "y") for p in points]
+    rows = trials(points * 2, [*values, *(-value for value in values)], problem=["p"] * 12 + ["q"] * 12)
+
+    found = " ".join(analysed(tmp_path, rows.assign(trial_id=[f"r_{k}" for k in range(24)])).findings)
+
+    assert (
+        "m on p: clear effects on acc (corrected p < 0.05): a (rises), k (least at x, greatest at y)."
+        in found
+    )
+    assert (
+        "m on q: clear effects on acc (corrected p < 0.05): a (falls), k (least at y, greatest at x)."
+        in found
+    )
+
+
+def test_effects_on_a_further_objective_are_told(tmp_path):
+    points = [{"a": k / 20} for k in range(20)]
+    rows = trials(points, [float(7 * k % 20) for k in range(20)])
+    rows["metrics"] = [{"size": 10.0 * point["a"]} for point in points]
+
+    found = analysed(tmp_path, rows, objectives=["acc", "size"]).findings
+
+    assert "m on p: clear effects on size (corrected p < 0.05): a (rises)." in found
+    assert any("acc alone" in one and "size" in one for one in found)
+
+
+def test_a_constant_objective_is_the_reason_that_is_told(tmp_path):
+    found = analysed(tmp_path, trials([{"a": k % 2, "b": k} for k in range(12)], 1.0)).findings
+
+    assert "Effects are not tested: the metric is the same everywhere." in found
+
+
+def test_the_best_point_names_what_all_good_trials_agree_in(tmp_path):
+    rows = trials([{"a": 1, "k": "x"}, {"a": 2, "k": "x"}, {"a": 1, "k": "y"}], [1.0, 2.0, None])
+
+    found = analysed(tmp_path, rows.assign(state=["ok", "ok", "invalid"])).findings
+
+    assert found[0] == "m on p: best acc 1, from a single seed at a=1  k=x."
+
+
+def test_what_the_run_recommends_is_told_with_its_fresh_seeds(tmp_path):
+    best = {"problem": "p", "method": "m", "confirmed": 1.5, "confirmed_on": 2, "confirmed_as": "acc"}
+    same = best | {"trial_id": "r_0", "varied": {"a": 1}}
+    other = best | {"trial_id": "r_1", "varied": {"a": 2}}
+    path = table_in(tmp_path, trials([{"a": 1}, {"a": 2}], [1.0, 2.0]))
+    store = ArtifactStore(tmp_path / "artifacts")
+
+    said = [analyse(path, store, chosen=[point]).findings for point in (same, other)]
+
+    assert "m on p: acc 1.5 on 2 fresh seeds of this point." in said[0]
+    assert "m on p: the run recommends a=2: acc 1.5 on 2 fresh seeds of this point." in said[1]

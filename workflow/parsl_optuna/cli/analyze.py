@@ -10,6 +10,7 @@ import click
 
 from parsl_optuna.cli import options
 from parsl_optuna.core.load import read_yaml
+from parsl_optuna.store import document
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.layout import Results
 
@@ -31,13 +32,16 @@ def command(results: Path, artifacts_dir: str | None) -> None:
     from parsl_optuna.report.tables import table_in  # noqa: PLC0415
 
     table = table_in(results)
-    store = ArtifactStore(Path(artifacts_dir or "artifacts"))
+    store, place = ArtifactStore(Path(artifacts_dir or "artifacts")), Results(table.parent, table.stem)
     settings = _settings(table)
     fidelity = settings.get("fidelity") or {}
     found = analysis.analyse(
-        table, store, sampler_learns=_sampler_learns(settings), fidelity=fidelity.get("parameter")
+        table,
+        store,
+        sampler_learns=_sampler_learns(settings),
+        fidelity=fidelity.get("parameter"),
+        chosen=(document.read(place.best) or {}).get("studies", ()),
     )
-    place = Results(table.parent, table.stem)
     written = analysed.write(found, place, store)
     for sentence in found.findings:
         click.echo(sentence)

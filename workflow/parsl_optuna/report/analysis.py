@@ -77,7 +77,12 @@ class Analysis:
 
 
 def analyse(
-    table: Path, store: ArtifactStore, *, sampler_learns: bool = True, fidelity: str | None = None
+    table: Path,
+    store: ArtifactStore,
+    *,
+    sampler_learns: bool = True,
+    fidelity: str | None = None,
+    chosen: Sequence[Mapping[str, Any]] = (),
 ) -> Analysis:
     """Answer the usual questions of a table of trials.
 
@@ -87,6 +92,7 @@ def analyse(
         sampler_learns: Whether what the search asked for depends on earlier values; see `effects`.
         fidelity: The hyperparameter that says how long a trial is, if trials began short: only the longest
             ones of a study are compared.
+        chosen: What the run recommends, from `best.best_points`.
 
     Raises:
         SpecError: There is no trial to analyse.
@@ -124,7 +130,7 @@ def analyse(
     if task is not None and task.comparison is not None:
         tables["bias"] = biases(rows, task.comparison)
     leading = leading_of(arrow)
-    found = tuple(findings(whole, tables, leading))
+    found = tuple(findings(whole, tables, [leading, *names[1:]], chosen))
     if len(rows) < len(whole):
         found += (f"Trials of fewer {fidelity}, whose values are not compared: {len(whole) - len(rows)}.",)
     return Analysis(found, tables, curves, rows, trials, names, leading, maximised_of(arrow))
@@ -182,8 +188,8 @@ def _best(rows: Frame, more_is_better: bool) -> Frame:
         )
         group = every[is_feasible] if is_feasible.any() else every
         units = means(group, "objective")
-        names = varied(units)
         mine = within(rows, head)
+        names = varied(mine)  # what all good trials agree in is a part of the point, too
         failed = mine[mine["state"] != "ok"].groupby("configuration").size()
         ordered = _sorted(units, "y", more_is_better)
         first = competing(ordered).head(_SHOWN)

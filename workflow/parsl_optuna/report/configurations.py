@@ -30,6 +30,8 @@ PREFIX = "hp_"
 _NULL = "null"
 """Stands for a value null; a text of these letters is quoted."""
 
+_QUOTED_NULL = json.dumps(_NULL)
+
 _OWN = ("configuration", "replicate", "verdict")
 """Columns that a flat table adds."""
 
@@ -86,13 +88,12 @@ def within(table: Frame, head: Mapping[str, str]) -> Frame:
 
 def means(rows: Frame, metric: str) -> Frame:
     """Return a row per configuration: hyperparameters, the mean of a metric ``y``, its trials ``n``."""
-    known = rows.assign(y=rows[metric].map(finite).astype(float)).dropna(subset=["y"])
-    if known.empty:
-        return known.assign(n=0)
-    groups = known.groupby("configuration", sort=False)
-    first = groups.first()
     columns = [name for name in rows.columns if name.startswith(PREFIX)]
-    return first[columns].assign(y=groups["y"].mean(), n=groups["y"].size())
+    known = rows[["configuration", *columns]].assign(y=rows[metric].map(finite).astype(float))
+    known = known.dropna(subset=["y"])
+    groups = known.groupby("configuration", sort=False)
+    first = known.drop_duplicates("configuration").set_index("configuration")[columns]
+    return first.assign(y=groups["y"].mean(), n=groups["y"].size())
 
 
 def competing(units: Frame) -> Frame:
@@ -116,7 +117,7 @@ def label(value: object) -> str:
 def _is_ambiguous(text: str) -> bool:
     """Whether a text reads as a value of another kind, so that ``1`` and ``"1"`` would be one level."""
     try:
-        return text != _NULL and not isinstance(json.loads(text), (list, dict))
+        return text not in (_NULL, _QUOTED_NULL) and not isinstance(json.loads(text), (list, dict))
     except ValueError:
         return False
 
@@ -144,7 +145,7 @@ def active(task: Task | None, method: str, hyperparams_json: str) -> dict[str, A
     params: Mapping[str, Any] = json.loads(hyperparams_json)
     without = frozenset() if task is None or task.irrelevant is None else task.irrelevant(method, params)
     kept = {name: value for name, value in params.items() if name not in without}
-    special = {None: _NULL, _NULL: json.dumps(_NULL)}
+    special = {None: _NULL, _NULL: _QUOTED_NULL, _QUOTED_NULL: json.dumps(_QUOTED_NULL)}
     plain = {name: special.get(value, value) if _is_plain(value) else value for name, value in kept.items()}
     return {name: json.dumps(one) if isinstance(one, (list, dict)) else one for name, one in plain.items()}
 

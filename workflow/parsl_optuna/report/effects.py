@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -13,19 +12,20 @@ import pandas as pd
 from scipy import stats as _stats
 
 from parsl_optuna.core.objective import finite
+from parsl_optuna.report.adjusted import adjusted
 from parsl_optuna.report.configurations import (
     FEW_VALUES,
     PREFIX,
     STRATA,
     Frame,
     Series,
-    is_numeric,
     label,
     means,
     strata,
     varied,
 )
-from parsl_optuna.report.entangled import entanglement
+from parsl_optuna.report.entangled import Design
+from parsl_optuna.report.linear import is_scale
 
 stats: Any = _stats  # scipy's tests return named tuples that its annotations do not have
 
@@ -59,12 +59,12 @@ def effects(rows: Frame, metrics: Sequence[str], *, sampler_learns: bool = True)
     """Return the effect of every hyperparameter on every metric, by problem and method.
 
     The unit is the configuration: the mean over its seeds. Only configurations in which the
-    hyperparameter has an effect count. A hyperparameter with few values has a row per value: mean, 95 %
-    interval (Student's t), and the p-value of the test of Kruskal and Wallis over all values. Any other has
-    one row with the rank correlation of Spearman, its 95 % interval (Fisher's z) and p-value. Where others
-    vary with it (``varies_with``), the p-value is at least that of what it explains beyond them. If they
-    determine it, a ``note`` says so, and the p-value is that of all of them together. ``p_holm`` is
-    corrected for all tests of the table (Holm).
+    hyperparameter has an effect count. A hyperparameter with few values has a row per value: mean and 95 %
+    interval (Student's t). Any other has one row with the rank correlation of Spearman and its 95 % interval
+    (Fisher's z). The p-value is that of `adjusted.adjusted`: of what the hyperparameter explains beyond the
+    others; ``shape`` says which way. If those that vary with it (``varies_with``) determine it, a ``note``
+    says so, and the p-value is that of all of them together. ``p_holm`` is corrected for all tests of the
+    table (Holm).
 
     Args:
         rows: Trials, from `configurations.flatten`.
@@ -75,11 +75,16 @@ def effects(rows: Frame, metrics: Sequence[str], *, sampler_learns: bool = True)
     found: list[dict[str, Any]] = []
     for head, group in strata(rows):
         note = ADAPTIVE if is_adaptive(group, sampler_learns) else ""
+        designs: dict[tuple[object, ...], Design] = {}
         for metric in metrics:
             units = means(group, metric)
             for name in varied(units):
+                active = units[units[name].notna()]
+                key = tuple(active.index)  # most metrics are known of the same configurations
+                if key not in designs:
+                    designs[key] = Design(active)
                 more = {"metric": metric, "parameter": name.removeprefix(PREFIX)}
-                found += [head | more | entry for entry in _own_effect(units, name, note)]
+                found += [head | more | entry for entry in _own_effect(active, name, designs[key], note)]
     table: Frame = pd.DataFrame(found)
     if table.empty:
         return table
@@ -104,18 +109,23 @@ def pairs(rows: Frame, metrics: Sequence[str], *, sampler_learns: bool = True) -
     for head, group in strata(rows):
         note = ADAPTIVE if is_adaptive(group, sampler_learns) else ""
         names = varied(group)
+        labels = {name: group[name].map(label, na_action="ignore") for name in names}
+        codes = {name: pd.factorize(one)[0] for name, one in labels.items()}  # -1 where it is missing
+        values = {metric: group[metric].map(finite).to_numpy(dtype=float) for metric in metrics}
         for name in names:
-            labels = group[name].dropna().map(label)
-            levels = sorted(labels.unique())
+            levels = sorted(labels[name].dropna().unique())
             if len(levels) > FEW_VALUES:
                 continue
             for first, second in itertools.combinations(levels, 2):
-                sides = [group.loc[labels.index[labels == level]] for level in (first, second)]
+                sides = [labels[name].eq(level).to_numpy() for level in (first, second)]
                 rest = [
-                    one for one in names if one != name and all(side[one].notna().any() for side in sides)
+                    own
+                    for one, own in codes.items()
+                    if one != name and all((own[on] >= 0).any() for on in sides)
                 ]
+                keys = np.column_stack([pd.factorize(group["replicate"])[0], *rest])
                 for metric in metrics:
-                    entry = _paired(sides, rest, metric)
+                    entry = _paired(keys, sides, values[metric])
                     if entry is not None:
                         more = {"metric": metric, "parameter": name.removeprefix(PREFIX), "note": note}
                         found.append(head | more | {"first": first, "second": second} | entry)
@@ -155,24 +165,23 @@ def interval(values: np.ndarray) -> tuple[float, float]:
     return float(values.mean()) - reach, float(values.mean()) + reach
 
 
-def _own_effect(units: Frame, name: str, why_untested: str) -> list[dict[str, Any]]:
-    """Return the effect of a hyperparameter, tested for what it explains beyond those that vary with it."""
-    active, together = units[units[name].notna()], entanglement(units, name)
-    more = {"varies_with": together.partners, "note": why_untested or together.note}
-    found = []
-    for entry in _effect(active[name], active["y"]):
-        p = math.nan if why_untested else max(entry["p"], together.p)
-        found.append(entry | more | {"p": p})
-    return found
+def _own_effect(active: Frame, name: str, design: Design, why_untested: str) -> list[dict[str, Any]]:
+    """Return the effect of a hyperparameter on ``y``, among the configurations that have it."""
+    together, values, y = design.entanglement(name), active[name], active["y"]
+    entries = _effect(values, y)
+    more = {"varies_with": together.names, "note": why_untested or together.note}
+    if why_untested or not entries:
+        return [entry | more | {"shape": "", "p": math.nan} for entry in entries]
+    test = adjusted(design, name, values, y.to_numpy(dtype=float), together)
+    return [entry | more | {"shape": test.shape, "p": test.p} for entry in entries]
 
 
 def _effect(values: Series, metric: Series) -> list[dict[str, Any]]:
-    labels = values.map(label)
-    if labels.nunique() <= FEW_VALUES or not is_numeric(values):
-        return _by_value(labels, metric)
+    if not is_scale(values):
+        return _by_value(values.map(label), metric)
     if len(values) < LEAST_FOR_RANKS or metric.nunique() < 2:
         return []
-    rho, p = stats.spearmanr(values, metric)
+    rho = stats.spearmanr(values, metric).statistic
     reach = stats.norm.ppf(0.5 + _CONFIDENCE / 2) / math.sqrt(len(values) - 3)
     middle = math.atanh(min(max(float(rho), -0.999999), 0.999999))
     return [
@@ -183,16 +192,12 @@ def _effect(values: Series, metric: Series) -> list[dict[str, Any]]:
             "estimate": float(rho),
             "low": math.tanh(middle - reach),
             "high": math.tanh(middle + reach),
-            "p": float(p),
         }
     ]
 
 
 def _by_value(labels: Series, metric: Series) -> list[dict[str, Any]]:
     groups = {str(one): group.to_numpy() for one, group in metric.groupby(labels)}
-    p = math.nan
-    if min(len(group) for group in groups.values()) > 1 and metric.nunique() > 1:
-        p = float(stats.kruskal(*groups.values()).pvalue)
     entries = []
     for value, group in groups.items():
         low, high = interval(group)
@@ -204,26 +209,28 @@ def _by_value(labels: Series, metric: Series) -> list[dict[str, Any]]:
                 "estimate": float(group.mean()),
                 "low": low,
                 "high": high,
-                "p": p,
             }
         )
     return entries
 
 
-def _paired(sides: Sequence[Frame], rest: list[str], metric: str) -> dict[str, Any] | None:
-    """Return the mean difference between two groups of trials, matched in *rest* and in their seed."""
-    columns = []
-    for side in sides:
-        known = side.assign(y=side[metric].map(finite).astype(float)).dropna(subset=["y"])
-        if known.empty:
-            return None
-        keys = known[rest].map(lambda value: None if pd.isna(value) else label(value))
-        matched = known.assign(key=[json.dumps(key) for key in keys.to_numpy().tolist()])
-        columns.append(matched.groupby(["replicate", "key"])["y"].mean())
-    both: Frame = pd.concat(columns, axis=1, join="inner", keys=["first", "second"])
-    if both.empty:
+def _paired(keys: np.ndarray, sides: Sequence[np.ndarray], y: np.ndarray) -> dict[str, Any] | None:
+    """Return the mean difference between two groups of trials that are matched.
+
+    Args:
+        keys: In what they have to agree ``(n, k)``; the first column is the seed.
+        sides: Which trials belong to the first group, and to the second ``(n,)``.
+        y: The metric ``(n,)``.
+    """
+    known = (sides[0] | sides[1]) & np.isfinite(y)
+    _, cells = np.unique(keys[known], axis=0, return_inverse=True)
+    trials = pd.DataFrame(
+        {"seed": keys[known, 0], "cell": cells.ravel(), "second": sides[1][known], "y": y[known]}
+    )
+    both = trials.groupby(["seed", "cell", "second"])["y"].mean().unstack().dropna()
+    if both.empty or both.shape[1] < 2:
         return None
-    by_seed = (both["second"] - both["first"]).groupby(level="replicate").mean()
+    by_seed = (both[True] - both[False]).groupby(level="seed").mean()
     return {"seeds": len(by_seed), "matches": len(both)} | _differences(by_seed.to_numpy(dtype=float))
 
 

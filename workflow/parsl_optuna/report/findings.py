@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from parsl_optuna.core.counted import counted
@@ -13,34 +13,53 @@ from parsl_optuna.report.importance import FEW
 
 _SIGNIFICANT = 0.05
 
-_UNTESTED = "effects are not tested: no hyperparameter has two configurations for each of its values"
+_UNTESTED = "effects are not tested: configurations are too few to tell an effect from chance"
+
+_CONSTANT = "effects are not tested: the metric is the same everywhere"
 
 _MOST_PAIRS = 3
-"""Clear differences that are told per problem and method; the table has them all."""
+"""Clear differences and interactions that are told per problem and method; the tables have them all."""
+
+_GOES = {"rises": "more", "falls": "fewer"}
 
 
-def findings(rows: Frame, tables: Mapping[str, Frame], leading: str) -> list[str]:
+def findings(
+    rows: Frame,
+    tables: Mapping[str, Frame],
+    objectives: Sequence[str],
+    chosen: Sequence[Mapping[str, Any]] = (),
+) -> list[str]:
     """Return the sentences: what is best, what matters, what differs, and how trials ended.
 
     Args:
         rows: Trials, from `configurations.flatten`.
         tables: Those of an analysis.
-        leading: Name of the first objective.
+        objectives: What people call them, the leading one first.
+        chosen: What the run recommends, from `best.best_points`.
     """
+    leading = objectives[0]
     sentences, further, quiet = [], [], Counter[str]()
     for head, _ in strata(rows):
         place, mine = f"{head['method']} on {head['problem']}", _of(tables["best"], head)
         if not mine.empty:
             sentences.append(f"{place}: {_best(mine.iloc[0], leading)}")
+            further += [f"{place}: {one}" for one in _recommended(chosen, head, mine.iloc[0], leading)]
             further += [f"{place}: {one}" for one in _risky(_of(tables["risks"], head))]
             further += [f"{place}: {one}" for one in _luckier(mine, leading)]
-        told = [*_ranking(tables, head, quiet), *_tests(tables, head, quiet)]
+        told = [*_ranking(tables, head, quiet), *_tests(tables, head, leading, quiet)]
         if told:
             further.append(f"{place}: {'; '.join(told)}.")
+        further += [f"{place}: {one}" for one in _depending(_of(tables["interactions"], head), leading)]
+        further += [f"{place}: {one}" for one in _on_others(tables["effects"], head)]
         further += [f"{place}: {one}" for one in _differences(tables["pairs"], head, leading)]
     of = len(sentences)
     if not sentences:
         sentences.append(_why_nothing(tables["failures"]))
+    if len(objectives) > 1 and of:
+        others = " and ".join(objectives[1:])
+        further.append(
+            f"What is best goes by {leading} alone; on the page is its Pareto front with {others}."
+        )
     silent = [why if of == 1 else f"{why} ({n} of {of} studies)" for why, n in quiet.items()]
     return [*sentences, *further, *(f"{one[0].upper()}{one[1:]}." for one in silent), *_counts(rows)]
 
@@ -52,19 +71,38 @@ def _best(first: Mapping[str, Any], leading: str) -> str:
     return f"best {leading} {cell(first['objective'])}{verdict}{seeds}{point}."
 
 
+def _recommended(
+    chosen: Sequence[Mapping[str, Any]], head: Mapping[str, str], best: Mapping[str, Any], leading: str
+) -> list[str]:
+    """Say what the run recommends: the best point's mean on fresh seeds, or which other point it is."""
+    found = []
+    for point in chosen:
+        if any(point.get(name) != value for name, value in head.items()):
+            continue
+        is_best, again = point["trial_id"] == best["trial"], point.get("confirmed")
+        varied = "  ".join(f"{name}={value_text(one)}" for name, one in point.get("varied", {}).items())
+        said = [] if is_best else [f"the run recommends {varied or point['trial_id']}"]
+        if again is not None:
+            seeds = counted(point["confirmed_on"], "fresh seed")
+            said.append(f"{point.get('confirmed_as', leading)} {cell(again)} on {seeds} of this point")
+        found += [f"{': '.join(said)}."] if said else []
+    return found
+
+
 def _risky(risks: Frame) -> list[str]:
     """Say which hyperparameters clearly make trials fail, and where."""
     clear = risks if risks.empty else risks[risks["p_holm"] < _SIGNIFICANT]
     found = []
     for _, mine in [] if clear.empty else clear.groupby("parameter", sort=False):
         worst = mine.sort_values("estimate", ascending=False, kind="stable").iloc[0]
-        name = _told_apart(worst)
-        if worst["kind"] == "correlation":
-            found.append(
-                f"the larger {name}, the {'more' if worst['estimate'] > 0 else 'fewer'} trials fail."
-            )
-        else:
+        name, way = _told_apart(worst), _GOES.get(worst["shape"])
+        if worst["kind"] != "correlation":
             found.append(f"at {name} {worst['value']}, {worst['estimate']:.0%} of the trials fail.")
+        elif way is not None:
+            found.append(f"the larger {name}, the {way} trials fail.")
+        else:
+            where = f", {worst['shape']}" if worst["shape"] else ""
+            found.append(f"how many trials fail depends on {name}{where}.")
     return found
 
 
@@ -134,8 +172,10 @@ def _ranking(tables: Mapping[str, Frame], head: Mapping[str, str], quiet: Counte
     return [f"{first['parameter']} matters most (importance {cell(first['importance'])}; {explained}{note})"]
 
 
-def _tests(tables: Mapping[str, Frame], head: Mapping[str, str], quiet: Counter[str]) -> list[str]:
-    """Say which effects are clear; count in *quiet* why they are not tested."""
+def _tests(
+    tables: Mapping[str, Frame], head: Mapping[str, str], leading: str, quiet: Counter[str]
+) -> list[str]:
+    """Say which effects are clear, and which way they go; count in *quiet* why they are not tested."""
     effect = _of(tables["effects"], head)
     if effect.empty:
         return []
@@ -143,11 +183,40 @@ def _tests(tables: Mapping[str, Frame], head: Mapping[str, str], quiet: Counter[
         quiet[f"effects are not tested: {ADAPTIVE}"] += 1
         return []
     if effect["p_holm"].isna().all():
-        quiet[_UNTESTED] += 1
+        quiet[_CONSTANT if effect["estimate"].nunique() < 2 else _UNTESTED] += 1
         return []
-    clear = effect[effect["p_holm"] < _SIGNIFICANT].drop_duplicates("parameter")
-    told = dict.fromkeys(_told_apart(one) for one in clear.to_dict("records"))
-    return [f"clear effects (corrected p < {_SIGNIFICANT}): {', '.join(told) or 'none'}"]
+    return [_clear(effect, leading)]
+
+
+def _on_others(effects: Frame, head: Mapping[str, str]) -> list[str]:
+    """Say which effects on further objectives are clear; those that are not stand in the table."""
+    if effects.empty:
+        return []
+    mine = within(effects, head)
+    further = mine[(mine["metric"] != "objective") & (mine["p_holm"] < _SIGNIFICANT)]
+    return [f"{_clear(own, metric)}." for metric, own in further.groupby("metric", sort=False)]
+
+
+def _clear(effect: Frame, metric: str) -> str:
+    clear = (
+        effect[effect["p_holm"] < _SIGNIFICANT].sort_values("p", kind="stable").drop_duplicates("parameter")
+    )
+    told = dict.fromkeys(
+        _told_apart(one) + (f" ({one['shape']})" if one["shape"] else "") for one in clear.to_dict("records")
+    )
+    return f"clear effects on {metric} (corrected p < {_SIGNIFICANT}): {', '.join(told) or 'none'}"
+
+
+def _depending(interactions: Frame, leading: str) -> list[str]:
+    """Say of which two hyperparameters the effects clearly depend on each other, the clearest first."""
+    if interactions.empty:
+        return []
+    clear = interactions[interactions["p_holm"] < _SIGNIFICANT].sort_values("p", kind="stable")
+    return [
+        f"the effect of {one['first']} on {leading} depends on {one['second']} "
+        f"(corrected p {cell(one['p_holm'])})."
+        for one in clear.head(_MOST_PAIRS).to_dict("records")
+    ]
 
 
 def _told_apart(effect: Mapping[str, str]) -> str:

@@ -32,8 +32,9 @@ def interactions(rows: Frame, metric: str, *, sampler_learns: bool = True) -> Fr
 
     Two linear models explain the metric of configurations (means over seeds): both have the main effects of
     all hyperparameters that vary, one has the products of the two as well. ``share`` is the part of the
-    rest's sum of squares that the products explain, ``p`` that of the F-test between the models, ``p_holm``
-    corrected for all tests of the table.
+    rest's sum of squares that the products explain. ``p`` is the larger one of the F-tests between the models
+    for the values and for their ranks (at least `linear.rarest`): values alone see a product in a few large
+    ones, ranks alone in two strong effects. ``p_holm`` is corrected for all tests of the table.
 
     Args:
         rows: Trials, from `configurations.flatten`.
@@ -61,18 +62,18 @@ def _tested(units: Frame, first: str, second: str) -> dict[str, Any] | None:
     names = varied(units)
     if not {first, second} <= set(names) or units["y"].nunique() < 2:
         return None
-    one, other = linear.columns(units[first]), linear.columns(units[second])
+    one, other = (linear.columns(units[name], is_curved=False) for name in (first, second))
     products = np.einsum("na,nb->nab", one, other).reshape(len(units), -1)
-    rest = [linear.columns(units[name]) for name in names if units[name].notna().all()]
-    test = linear.added(
-        np.column_stack([np.ones(len(units)), *rest]), products, units["y"].to_numpy(dtype=float)
-    )
+    rest = [linear.columns(units[name]) for name in names]
+    model, y = np.column_stack([np.ones(len(units)), *rest]), units["y"].to_numpy(dtype=float)
+    test = linear.added(model, products, y)
     if math.isnan(test.p) or test.freedom < _LEAST_FREEDOM:
         return None
+    of_ranks = linear.added(model, products, units["y"].rank().to_numpy(dtype=float))
     return {
         "configurations": len(units),
         "share": test.share,
         "f": test.f,
         "df": f"{test.added}, {test.freedom}",
-        "p": test.p,
+        "p": max(test.p, 1.0 if math.isnan(of_ranks.p) else of_ranks.p, linear.rarest(y)),
     }

@@ -28,6 +28,7 @@ class FTest:
         added: Coefficients that they add; 0 if the model had them already.
         freedom: Configurations beyond the coefficients of the larger model.
         p: The p-value; missing without added coefficients, freedom or a rest to explain.
+        fitted: What the added columns contribute to the larger model's fit ``(n,)``.
     """
 
     share: float
@@ -35,15 +36,36 @@ class FTest:
     added: int
     freedom: int
     p: float
+    fitted: np.ndarray
 
 
-def columns(values: Series) -> np.ndarray:
-    """Return columns ``(n, k)``: an indicator for every value of a hyperparameter but one, or its ranks."""
-    labels = values.map(label)
-    if labels.nunique() > FEW_VALUES and is_numeric(values):
-        ranks = values.rank().to_numpy(dtype=float)
-        return ((ranks - ranks.mean()) / ranks.std())[:, None]
-    return pd.get_dummies(labels, drop_first=True).to_numpy(dtype=float)
+def is_scale(values: Series) -> bool:
+    """Whether a hyperparameter is treated as a scale: numbers, and more than are compared one by one."""
+    return is_numeric(values) and values.nunique() > FEW_VALUES
+
+
+def columns(values: Series, *, is_curved: bool = True) -> np.ndarray:
+    """Return columns ``(n, k)``: an indicator for every value of a hyperparameter but one, or ranks.
+
+    Their means are 0 over the configurations that have the hyperparameter, and they are 0 in the others: so
+    they say nothing of whether it is there.
+
+    Args:
+        values: Values of configurations; missing in those that do not have the hyperparameter.
+        is_curved: Whether the ranks of a scale are followed by their squares: what is best in the middle of
+            a range has no correlation with the ranks.
+    """
+    there = values.notna().to_numpy()
+    known = values[there]
+    if is_scale(known):
+        ranks = known.rank().to_numpy(dtype=float)
+        ranks = (ranks - ranks.mean()) / ranks.std()
+        found = np.column_stack([ranks, ranks**2]) if is_curved else ranks[:, None]
+    else:
+        found = pd.get_dummies(known.map(label), drop_first=True).to_numpy(dtype=float)
+    placed = np.zeros((len(values), found.shape[1]))
+    placed[there] = found - found.mean(0)
+    return placed
 
 
 def added(model: np.ndarray, more: np.ndarray, y: np.ndarray) -> FTest:
@@ -52,19 +74,37 @@ def added(model: np.ndarray, more: np.ndarray, y: np.ndarray) -> FTest:
     Source: the extra sum of squares, Draper and Smith, Applied Regression Analysis, chapter 6.
     """
     y = y / max(float(np.abs(y).max()), 1e-300)  # F has no unit, and squares overflow
-    before, n_before = _residual(model, y)
-    after, n_after = _residual(np.column_stack([model, more]), y)
+    before, n_before, _ = _fit(model, y)
+    after, n_after, coefficients = _fit(np.column_stack([model, more]), y)
+    fitted = more @ coefficients[model.shape[1] :]
     n_added, freedom = n_after - n_before, len(y) - n_after
     if n_added == 0 or freedom < 1 or before <= 0:
-        return FTest(math.nan, math.nan, n_added, freedom, math.nan)
+        return FTest(math.nan, math.nan, n_added, freedom, math.nan, fitted)
     f = math.inf if after <= 0 else (before - after) / n_added / (after / freedom)
-    return FTest((before - after) / before, f, n_added, freedom, float(stats.f.sf(f, n_added, freedom)))
+    p = float(stats.f.sf(f, n_added, freedom))
+    return FTest((before - after) / before, f, n_added, freedom, p, fitted)
 
 
-def _residual(x: np.ndarray, y: np.ndarray) -> tuple[float, int]:
-    """Return the residual sum of squares of a least-squares fit, and its number of free coefficients."""
+def rarest(y: np.ndarray) -> float:
+    """Return twice the probability of one order of *y*, equal values not told apart: a test has two sides.
+
+    No permutation test has a smaller p-value. F has: equal values fit many a model without a rest.
+    """
+    _, counts = np.unique(y, return_counts=True)
+    log = sum(math.lgamma(count + 1) for count in counts) - math.lgamma(len(y) + 1)
+    return min(1.0, 2.0 * math.exp(log))
+
+
+def _fit(x: np.ndarray, y: np.ndarray) -> tuple[float, int, np.ndarray]:
+    """Return the rest's sum of squares of a least-squares fit, its number of free coefficients, and all."""
     coefficients, _, rank, _ = np.linalg.lstsq(x, y, rcond=None)
     rest = y - x @ coefficients
     total = float(((y - y.mean()) ** 2).sum())
     found = float(rest @ rest)
-    return (found if found > _ROUNDING * total else 0.0), int(rank)
+    return (found if found > _ROUNDING * total else 0.0), int(rank), coefficients
+
+
+def basis(x: np.ndarray) -> np.ndarray:
+    """Return orthonormal columns ``(n, r)`` that span those of *x* ``(n, k)`` and a constant."""
+    left, sizes, _ = np.linalg.svd(np.column_stack([np.ones(len(x)), x]), full_matrices=False)
+    return left[:, sizes > max(x.shape) * np.finfo(float).eps * sizes[0]]

@@ -1,4 +1,4 @@
-"""Writes an analysis: tables and pictures as files, and the report with everything on one page."""
+"""Writes the page of an analysis, with everything on it."""
 
 from __future__ import annotations
 
@@ -10,60 +10,25 @@ from typing import Any
 
 import pandas as pd
 
-from parsl_optuna.report import plots
-from parsl_optuna.report.analysis import MOST_CURVES, Analysis, spread, strongest_pair
-from parsl_optuna.report.configurations import STRATA, Frame, Series, strata, task_of, varied
+from parsl_optuna.report import files
+from parsl_optuna.report.analysis import MOST_CURVES, Analysis, spread
+from parsl_optuna.report.configurations import STRATA, Frame, Series, task_of
 from parsl_optuna.report.findings import cell
 from parsl_optuna.report.interactive import page
 from parsl_optuna.report.interactive.content import Content, events_of, trial_of, views_of
 from parsl_optuna.report.interactive.left import lines_of, pictures_of
 from parsl_optuna.store.artifacts import ArtifactStore
-from parsl_optuna.store.atomic import strict, write_bytes
+from parsl_optuna.store.atomic import strict
 from parsl_optuna.store.events import EventReader
 from parsl_optuna.store.layout import Results
-
-_MOST_PANELS = 12
-"""Panels of a picture that can still be read."""
 
 _MOST_OPEN = 12
 """Rows of a table that is open at first."""
 
-_TITLES = {
-    "outcomes": "Outcomes",
-    "failures": "Why trials did not end ok",
-    "risks": "Share of trials that did not end ok, by hyperparameter (means, or rank correlations)",
-    "best": "Best configurations (means over their seeds)",
-    "bias": "Differences from the reference (95 % intervals; covered: share within 1.96 stated errors)",
-    "importances": "Importance of hyperparameters (permutation in a random forest)",
-    "effects": "Effect of each hyperparameter (means with 95 % intervals, or rank correlations)",
-    "interactions": "Does the effect of one hyperparameter depend on another? (F-test in a linear model)",
-    "levels": "Each value: median and quartiles over configurations, spread over seeds",
-    "pairs": "Two values of one hyperparameter, all else equal (second minus first; the unit is the seed)",
-    "transfer": "What is best on one problem, on another (configurations that both have)",
-}
-
-_WHY_EMPTY = {
-    "failures": "every trial ended ok",
-    "risks": "no study has trials that ended ok and others that did not, or no hyperparameter varies in one",
-    "best": "no trial that ended ok has an objective",
-    "bias": "no trial that ended ok has a reference",
-    "importances": "no hyperparameter varies within a problem and method",
-    "effects": "no hyperparameter varies within a problem and method",
-    "interactions": "no two hyperparameters vary together, or configurations are too few for a model of both",
-    "levels": "no hyperparameter with at most eight values varies",
-    "pairs": "no two trials differ in one hyperparameter alone",
-    "transfer": "no method has two configurations on several problems",
-}
-
 
 def write(analysis: Analysis, results: Results, store: ArtifactStore) -> Path:
-    """Write tables as CSV, a summary in Markdown, pictures, and the report; return the report's path."""
-    folder, pictures = results.root / "analysis", _pictures(analysis)
-    for name, table in analysis.tables.items():
-        write_bytes(folder / f"{name}.csv", table.to_csv(index=False).encode())
-    write_bytes(folder / "summary.md", _markdown(analysis).encode())
-    for name, content in pictures.items():
-        write_bytes(folder / f"{name}.png", content)
+    """Write the files of an analysis and the page; return the page's path."""
+    files.write(analysis, results.root / "analysis")
     page.write(_content(analysis, results, store), results.report)
     return results.report
 
@@ -96,7 +61,9 @@ def _content(analysis: Analysis, results: Results, store: ArtifactStore) -> Cont
         views=views_of(task),
         lines=lines_of(store.paths, _shown(analysis)),
         missing=_missing(analysis, left),
-        sections=[(_TITLES[name], _html_table(table)) for name, table in tables.items() if not table.empty],
+        sections=[
+            (files.TITLES[name], _html_table(table)) for name, table in tables.items() if not table.empty
+        ],
         pictures=left,
     )
 
@@ -112,7 +79,8 @@ def _shown(analysis: Analysis) -> list[dict[str, Any]]:
 
 def _missing(analysis: Analysis, pictures: Sequence[object]) -> list[tuple[str, str]]:
     """Return what has nothing to show, and why."""
-    found = [(_TITLES[name], _WHY_EMPTY[name]) for name, table in analysis.tables.items() if table.empty]
+    empty = [name for name, table in analysis.tables.items() if table.empty]
+    found = [(files.TITLES[name], files.why_empty(analysis, name)) for name in empty]
     if not analysis.curves:
         found.append(("What trials reported", "no trial reported values, or the artifacts are not here"))
     if not pictures:
@@ -133,38 +101,6 @@ def _curves(by_study: Mapping[str, Mapping[str, Series]]) -> dict[str, Any]:
         study: {trial: [[step, value] for step, value in one.items()] for trial, one in curves.items()}
         for study, curves in by_study.items()
     }
-
-
-def _pictures(analysis: Analysis) -> dict[str, bytes]:
-    pictures = {}
-    names = list(dict.fromkeys(name for _, group in strata(analysis.rows) for name in varied(group)))
-    for start in range(0, len(names), _MOST_PANELS):
-        number = f"_{start // _MOST_PANELS + 1}" if len(names) > _MOST_PANELS else ""
-        shown = names[start : start + _MOST_PANELS]
-        pictures[f"objective_by_hyperparameter{number}"] = plots.effect_pictures(analysis.rows, shown)
-    pair = strongest_pair(analysis)
-    if pair is not None:
-        pictures["interaction"] = plots.interaction(*pair)
-    for metric, by_study in analysis.curves.items():
-        pictures[f"curves_of_{metric.replace('/', '_')}"] = plots.curves(by_study, metric)
-    return pictures
-
-
-def _markdown(analysis: Analysis) -> str:
-    parts = ["# Analysis", "", *(f"- {one}" for one in analysis.findings), ""]
-    for name, table in analysis.tables.items():
-        shown = f"Left out: {_WHY_EMPTY[name]}." if table.empty else _markdown_table(table)
-        parts += [f"## {_TITLES[name]}", "", shown, ""]
-    return "\n".join(parts)
-
-
-def _markdown_table(table: Frame) -> str:
-    lines = ["| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns)]
-    lines += [
-        "| " + " | ".join(cell(value).replace("|", r"\|") for value in row) + " |"
-        for row in table.itertuples(index=False)
-    ]
-    return "\n".join(lines)
 
 
 def _html_table(table: Frame) -> str:

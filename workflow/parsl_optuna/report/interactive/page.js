@@ -134,7 +134,7 @@ function drawHead() {
     rows.map((row) => `<tr>${names.map((name) => `<td>${escaped(row[name])}</td>`).join("")}</tr>`).join("") + "</table></div>";
   document.getElementById("pictures").innerHTML = !DATA.pictures.length ? "" : "<h2>Pictures of the best trials</h2>" +
     DATA.pictures.map(([title, source]) => `<figure><img src="${source}" alt="${escaped(title)}"><figcaption class="quiet">${escaped(title)}</figcaption></figure>`).join("");
-  const missing = [...LEFT_OUT, ...DATA.missing];
+  const missing = [...new Map([...LEFT_OUT, ...DATA.missing])]; // of one title, the reason of the analysis counts
   document.getElementById("missing").innerHTML = !missing.length ? "" : "<h2>Left out</h2><ul>" +
     missing.map(([title, why]) => `<li>${escaped(title)}: <span class="quiet">${escaped(why)}.</span></li>`).join("") + "</ul>";
   document.getElementById("events").innerHTML = !DATA.events.length ? "" : "<h2>Last events</h2><ol>" +

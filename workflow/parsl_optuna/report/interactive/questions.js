@@ -157,7 +157,7 @@ const CHARTS = [
   {title: "Two hyperparameters", draw: pairs, most: MOST_POINTS, menus: [(trials) => parameterNames(trials).filter((name) => partners(trials, name).length), (trials, picks) => picks[0] === undefined ? [] : partners(trials, picks[0])],
     why: () => parameterNames(DATA.trials).some((name) => partners(DATA.trials, name).length) ? null : "no two hyperparameters vary together"},
   {title: "Pareto front of the first two objectives", draw: front, most: MOST_POINTS, menus: [], why: () => DATA.objectives.length > 1 ? null : ""},
-  {title: "Importance of hyperparameters", draw: importances, menus: [], why: () => DATA.importances.some((one) => one.parameter) ? null : DATA.is_analysed ? "see the note in the table of importances" : LATER},
+  {title: "Importance of hyperparameters", draw: importances, menus: [], why: () => DATA.importances.some((one) => one.parameter) ? null : !DATA.is_analysed ? LATER : DATA.importances.length ? DATA.importances[0].note : "no hyperparameter varies"},
   {title: "A metric by groups", ...KINDS.grouped, picks: [], why: () => VARY() ? null : "no hyperparameter varies"},
   {title: "What trials reported", ...KINDS.reported, picks: []},
   {title: "How trials ended", ...KINDS.verdicts, picks: []},
