@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -148,3 +149,57 @@ def test_a_task_cannot_take_a_column_of_the_engine(tmp_path):
 
     with pytest.raises(SpecError, match="the column 'state' is one of every table"):
         aggregate.table([], replace(plan.task, columns={"state": "str"}))
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """The path of a table of three trials."""
+    plan = toy_plan(1.0, max_trials=3)
+    drive(plan, tmp_path / "artifacts")
+    aggregate.write(collected(tmp_path / "artifacts", plan), tmp_path / "optuna_trials.parquet")
+    return tmp_path / "optuna_trials.parquet"
+
+
+def test_columns_that_an_older_version_did_not_write_are_empty(stored):
+    rows = aggregate.read(stored)
+    aggregate.write(rows.drop_columns(["asked_by", "started", "budget_sec", "host"]), stored)
+
+    found = aggregate.read(stored)
+
+    assert found["asked_by"].null_count == found["started"].null_count == 3
+    assert set(found.column_names) == set(rows.column_names)
+
+
+def test_a_table_that_pandas_wrote_again_is_refused_with_the_cure(stored):
+    pd.read_parquet(stored).to_parquet(stored)
+
+    with pytest.raises(SpecError, match=r"another program.*parsl-optuna collect"):
+        aggregate.read(stored)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: rows.drop_columns(["trial_id"]), "column trial_id is missing or has gaps"),
+        (lambda rows: pa.concat_tables([rows, rows]), "is there 2 times"),
+        (lambda rows: replaced(rows, "objective", ["1", "2", "low"]), "column objective is no float"),
+        (lambda rows: replaced(rows, "hyperparams_json", ["{}", "[]", "{}"]), "is no JSON object"),
+        (lambda rows: replaced(rows, "state", ["ok", None, "ok"]), "column state is missing or has gaps"),
+    ],
+)
+def test_a_table_that_was_edited_is_refused_by_column(stored, change, message):
+    aggregate.write(change(aggregate.read(stored)), stored)
+
+    with pytest.raises(SpecError, match=message):
+        aggregate.read(stored)
+
+
+def replaced(rows, name, values):
+    return rows.set_column(rows.column_names.index(name), name, pa.array(values))
+
+
+def test_before_the_end_of_a_run_the_command_that_makes_its_table_is_named(tmp_path):
+    (tmp_path / "events.jsonl").touch()
+
+    with pytest.raises(SpecError, match=r"at its end.*parsl-optuna collect"):
+        aggregate.table_in(tmp_path)

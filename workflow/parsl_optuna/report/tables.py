@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +35,9 @@ _TYPES = {
     "bool": pa.bool_(),
     "time": pa.timestamp("ms", tz="UTC"),
 }
+_IDENTITY = ("pid", "method", "trial_id", "state", "problem", "hyperparams_json")
+"""Columns that say which trial a row is about; no table is without them."""
+
 _INT64 = 2**63
 """Whole numbers from here on have no column type, and become text."""
 
@@ -90,13 +94,55 @@ def read(path: Path) -> pa.Table:
         rows = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise CorruptArtifact(f"{path}: not a parquet file; run the command again to rebuild it") from error
-    version = (rows.schema.metadata or {}).get(_VERSION_KEY, b"none").decode()
+    version = (rows.schema.metadata or {}).get(_VERSION_KEY, b"").decode()
+    if not version:
+        raise SpecError(
+            f"{path}: parsl-optuna did not write it, or another program did again; rebuild it with: "
+            "parsl-optuna collect"
+        )
     if version != SCHEMA_VERSION:
         raise SpecError(
             f"{path}: has schema version {version}, this program reads {SCHEMA_VERSION}; "
             "rebuild it with: parsl-optuna collect"
         )
+    return _completed(rows, path)
+
+
+def _completed(rows: pa.Table, path: Path) -> pa.Table:
+    """Return a table with all columns that every table has: older versions wrote fewer, which are empty then.
+
+    Raises:
+        SpecError: Another program changed it: a row does not say which trial it is about, or two are of one.
+    """
+    cure = "rebuild it with: parsl-optuna collect"
+    for column in COLUMNS:
+        kind = _TYPES[column.kind]
+        if column.name not in rows.column_names:
+            rows = rows.append_column(column.name, pa.nulls(len(rows), kind))
+        index = rows.column_names.index(column.name)
+        try:
+            typed = rows[column.name].cast(kind, safe=column.kind != "time")
+        except pa.ArrowException as error:
+            raise SpecError(f"{path}: the column {column.name} is no {column.kind}; {cure}") from error
+        rows = rows.set_column(index, column.name, typed)
+        if column.name in _IDENTITY and typed.null_count:
+            raise SpecError(f"{path}: the column {column.name} is missing or has gaps; {cure}")
+    for trial, count in Counter(rows["trial_id"].to_pylist()).items():
+        if count > 1:
+            raise SpecError(f"{path}: the trial {trial} is there {count} times; {cure}")
+    for trial, text in zip(
+        *(rows[name].to_pylist() for name in ("trial_id", "hyperparams_json")), strict=True
+    ):
+        if not _is_object(text):
+            raise SpecError(f"{path}: hyperparams_json of the trial {trial} is no JSON object; {cure}")
     return rows
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
 
 
 def table_in(results: Path) -> Path:
@@ -109,6 +155,11 @@ def table_in(results: Path) -> Path:
         return results
     tables = sorted(results.glob("*.parquet"))
     if not tables:
+        if (results / "events.jsonl").is_file():
+            raise SpecError(
+                f"{results}: no table of trials there yet, as a run writes it at its end; to have one of the "
+                f"trials that have ended: parsl-optuna collect --results-dir {results}"
+            )
         below = sorted({str(path.parent) for path in results.glob("*/*.parquet")})
         cure = f"give {' or '.join(below)}" if below else "give the --results-dir of a run"
         raise SpecError(f"{results}: no table of trials there; {cure}")
