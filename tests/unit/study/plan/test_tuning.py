@@ -132,6 +132,7 @@ def test_labels_are_the_words_a_person_wrote():
     assert label_of({"data_path": None, "n_rows": 50}) == "50"
     assert label_of({"data_path": None}) == ""
     assert label_of({"model": "dln", "overrides": {"model": {"dim": 2}}}) == "dln+dim=2"
+    assert label_of({"function": "f.py:train", "args": {"which": "first"}}) == "f.py:train+which=first"
     assert label_of({"model": {"kind": "dln", "widths": [2, 3], "rank": 0}}) == "dln(widths=2-3, rank=0)"
 
 

@@ -13,7 +13,7 @@ from parsl_optuna.core.records import Manifest
 from parsl_optuna.tasks.base import Task, resolve_task
 
 _MOST_CHANGES = 3
-"""More overrides than these would hide the names before them."""
+"""More overrides or arguments than these would hide the names before them."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def bind_problem(task: Task, raw: Mapping[str, Any], where: str) -> ProblemPlan:
 
 
 def label_of(raw: Mapping[str, Any]) -> str:
-    """Return a short text for a problem as written: its names, then its overrides."""
+    """Return a short text for a problem as written: its names, overrides, and a function's arguments."""
     kept = {key: value for key, value in raw.items() if key != "overrides"}
     words = [word for value in kept.values() if (word := _word(value))]
     named = [value for value in kept.values() if not isinstance(value, dict)]
@@ -58,7 +58,7 @@ def label_of(raw: Mapping[str, Any]) -> str:
         isinstance(value, (bool, list)) for value in named
     ):  # a command, whose macros say nothing
         words = [" ".join(str(one) for one in value if not str(one).startswith("${")) for value in lists[:1]]
-    return "/".join(words) + _changes(raw.get("overrides"))
+    return "/".join(words) + "".join(_changes(raw.get(name), name) for name in ("overrides", "args"))
 
 
 def _word(value: Any) -> str:
@@ -69,11 +69,11 @@ def _word(value: Any) -> str:
     return "" if value is None or isinstance(value, list) else str(value)
 
 
-def _changes(overrides: Any) -> str:
-    """Return overrides as they were written, if they are few."""
-    changes = [word for _, word in _leaves(overrides)] if isinstance(overrides, dict) else []
+def _changes(written: Any, name: str) -> str:
+    """Return what was written below *name*, if it is little; else the name."""
+    changes = [word for _, word in _leaves(written)] if isinstance(written, dict) else []
     if len(changes) > _MOST_CHANGES:
-        return "+overrides"
+        return f"+{name}"
     return "".join(f"+{word}" for word in changes)
 
 
