@@ -80,7 +80,7 @@ def _trend_or_curve(model: np.ndarray, columns: np.ndarray, ranks: np.ndarray) -
 
 def _shape(values: Series, fitted: np.ndarray) -> str:
     if not linear.is_scale(values):
-        means = pd.Series(fitted, index=values.index).groupby(values.map(label)).mean()
+        means: Series = pd.Series(fitted, index=values.index).groupby(values.map(label)).mean()
         return f"least at {means.idxmin()}, greatest at {means.idxmax()}"
     order = np.argsort(values.to_numpy(dtype=float), kind="stable")
     curve = fitted[order]

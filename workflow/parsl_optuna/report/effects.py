@@ -224,7 +224,7 @@ def _paired(keys: np.ndarray, sides: Sequence[np.ndarray], y: np.ndarray) -> dic
     """
     known = (sides[0] | sides[1]) & np.isfinite(y)
     _, cells = np.unique(keys[known], axis=0, return_inverse=True)
-    trials = pd.DataFrame(
+    trials: Frame = pd.DataFrame(
         {"seed": keys[known, 0], "cell": cells.ravel(), "second": sides[1][known], "y": y[known]}
     )
     both = trials.groupby(["seed", "cell", "second"])["y"].mean().unstack().dropna()
