@@ -72,7 +72,12 @@ def column_of(name: str) -> str:
 def varied(rows: Frame) -> list[str]:
     """Return the columns of hyperparameters with several values among *rows*, missing ones not counted."""
     columns = [name for name in rows.columns if name.startswith(PREFIX)]
-    return [name for name in columns if rows[name].dropna().map(label).nunique() > 1]
+    return [name for name in columns if n_values(rows[name]) > 1]
+
+
+def n_values(values: Series) -> int:
+    """Return the number of different values of a hyperparameter, missing ones not counted."""
+    return int((values if is_numeric(values) else values.map(label, na_action="ignore")).nunique())
 
 
 def strata(rows: Frame) -> Iterator[tuple[dict[str, str], Frame]]:

@@ -19,8 +19,10 @@ from parsl_optuna.report.configurations import (
     STRATA,
     Frame,
     Series,
+    is_numeric,
     label,
     means,
+    n_values,
     strata,
     varied,
 )
@@ -109,15 +111,15 @@ def pairs(rows: Frame, metrics: Sequence[str], *, sampler_learns: bool = True) -
     for head, group in strata(rows):
         note = ADAPTIVE if is_adaptive(group, sampler_learns) else ""
         names = varied(group)
-        labels = {name: group[name].map(label, na_action="ignore") for name in names}
-        codes = {name: pd.factorize(one)[0] for name, one in labels.items()}  # -1 where it is missing
+        codes = {name: _coded(group[name]) for name in names}
         values = {metric: group[metric].map(finite).to_numpy(dtype=float) for metric in metrics}
         for name in names:
-            levels = sorted(labels[name].dropna().unique())
-            if len(levels) > FEW_VALUES:
+            if n_values(group[name]) > FEW_VALUES:
                 continue
+            labels = group[name].map(label, na_action="ignore")
+            levels = sorted(labels.dropna().unique())
             for first, second in itertools.combinations(levels, 2):
-                sides = [labels[name].eq(level).to_numpy() for level in (first, second)]
+                sides = [labels.eq(level).to_numpy() for level in (first, second)]
                 rest = [
                     own
                     for one, own in codes.items()
@@ -212,6 +214,11 @@ def _by_value(labels: Series, metric: Series) -> list[dict[str, Any]]:
             }
         )
     return entries
+
+
+def _coded(values: Series) -> np.ndarray:
+    """Return a number for each different value ``(n,)``, -1 where it is missing."""
+    return pd.factorize(values if is_numeric(values) else values.map(label, na_action="ignore"))[0]
 
 
 def _paired(keys: np.ndarray, sides: Sequence[np.ndarray], y: np.ndarray) -> dict[str, Any] | None:

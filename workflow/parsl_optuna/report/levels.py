@@ -16,6 +16,7 @@ from parsl_optuna.report.configurations import (
     Series,
     label,
     means,
+    n_values,
     strata,
     varied,
     within,
@@ -38,10 +39,10 @@ def levels(rows: Frame, metric: str) -> Frame:
     for head, good in strata(rows):
         every = within(rows, head)
         for name in varied(good):
+            if n_values(good[name]) > FEW_VALUES:
+                continue
             of_all, of_good = (one[name].map(label, na_action="ignore") for one in (every, good))
             values = sorted(of_good.dropna().unique())
-            if len(values) > FEW_VALUES:
-                continue
             for value in values:
                 own = good[of_good == value]
                 n = int((of_all == value).sum())
