@@ -26,7 +26,7 @@ _LEAST_R2 = 0.1
 FEW = "are needed for a ranking"
 """Ends a note on too few configurations."""
 
-_MOST_CONFIGURATIONS = 2000
+_MOST_CONFIGURATIONS = 1000
 """An even sample of more ranks them as well, and takes a part of the time."""
 
 _TREES = 100

@@ -19,6 +19,7 @@ from parsl_optuna.report.configurations import (
     varied,
 )
 from parsl_optuna.report.effects import ADAPTIVE, corrected, is_adaptive
+from parsl_optuna.report.entangled import Design
 
 _LEAST_FREEDOM = 5
 """Configurations beyond the coefficients of the model: with fewer, an F-test sees almost nothing."""
@@ -45,9 +46,13 @@ def interactions(rows: Frame, metric: str, *, sampler_learns: bool = True) -> Fr
     for head, group in strata(rows):
         note = ADAPTIVE if is_adaptive(group, sampler_learns) else ""
         units = means(group, metric)
+        designs: dict[bytes, Design] = {}
         for first, second in itertools.combinations(varied(units)[:_MOST], 2):
-            together = units[units[first].notna() & units[second].notna()]
-            entry = _tested(together, first, second)
+            there = (units[first].notna() & units[second].notna()).to_numpy()
+            together, key = units[there], there.tobytes()  # most pairs are of the same configurations
+            if key not in designs:
+                designs[key] = Design(together)
+            entry = _tested(together, designs[key], first, second)
             if entry is not None:
                 names = {"first": first.removeprefix(PREFIX), "second": second.removeprefix(PREFIX)}
                 found.append(head | names | entry | {"note": note})
@@ -58,14 +63,15 @@ def interactions(rows: Frame, metric: str, *, sampler_learns: bool = True) -> Fr
     return corrected(table, [*STRATA, "first", "second"], "p")
 
 
-def _tested(units: Frame, first: str, second: str) -> dict[str, Any] | None:
-    names = varied(units)
-    if not {first, second} <= set(names) or units["y"].nunique() < 2:
+def _tested(units: Frame, design: Design, first: str, second: str) -> dict[str, Any] | None:
+    if not {first, second} <= set(design.names) or units["y"].nunique() < 2:
         return None
     one, other = (linear.columns(units[name], is_curved=False) for name in (first, second))
     products = np.einsum("na,nb->nab", one, other).reshape(len(units), -1)
-    rest = [linear.columns(units[name]) for name in names]
-    model, y = np.column_stack([np.ones(len(units)), *rest]), units["y"].to_numpy(dtype=float)
+    model, y = (
+        np.column_stack([np.ones(len(units)), *design.columns.values()]),
+        units["y"].to_numpy(dtype=float),
+    )
     test = linear.added(model, products, y)
     if math.isnan(test.p) or test.freedom < _LEAST_FREEDOM:
         return None

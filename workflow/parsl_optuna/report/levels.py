@@ -73,11 +73,10 @@ def _described(own: Frame, metric: str) -> dict[str, Any]:
 
 def _pooled(own: Frame, metric: str) -> float:
     """Return the standard deviation over seeds, pooled over configurations; missing without replicates."""
-    y: Series = own[metric].map(finite).astype(float)
-    groups = y.dropna().groupby(own["configuration"])
-    squares = groups.apply(lambda one: float(((one - one.mean()) ** 2).sum()))
-    freedom = int((groups.size() - 1).sum())
-    return math.sqrt(float(squares.sum()) / freedom) if freedom else math.nan
+    y: Series = own[metric].map(finite).astype(float).dropna()
+    groups = y.groupby(own["configuration"])
+    freedom = len(y) - groups.ngroups
+    return math.sqrt(float(((y - groups.transform("mean")) ** 2).sum()) / freedom) if freedom else math.nan
 
 
 def _verdicts(own: Frame) -> str:
