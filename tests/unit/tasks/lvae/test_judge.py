@@ -1,6 +1,6 @@
 import pytest
 import torch
-from parsl_optuna.tasks.lvae.judge import Curve, effective_dims, lipschitz, outcome, pca_nmse
+from parsl_optuna.tasks.lvae.judge import Curve, claim, effective_dims, lipschitz, outcome, pca_nmse
 from parsl_optuna.tasks.lvae.pruning import Pruner, Safeguards
 from parsl_optuna.tasks.lvae.strategies import Rule
 from torch import Generator
@@ -41,3 +41,16 @@ def test_the_lipschitz_constant_is_that_of_a_linear_map():
 )
 def test_outcomes(errors, nmse, active, expected):
     assert outcome(Curve([[e, 5.0] for e in errors], 0), nmse, active, 8)[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("intrinsic", "nmse", "pca", "expected"),
+    [
+        (3, 0.02, 0.3, "good"),
+        (3, 0.005, 1e-6, "good"),
+        (3, 0.02, 0.0005, "worse_than_pca"),
+        (None, 0.02, 0.3, "unknown_dimension"),
+    ],
+)
+def test_a_dimension_is_claimed_only_where_it_was_read_and_learnt(intrinsic, nmse, pca, expected):
+    assert claim(intrinsic, nmse, pca)[0] == expected

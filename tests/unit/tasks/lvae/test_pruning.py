@@ -1,7 +1,7 @@
 import pytest
 import torch
 from parsl_optuna.tasks.lvae.params import GUARDS
-from parsl_optuna.tasks.lvae.pruning import Pruner, Safeguards
+from parsl_optuna.tasks.lvae.pruning import GIVEN_BACK, Pruner, Safeguards
 from parsl_optuna.tasks.lvae.strategies import Rule
 from torch import Generator
 
@@ -104,3 +104,54 @@ def test_a_batch_of_one_design_says_nothing():
 @pytest.mark.parametrize("name", GUARDS)
 def test_every_profile_is_a_set_of_safeguards(name):
     assert Safeguards(*GUARDS[name])
+
+
+def down_to(dims, errors, start=4):
+    """Return a pruner of `neighbours` after epochs with these errors."""
+    rule = Rule(0.02, 0.99, 0.05, 0.2, 1.0)
+    made = Pruner(5, "neighbours", rule, Safeguards(), start, 0.9, Generator(), dims)
+    made.observe(torch.tensor([[-1.0], [1.0]]) / 2**0.5 * torch.tensor([5.0, 4.0, 3.0, 2.0, 1.0]))
+    for epoch, error in enumerate(errors):
+        made.step(epoch, error)
+    return made
+
+
+BEFORE = [0.5, 0.1, 0.02, 0.01, 0.02]
+
+
+def test_a_dimension_whose_loss_the_network_gets_over_stays_away():
+    made = down_to(3, [*BEFORE, 0.4, 0.3, 0.019, 0.3, 0.3, 0.3])
+
+    assert left(made) == [0, 1, 2]
+    assert made.settled
+
+
+def test_the_last_dimension_comes_back_once_where_the_network_does_not():
+    made = down_to(3, [*BEFORE, *[0.3] * 4])
+
+    assert left(made) == [0, 1, 2]
+    assert made.step(9, 0.3) == -1  # four epochs after the last one went in epoch 5
+    assert left(made) == [0, 1, 2, 3]
+    assert [(event["epoch"], event["dim"], event["reason"]) for event in made.events] == [
+        (4, 4, "neighbours"),
+        (5, 3, "neighbours"),
+        (9, 3, GIVEN_BACK),
+    ]
+    assert [made.step(epoch, 0.3) for epoch in range(10, 22)] == [0] * 12
+    assert made.settled
+
+
+def test_a_small_error_is_no_loss_however_many_times_it_has_grown():
+    assert left(down_to(3, [*[1e-5] * 5, *[0.009] * 8])) == [0, 1, 2]
+
+
+def test_what_it_knows_of_the_loss_goes_on_where_it_was():
+    made, again = down_to(3, [*BEFORE, 0.3]), down_to(3, [])
+    again.restore(made.state())
+
+    assert [again.step(epoch, 0.3) for epoch in range(6, 10)] == [0, 0, 0, -1]
+
+
+def test_nothing_is_settled_before_something_went_or_without_a_number():
+    assert not down_to(5, [0.1] * 6).settled
+    assert not down_to(None, [0.1] * 6).settled

@@ -56,7 +56,8 @@ def test_a_sheet_is_learnt_and_flat_dimensions_go(sheet):
     assert metrics["val_nmse"] < 0.05
     assert 2 <= metrics["active_dims"] < 6
     assert metrics["effective_dims"] <= metrics["active_dims"]
-    assert len(metrics["pruning_events"]) == 6 - metrics["active_dims"]
+    back = sum(event["reason"] == "given_back" for event in metrics["pruning_events"])
+    assert len(metrics["pruning_events"]) == 6 - metrics["active_dims"] + 2 * back
     assert metrics["lipschitz_norm"] <= 1.01
     assert [step for step, _ in told] == list(range(150))
     assert metrics["dim_error"] == abs(metrics["active_dims"] - 2)
@@ -64,7 +65,8 @@ def test_a_sheet_is_learnt_and_flat_dimensions_go(sheet):
 
 def test_the_reported_error_is_that_of_the_network_that_was_trained(tmp_path):
     where = prepared(tmp_path, problem_id="disk2", resolution=16, n_designs=150)
-    metrics = run(where, n_epochs=80, lr=4e-3, latent_dim=8, w_v=1.0, pruning_epoch=40)
+    settings = {"pruning_strategy": "plummet", "w_v": 1.0, "lr": 4e-3, "latent_dim": 8}
+    metrics = run(where, n_epochs=80, pruning_epoch=40, **settings)
     trained, refined = (metrics["diagnostics"][f"val_rec_{name}"] for name in ("trained", "refined"))
 
     assert refined > trained  # the right norms shrink every layer
@@ -102,7 +104,7 @@ class Stopping(Checkpoint):
             raise Interrupted
 
 
-@pytest.mark.parametrize("strategy", ["plummet", "probabilistic"])
+@pytest.mark.parametrize("strategy", ["plummet", "probabilistic", "neighbours"])
 def test_interrupted_is_uninterrupted_to_the_last_digit(sheet, tmp_path, strategy):
     settings = {"pruning_strategy": strategy, "k_consecutive": 2, "max_prune_per_epoch": 1}
     whole = run(sheet, **settings)
@@ -160,7 +162,8 @@ def test_the_global_random_stream_is_left_alone(sheet):
 
 def test_every_epoch_tells_the_terms_of_the_loss(sheet):
     told = []
-    metrics = run(sheet, told=told, n_epochs=4, w_v=2.0, polynomial_schedule_n=0)
+    settings = {"pruning_strategy": "plummet", "w_v": 2.0, "polynomial_schedule_n": 0}
+    metrics = run(sheet, told=told, n_epochs=4, **settings)
     variance = float(load_designs(sheet[1], 0).train.var(dim=0).mean())
 
     for _, one in told:
@@ -191,3 +194,24 @@ def test_a_model_that_is_kept_gives_the_reported_error(tmp_path):
     assert error == pytest.approx(metrics["val_rec"], rel=1e-5)
     run(where, files=tmp_path / "other", n_epochs=3, pruning_epoch=1)
     assert not (tmp_path / "other" / "model.pt").exists()
+
+
+def test_where_the_dimension_is_known_the_volume_presses_no_harder_than_the_error_allows(sheet):
+    """It has no weight while the error is large, and none once as many codes are left as designs need."""
+    told = []
+    metrics = run(sheet, told=told, n_epochs=80, pruning_epoch=68, w_v=2.0, polynomial_schedule_n=0)
+    variance = float(load_designs(sheet[1], 0).train.var(dim=0).mean())
+    shares = [(one["loss"] - one["rec_loss"] / variance) / one["vol_loss"] / 2.0 for _, one in told]
+
+    assert metrics["active_dims"] == metrics["intrinsic_dims"] == 2
+    assert shares[0] == pytest.approx(0.0, abs=1e-3)
+    assert max(shares) > 0.1
+    assert shares[-1] == pytest.approx(0.0, abs=1e-3)
+
+
+def test_a_dimension_that_neighbours_do_not_tell_is_not_claimed(tmp_path):
+    where = prepared(tmp_path, problem_id="sheet", n_designs=30)
+    metrics = run(where, n_epochs=60)
+
+    assert metrics["intrinsic_dims"] is None
+    assert metrics["outcome"] in ("unknown_dimension", "instability", "divergence")

@@ -9,13 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from parsl_optuna.tasks.lvae.pruning import Pruner
+from parsl_optuna.tasks.lvae.pruning import Pruner, is_far_above
 
 _MEAN_IMAGE = 0.95
 """A normalised error above this is hardly better than the mean design."""
-
-_JUMP, _NOISE = 2.0, 0.01
-"""An error that ended so many times, and so much, above its least was lost on the way."""
 
 _EXPLAINED = 0.01
 """Share of the error that a dimension must explain to count, as in the least-volume papers; and the smallest
@@ -43,10 +40,28 @@ def outcome(curve: Curve, nmse: float, active: int, latent_dim: int) -> tuple[st
     if nmse > _MEAN_IMAGE:
         return "divergence", f"normalised error {nmse:.3g}: no better than the mean design"
     errors = [row[0] for row in curve.rows[curve.pruning_epoch :]]
-    if errors and errors[-1] > max(_JUMP * min(errors), min(errors) + _NOISE):
+    if errors and is_far_above(errors[-1], min(errors)):
         return "instability", f"the error ended {errors[-1] / min(errors):.2g} times above its least"
     if active == latent_dim:
         return "no_pruning", "every dimension is left"
+    return "good", None
+
+
+def claim(intrinsic: int | None, nmse: float, pca: float) -> tuple[str, str | None]:
+    """Name what a run of the strategy `neighbours` that pruned says of the dimension; and why, if little.
+
+    Args:
+        intrinsic: Dimension of the designs by their nearest neighbours; None where that cannot be told.
+        nmse: Normalised validation error.
+        pca: That of PCA with as many dimensions.
+    """
+    if intrinsic is None:
+        return (
+            "unknown_dimension",
+            "neighbours do not tell the designs' dimension; pruned as by plummet",
+        )
+    if is_far_above(nmse, pca):
+        return "worse_than_pca", f"normalised error {nmse:.3g}; PCA with as many dimensions has {pca:.3g}"
     return "good", None
 
 

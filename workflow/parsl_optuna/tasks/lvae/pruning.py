@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,17 @@ import torch
 from torch import Generator, Tensor
 
 from parsl_optuna.tasks.lvae.strategies import Rule, Seen, candidates
+
+GIVEN_BACK = "given_back"
+"""Reason of the event of a dimension that works again."""
+
+_TIMES, _MORE = 2.0, 0.01
+"""A normalised error so many times, and by so much, above another one is no longer near it."""
+
+
+def is_far_above(error: float, other: float) -> bool:
+    """Return whether a normalised error is far above another one."""
+    return error > max(_TIMES * other, other + _MORE)
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,7 @@ class Pruner:
         mean: Likewise their means.
         frozen_std: ``(dims,)`` stds at the time of pruning.
         frozen_code: ``(dims,)`` what pruned codes are set to.
-        events: One per pruned dimension: epoch, dim, std.
+        events: One per pruned dimension: epoch, dim, std, reason; and one where a dimension is given back.
         held: How often which safeguard held back.
     """
 
@@ -66,7 +78,7 @@ class Pruner:
         stream: Generator,
         intrinsic: int | None = None,
     ) -> None:
-        self._intrinsic = intrinsic
+        self._goal = intrinsic if strategy == "neighbours" else None
         self._strategy, self._rule, self._guards = strategy, rule, guards
         self._start, self._beta, self._stream = start, beta, stream
         self.active = torch.ones(dims, dtype=torch.bool)
@@ -76,9 +88,21 @@ class Pruner:
         self._streaks = torch.zeros(dims, dtype=torch.int64)
         self._batches = 0
         self._best: float | None = None
+        self._before = self._since = math.inf
+        self._judged = False
         self._not_before = start
         self.events: list[dict[str, Any]] = []
         self.held: Counter[str] = Counter()
+
+    @property
+    def has_goal(self) -> bool:
+        """Whether the number of dimensions is known that `neighbours` goes down to."""
+        return self._goal is not None
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has gone down to that number."""
+        return self._goal is not None and bool(self.events) and self.n_active <= self._goal
 
     @property
     def n_active(self) -> int:
@@ -99,18 +123,28 @@ class Pruner:
         self.std, self.mean = self.std.lerp(std, share), self.mean.lerp(mean, share)
         self._batches += 1
 
-    def step(self, epoch: int, val_rec: float) -> int:
-        """Prune after an epoch; return how many dimensions went."""
+    def step(self, epoch: int, error: float) -> int:
+        """Prune after an epoch with that normalised validation error.
+
+        Returns:
+            How many dimensions went; -1 where one came back.
+        """
+        if self.events:
+            self._since = min(self._since, error)
+        else:
+            self._before = min(self._before, error)
         if epoch < self._start:
             return 0
+        if self.settled and not self._judged:
+            return -self._give_back(epoch)
         if epoch == self._start or self._best is None:
             self._reference = self.std.clone()
-        self._best = val_rec if self._best is None else min(self._best, val_rec)
-        guard = self._closed(epoch, val_rec)
+        self._best = error if self._best is None else min(self._best, error)
+        guard = self._closed(epoch, error)
         if guard is not None:
             self.held[guard] += 1
             return 0
-        seen = Seen(self.std, self.active, self._reference, self._intrinsic)
+        seen = Seen(self.std, self.active, self._reference, self._goal)
         found = candidates(self._strategy, seen, self._rule, self._stream) & self.active
         self._streaks = (self._streaks + 1) * found
         ready = found & (self._streaks >= self._guards.k_consecutive)
@@ -120,10 +154,28 @@ class Pruner:
         for dim in chosen.tolist():
             self._freeze(dim, epoch)
         if len(chosen):
+            self._since = math.inf
             self._not_before = epoch + self._guards.cooldown_epochs
         return len(chosen)
 
-    def _closed(self, epoch: int, val_rec: float) -> str | None:
+    def _give_back(self, epoch: int) -> int:
+        """Let the last dimension work again where the network did not get over its loss; return how many.
+
+        It has as many epochs for that as it had before pruning began. This happens once.
+        """
+        last = self.events[-1]
+        if epoch < last["epoch"] + max(self._start, 1):
+            return 0
+        self._judged = True
+        if not is_far_above(self._since, self._before):
+            return 0
+        assert self._goal is not None
+        self._goal += 1
+        self.active[last["dim"]] = True
+        self.events.append(last | {"epoch": epoch, "reason": GIVEN_BACK})
+        return 1
+
+    def _closed(self, epoch: int, error: float) -> str | None:
         """Return which safeguard forbids pruning altogether now."""
         guards = self._guards
         if self.n_active <= guards.min_active_dims:
@@ -131,7 +183,7 @@ class Pruner:
         if epoch < self._not_before:
             return "cooldown_epochs"
         assert self._best is not None
-        if guards.recon_tol is not None and val_rec > (1.0 + guards.recon_tol) * self._best:
+        if guards.recon_tol is not None and error > (1.0 + guards.recon_tol) * self._best:
             return "recon_tol"
         return None
 
@@ -159,6 +211,7 @@ class Pruner:
         return {
             "tensors": [getattr(self, name).clone() for name in _TENSORS],
             "plain": [self._batches, self._best, self._not_before, list(self.events), dict(self.held)],
+            "goal": [self._goal, self._before, self._since, self._judged],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -167,6 +220,7 @@ class Pruner:
             setattr(self, name, value)
         self._batches, self._best, self._not_before, self.events, held = state["plain"]
         self.held = Counter(held)
+        self._goal, self._before, self._since, self._judged = state["goal"]
 
 
 _TENSORS = ("active", "std", "mean", "frozen_std", "frozen_code", "_reference", "_streaks")
