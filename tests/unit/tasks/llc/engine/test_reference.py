@@ -15,7 +15,7 @@ from parsl_optuna.tasks.llc.engine.stages import Stages
 
 CHAINS = 8
 ESTIMAND = SimpleNamespace(
-    dim=20, work=0.0, L0=0.0, beta=1.0, gamma=1.0, n=100,
+    dim=20, work=0.0, L0=0.0, beta=1.0, t=100.0, gamma=1.0, n=100, centre=torch.zeros(20),
     target=SimpleNamespace(summary=SimpleNamespace(gradient_norm=0.0, centre_bias=0.0)),
 )  # fmt: skip
 
