@@ -102,7 +102,7 @@ def _convolved(images: Any, filters: Any, xp: Any) -> Any:
     if xp.__name__ == "torch":
         moved = xp.nn.functional.conv2d(images.permute(0, 3, 1, 2), shaped.permute(3, 2, 0, 1))
         return moved.permute(0, 2, 3, 1)
-    import jax  # noqa: PLC0415
+    import jax  # noqa: PLC0415  # pyright: ignore[reportMissingImports]
 
     return jax.lax.conv_general_dilated(
         images, shaped, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")

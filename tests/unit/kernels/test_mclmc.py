@@ -33,6 +33,7 @@ def test_the_adjusted_kernel_is_exact_at_a_coarse_step(generator):
     assert abs(float(trace.values["w2"].mean()) - 1 / 25) < 4 * mcse(trace.values["w2"])
 
 
+@pytest.mark.slow
 def test_the_unadjusted_kernel_is_right_at_a_fine_step(generator):
     params = mclmc.Params(0.3, 2.0, PRECISION.rsqrt())
 

@@ -114,6 +114,7 @@ class Wells(nn.Module):
         return height.mean() + 0.0 * x
 
 
+@pytest.mark.slow
 def test_parts_of_the_posterior_that_chains_do_not_move_between_are_told(monkeypatch):
     monkeypatch.setattr(warmup, "_ANNEALED", 8)  # so that it counts as large
     settings = Settings(gamma=0.3, relative_error=0.02)

@@ -141,6 +141,7 @@ def test_vi_is_exact_on_linear_regression_with_minibatches(benches, whitening):
     assert metrics["llc_hat"] == pytest.approx(truth, rel=0.01)
 
 
+@pytest.mark.slow
 def test_vi_on_a_singular_target_lies_between_exact_and_mean_field(benches):
     bench, truth = benches["w1w2"]
 

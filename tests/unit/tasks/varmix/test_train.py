@@ -38,6 +38,7 @@ def test_clusters_of_digits_are_found(digits):
     assert [step for step, _ in told] == list(range(15, 301, 15))
 
 
+@pytest.mark.slow
 def test_a_faster_rho_conjugates_and_without_the_penalty_nothing_does(digits):
     slow, fast, free = (
         run(digits, n_steps=400, rho_lr=rho_lr, conj_weight=weight)["r2"]

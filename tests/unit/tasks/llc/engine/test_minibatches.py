@@ -67,6 +67,7 @@ def test_the_errors_of_a_regression_are_all_held_by_its_loss(tmp_path, generator
     assert noise.power / 6 == pytest.approx(float(power), rel=0.2)
 
 
+@pytest.mark.slow
 def test_directions_that_only_the_localiser_holds_do_not_count(tmp_path, generator):
     """Of 40 hidden units a few would do: most weights are as wide as the localiser lets them be."""
     tanh = {"kind": "mlp", "in_dim": 3, "out_dim": 1, "depth": 1, "hidden": 40, "activation": "tanh"}
@@ -80,6 +81,7 @@ def test_directions_that_only_the_localiser_holds_do_not_count(tmp_path, generat
     assert noise.share < 0.7
 
 
+@pytest.mark.slow
 def test_on_a_regression_the_heat_is_what_was_expected(tmp_path, generator):
     estimand = noisy_regression(tmp_path)
     metric, motion, states = settled(estimand, generator)

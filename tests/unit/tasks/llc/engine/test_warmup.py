@@ -37,6 +37,7 @@ def test_a_direction_stays_that_makes_steps_longer_and_no_other(generator):
     assert len(worthwhile(potential(PRECISION), is_idle, w, generator).stretch) == 0
 
 
+@pytest.mark.slow
 def test_chains_arrive_at_the_loss_of_a_deep_network(tmp_path, generator):
     """39.28 at n = 1e4, by long Rao-Blackwellised runs; annealing alone leaves them a good deal hotter."""
     raw = {"model": {"kind": "dln", "widths": [10] * 5, "rank": 3}, "overrides": {"data": {"n_data": 10_000}}}

@@ -24,6 +24,7 @@ def sgld(estimand, generator, relative_error):
     return build(estimand, arrived, stages, Goal(relative_error, Deadline()))
 
 
+@pytest.mark.slow
 def test_minibatches_add_to_the_llc_what_is_predicted(tmp_path, generator):
     estimand = noisy_regression(tmp_path)
     run = sgld(estimand, generator, relative_error=0.3)

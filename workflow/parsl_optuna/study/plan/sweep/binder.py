@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 from collections.abc import Mapping
@@ -79,7 +80,7 @@ class Binder:
         """Return the problem and the hyperparameters of a point, as written."""
         if self.task.open_params:
             known = self.sweep.parameters
-            return self._program(), {
+            return self._program, {
                 name: scalar(value, known.get(name)) for name, value in {**point, **self.spec.params}.items()
             }
         problem, params = {}, {}
@@ -107,6 +108,7 @@ class Binder:
             self._by_key[key] = self.problems.setdefault(problem.pid, problem)
         return self._by_key[key]
 
+    @functools.cached_property  # the same at every point
     def _program(self) -> dict[str, Any]:
         sweep = self.sweep
         if sweep.program is None and "${program}" in sweep.command:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import random
@@ -60,7 +61,7 @@ class Distribution:
         """Whether it has one value."""
         return len(self.values) == 1
 
-    @property
+    @functools.cached_property  # a plan asks for it at every point
     def is_json(self) -> bool:
         """Whether hyperparameters hold its texts, lists, mappings and uncommon numbers as JSON texts."""
         return any(isinstance(value, (dict, list)) or without_exact_form(value) for value in self.values)
