@@ -19,6 +19,7 @@ def shown(cell):
 
 
 @pytest.mark.filterwarnings("ignore")  # of Jupyter's
+@pytest.mark.system
 def test_the_notebook_shows_what_its_text_says(tmp_path):
     shutil.copy(NOTEBOOK, tmp_path)
     notebook = nbformat.read(tmp_path / NOTEBOOK.name, as_version=4)

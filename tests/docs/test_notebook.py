@@ -33,6 +33,7 @@ def run(folder):
 
 
 @pytest.mark.filterwarnings("ignore")  # of Jupyter's
+@pytest.mark.system
 def test_the_notebook_runs_and_runs_again_without_repeating_anything(folder):
     first = run(folder)
     again = run(folder)

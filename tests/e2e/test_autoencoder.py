@@ -3,6 +3,7 @@
 import json
 
 import pandas as pd
+import pytest
 import torch
 
 from tests.e2e.command import SCRIPTS, run
@@ -22,6 +23,7 @@ QUICK = (
 )
 
 
+@pytest.mark.system
 def test_a_search_leaves_what_is_documented_and_repeats_nothing(tmp_path):
     out, _ = run("parsl-autoencoder", *QUICK, "--save_models", "--ensemble", 3, cwd=tmp_path)
 
