@@ -55,9 +55,14 @@ class Design:
         """Take the configurations, from `configurations.means`."""
         self.names = varied(units)
         self.columns = {name: linear.columns(units[name]) for name in self.names}
+        self._scales = {name for name in self.names if linear.is_scale(units[name].dropna())}
         self._everywhere = [name for name in self.names if units[name].notna().all()]
         self._bases = {name: linear.basis(self.columns[name]) for name in self._everywhere}
         self._known: dict[tuple[str, str], bool] = {}
+
+    def straight(self, name: str) -> np.ndarray:
+        """Return the columns of a hyperparameter without the squares of a scale."""
+        return self.columns[name][:, :1] if name in self._scales else self.columns[name]
 
     def entanglement(self, name: str) -> Entanglement:
         """Return how *name* varies with others that all of these configurations have.

@@ -44,8 +44,10 @@ _WHY_EMPTY = {
 }
 
 _STUDY = ("problem", "method")
-_EFFECT = (*_STUDY, "metric", "parameter", "kind", "value", "n", "estimate", "low", "high")
-_EFFECT = (*_EFFECT, "varies_with", "note", "shape", "p", "p_holm")
+_EFFECT = (
+    *(*_STUDY, "metric", "parameter", "kind", "value", "n", "estimate", "low", "high"),
+    *("varies_with", "note", "shape", "p", "p_holm"),
+)
 _PAIR = ("metric", "parameter", "note", "first", "second", "seeds", "matches", "difference", "low", "high")
 
 COLUMNS = {

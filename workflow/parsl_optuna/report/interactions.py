@@ -66,7 +66,7 @@ def interactions(rows: Frame, metric: str, *, sampler_learns: bool = True) -> Fr
 def _tested(units: Frame, design: Design, first: str, second: str) -> dict[str, Any] | None:
     if not {first, second} <= set(design.names) or units["y"].nunique() < 2:
         return None
-    one, other = (linear.columns(units[name], is_curved=False) for name in (first, second))
+    one, other = design.straight(first), design.straight(second)
     products = np.einsum("na,nb->nab", one, other).reshape(len(units), -1)
     model, y = (
         np.column_stack([np.ones(len(units)), *design.columns.values()]),

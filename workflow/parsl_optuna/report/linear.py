@@ -44,23 +44,22 @@ def is_scale(values: Series) -> bool:
     return is_numeric(values) and values.nunique() > FEW_VALUES
 
 
-def columns(values: Series, *, is_curved: bool = True) -> np.ndarray:
+def columns(values: Series) -> np.ndarray:
     """Return columns ``(n, k)``: an indicator for every value of a hyperparameter but one, or ranks.
 
-    Their means are 0 over the configurations that have the hyperparameter, and they are 0 in the others: so
-    they say nothing of whether it is there.
+    Squares follow the ranks of a scale: what is best in its middle has no correlation with the ranks. Means
+    are 0 over the configurations that have the hyperparameter, and columns are 0 in the others: so they say
+    nothing of whether it is there.
 
     Args:
         values: Values of configurations; missing in those that do not have the hyperparameter.
-        is_curved: Whether the ranks of a scale are followed by their squares: what is best in the middle of
-            a range has no correlation with the ranks.
     """
     there = values.notna().to_numpy()
     known = values[there]
     if is_scale(known):
         ranks = known.rank().to_numpy(dtype=float)
         ranks = (ranks - ranks.mean()) / ranks.std()
-        found = np.column_stack([ranks, ranks**2]) if is_curved else ranks[:, None]
+        found = np.column_stack([ranks, ranks**2])
     else:
         found = pd.get_dummies(known.map(label), drop_first=True).to_numpy(dtype=float)
     placed = np.zeros((len(values), found.shape[1]))

@@ -91,8 +91,8 @@ def _fit(
     x = np.frombuffer(points).reshape(len(y), len(choices))
     mean = _LENGTH_MEAN + 0.5 * np.log(len(choices))
     owners = _owners(choices, alike)
-    distances = np.stack([some.sum(0) for some in _by_owner(_distances(x, choices), owners)])
-    d = len(distances)
+    d, apart = owners.max() + 1, _distances(x, choices)
+    distances = np.stack([apart[owners == owner].sum(0) for owner in range(d)])
     start = np.concatenate([np.full(d, min(mean, 1.0)), [_SIGNAL_MEAN, noise.mean]])
     bounds = [_BOUNDS_LENGTH] * d + [_BOUNDS_SIGNAL, _BOUNDS_NOISE]
     prior_mean = np.concatenate([np.full(d, mean), [_SIGNAL_MEAN, noise.mean]])
@@ -111,15 +111,8 @@ def _fit(
 
 def _owners(choices: tuple[int, ...], alike: bool) -> NDArray[np.intp]:
     """Return for each parameter which of the lengths is its own."""
-    if not alike:
-        return np.arange(len(choices))
-    is_number = np.array(choices) == 0
-    first_of_categories = int(is_number.any())
-    return np.where(is_number, 0, first_of_categories + np.cumsum(~is_number) - 1)
-
-
-def _by_owner(distances: Array, owners: NDArray[np.intp]) -> list[Array]:
-    return [distances[owners == owner] for owner in range(owners.max() + 1)]
+    own = np.arange(len(choices))
+    return np.unique(np.where(np.array(choices) == 0, -1, own) if alike else own, return_inverse=True)[1]
 
 
 def _distances(x: Array, choices: tuple[int, ...]) -> Array:

@@ -169,8 +169,7 @@ class _Model:
             has_one = ~np.isnan(row)
             self._limits.append(_limited(points[has_one], row[has_one], running, cube.choices))
             is_good &= has_one & (row <= 0.0)
-        hyperparameters = gp.fit(points, scores, cube.choices, gp.SMOOTH, alike=alike)
-        self._objective = gp.Posterior(points, scores, running, hyperparameters, cube.choices)
+        self._objective = _posterior(points, scores, running, cube.choices, gp.SMOOTH, alike=alike)
         means = self._objective.at_points[: len(chosen)]
         self._best = float(means[is_good].min()) if is_good.any() else None
         order = np.argsort(np.where(is_good, means, math.inf), kind="stable")
@@ -210,9 +209,16 @@ class _Model:
 
 
 def _posterior(
-    points: Array, values: Array, running: Array, choices: tuple[int, ...], noise: gp.Noise
+    points: Array,
+    values: Array,
+    running: Array,
+    choices: tuple[int, ...],
+    noise: gp.Noise,
+    *,
+    alike: bool = False,
 ) -> gp.Posterior:
-    return gp.Posterior(points, values, running, gp.fit(points, values, choices, noise), choices)
+    hyperparameters = gp.fit(points, values, choices, noise, alike=alike)
+    return gp.Posterior(points, values, running, hyperparameters, choices)
 
 
 def _limited(
