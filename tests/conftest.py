@@ -8,8 +8,14 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch = pytest.importorskip("torch")  # not before the line above: it reads the number of threads once
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_configure():
+    """Let PyTorch warn every time: once in a process, a test's outcome would hang on which ran before it."""
+    torch.set_warn_always(True)
 
 
 def pytest_collection_modifyitems(items):
@@ -20,5 +26,4 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture
 def generator():
     """A seeded torch generator."""
-    torch = pytest.importorskip("torch")
     return torch.Generator().manual_seed(7)

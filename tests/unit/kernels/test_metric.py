@@ -83,6 +83,16 @@ def test_few_draws_find_the_stiff_directions(generator):
     assert condition(metric, covariance) < 1e4 / 20
 
 
+def test_draws_without_a_stiff_direction_give_the_scales_alone():
+    ones = torch.ones(8, 1, dtype=torch.float64)  # no direction stands out
+    w = torch.cat((torch.eye(8, dtype=torch.float64), -torch.eye(8, dtype=torch.float64)))
+
+    metric = fit(w, w.clone(), isotropic(torch.zeros(8, dtype=torch.float64), 1.0))
+
+    assert metric.basis.shape == (8, 0)
+    assert torch.equal(metric.position(ones[:, 0]), metric.sd)
+
+
 @pytest.mark.parametrize("bad", [float("nan"), 0.0])
 def test_scales_that_are_no_numbers_fall_back_to_the_prior(generator, bad):
     w = torch.randn(50, 3, generator=generator, dtype=torch.float64)

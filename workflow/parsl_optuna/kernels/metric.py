@@ -102,6 +102,8 @@ def fit(positions: Tensor, gradients: Tensor, prior: Metric) -> Metric:
     sd = _bounded((wide / stiff).pow(0.25), prior.sd)
     sd = torch.exp(weight * sd.log() + (1 - weight) * prior.sd.log())
     eigenvalues, basis = _stiff_directions(gradients * sd)
+    if not len(eigenvalues):
+        return Metric(prior.centre, sd, basis, eigenvalues)
     spread = (((positions - positions.mean(0)) / sd) @ basis).var(0)
     stretch = _bounded((spread / eigenvalues).pow(0.25), torch.ones_like(eigenvalues))
     return Metric(prior.centre, sd, basis, stretch)

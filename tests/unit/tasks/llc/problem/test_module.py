@@ -30,7 +30,7 @@ class Branching(Residual):
     """Control flow on numbers, which cannot be batched over chains."""
 
     def forward(self, x):
-        return super().forward(x) if float(self.inner.weight.sum()) > -99 else x
+        return super().forward(x) if float(self.inner.weight.detach().sum()) > -99 else x
 
 
 class Counting(Residual):
