@@ -11,7 +11,7 @@ demo: .venv/.installed  ## tune three methods on two small problems
 
 test: .venv/.installed-dev  ## run the tests, unit tests first
 	$(BIN)/python -m pytest -n 2 tests/unit
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/unit
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore tests/unit  # they wait much
 
 system: .venv/.installed-dev  ## run the tests with schedulers and kills
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "system and not slow" tests/e2e tests/browser tests/docs

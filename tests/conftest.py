@@ -12,6 +12,17 @@ torch = pytest.importorskip("torch")  # not before the line above: it reads the 
 
 ROOT = Path(__file__).resolve().parents[1]
 
+LONGEST = (
+    "test_optuna_workflow.py",
+    "test_bad_input.py",
+    "test_devices.py",
+    "test_record.py",
+    "test_estimate.py",
+    "test_cli.py",
+    "test_sweep.py",
+)
+"""Files that take a minute or more, longest first."""
+
 
 def pytest_configure():
     """Let PyTorch warn every time: once in a process, a test's outcome would hang on which ran before it."""
@@ -19,8 +30,8 @@ def pytest_configure():
 
 
 def pytest_collection_modifyitems(items):
-    """Begin with the longest file: at the end one worker would wait for it."""
-    items.sort(key=lambda item: item.path.name != "test_optuna_workflow.py")
+    """Begin with the longest files: at the end one worker would wait for them."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture

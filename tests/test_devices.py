@@ -49,7 +49,7 @@ def test_an_estimate_names_the_device_of_all_that_it_makes(name, kernel):
     settings = Settings(kernel=kernel, relative_error=0.3, observables=observables, parameters=mask)
 
     with torch.device("meta"):
-        found = run(model, loss, (X, y), settings, Deadline(8.0))
+        found = run(model, loss, (X, y), settings, Deadline(4.0))
 
     assert found.metrics["diagnostics"]["n_draws"] or "first draw" in found.metrics["status_reason"]
 

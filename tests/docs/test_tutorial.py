@@ -88,6 +88,7 @@ def test_the_task_of_one_s_own(tmp_path):
     assert (rows.exact_se == 0).all()
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(("name", "best"), [("branin", 2.0), ("train", 1e-6)])
 def test_an_own_objective_is_tuned_and_not_run_again(tmp_path, name, best):
     arguments = ["--config", TUTORIAL / f"{name}.yaml", "--local"]

@@ -11,7 +11,7 @@ from tests.fakes import ShuffledExecutor, requested
 from tests.toyrun import drive, rows, toy_plan
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 5), st.integers(1, 9))
 def test_exactly_max_trials_end_in_any_order(tmp_path_factory, seed, batch, max_trials):
     plan = toy_plan(1.0, 2.0, methods=("guess", "other"), batch_size=batch, max_trials=min(max_trials, 6))

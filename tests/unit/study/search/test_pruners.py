@@ -25,7 +25,7 @@ def test_every_pruner_gives_a_hopeless_trial_up_and_never_the_best(name):
         pytest.importorskip("scipy")
     pruner = make_pruner(name, PARAMS.get(name, {}), "s")
     for i in range(30):
-        finished(pruner, f"good {i}", [1.0 + i / 1e6] * 9)
+        finished(pruner, f"good {i}", [1.0 + i * step / 1e6 for step in range(1, 10)])
     doomed, best = [], []
     for step in range(1, 10):
         pruner.report("bad", step, 9.0 + step)

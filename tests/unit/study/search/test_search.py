@@ -280,7 +280,10 @@ def test_violations_are_restored():
 SMALL = {"name": "nsgaii", "population_size": 10}
 
 
-@pytest.mark.parametrize(("sampler", "count"), [("rank_gp", 25), ("tpe", 25), ("gp", 25), (SMALL, 75)])
+@pytest.mark.parametrize(
+    ("sampler", "count"),
+    [("rank_gp", 25), ("tpe", 25), pytest.param("gp", 25, marks=pytest.mark.slow), (SMALL, 75)],
+)
 def test_a_sampler_learns_of_constraints(sampler, count):
     """The objective is least at -2, where a constraint is missed: points stay nearer to 0, its border."""
 

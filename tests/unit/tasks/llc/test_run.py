@@ -18,6 +18,7 @@ FAST = {
     "mclmc": {"steps": 4000, "warmup": 300},
     "mclmc_unadjusted": {"steps": 6000, "warmup": 1000, "target_accept": None},
 }
+NAMES = [*list(FAST)[:4], pytest.param("mclmc_unadjusted", marks=pytest.mark.slow)]
 SIGMAS = 4.0
 
 
@@ -52,7 +53,7 @@ def benches(tmp_path_factory):
     return found
 
 
-@pytest.mark.parametrize("name", FAST)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
     "target",
     [
@@ -106,7 +107,7 @@ def test_deep_linear_networks_by_hmc(tmp_path, widths, rank):
     assert metrics["se_hat"] < 0.02 * truth
 
 
-@pytest.mark.parametrize("name", [*FAST, "vi"])
+@pytest.mark.parametrize("name", [*NAMES, pytest.param("vi", marks=pytest.mark.slow)])
 def test_a_wrong_centre_gives_the_exact_negative_value_and_says_so(tmp_path, name):
     raw = {"model": {"kind": "quadratic", "dim": 4, "curvature": [2.0], "offset": 0.3}, "overrides": N_1000}
     truth = quadratic([2.0] * 4, T, offset=0.3)

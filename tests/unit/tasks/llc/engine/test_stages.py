@@ -57,7 +57,7 @@ def run(bench, method, checkpoint, told=None):
     return metrics
 
 
-@pytest.mark.parametrize("n", [11, 23])
+@pytest.mark.parametrize("n", [11, pytest.param(23, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("method", RUNS)
 def test_interrupted_and_uninterrupted_runs_are_the_same(bench, tmp_path, method, n):
     wanted = run(bench, method, Checkpoint())
