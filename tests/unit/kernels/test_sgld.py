@@ -100,3 +100,27 @@ def test_the_preconditioner_learns_for_exactly_as_many_steps_as_it_is_told(gener
     assert len(set(moments[:4])) == 4
     assert moments[3] == moments[4] == moments[5]
     assert costs == [2, 2, 2, 1, 1]
+
+
+@pytest.mark.parametrize("noise", ["leimkuhler_matthews", "euler"])
+def test_heat_is_what_the_virial_has_beyond_the_dimension(noise, generator):
+    """Of a stiff well in a wide one, at nearly the longest step, with gradient noise."""
+
+    def energy(w, generator):
+        error = torch.randn(w.shape, generator=generator, dtype=w.dtype)
+        return (10 * w.cosh().log() + w**2 / 200).sum(-1), 10 * w.tanh() + w / 100 + error
+
+    params = sgld.Params(0.3, noise=noise)
+    kernel = sgld.build(energy, energy, params)
+    state = kernel.init(torch.zeros(64, 2, dtype=torch.float64), generator)
+
+    def observe(before, after):
+        virial = (before.position * after.gradient).sum(-1)
+        return {"beyond": virial - 2.0, "heat": sgld.heat(before, after, params)}
+
+    _, trace = chain.run(kernel, state, generator, chain.Schedule(4000), observe, Deadline())
+    beyond, heat = (trace.values[name][400:] for name in ("beyond", "heat"))
+
+    assert float(heat.mean()) > 0.1
+    assert abs(float((beyond - heat).mean())) < 4 * mcse(beyond - heat)
+    assert mcse(heat) < 0.8 * mcse(beyond)

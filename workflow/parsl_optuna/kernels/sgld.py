@@ -121,6 +121,20 @@ def step(
     return new, Info(ones, 0.0 * ones, diverged, 2 if learning else 1)
 
 
+def heat(before: State, after: State, params: Params) -> Tensor:
+    """Return what a step shows of the virial's excess over its mean, the dimension, ``(chains,)``.
+
+    |w - c|^2 is stationary, wherever c is; hence E[(w - c) . g] - dim = E[u . (u - r)], with the half move
+    u = sqrt(eta P) g / 2 and the noise r that the step uses again (none in Euler's scheme), all in
+    preconditioned coordinates. That holds for steps of any length and for stochastic gradients g. It varies
+    far less than the virial itself, whose chance is that of soft directions.
+    """
+    scale = preconditioner(before.second_moment, params)
+    half_move = scale.sqrt() * after.gradient * (0.5 * math.sqrt(step_size(params, before.time)))
+    own = half_move if params.noise == "euler" else half_move - before.noise
+    return (half_move * own).sum(-1)
+
+
 def step_size(params: Params, time: int) -> float:
     """Return eta0 (1 + time/t0)^-gamma."""
     return params.eta0 * (1.0 + time / params.t0) ** -params.gamma

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Generator, Tensor
 
-    from parsl_optuna.kernels import chain, sgld
+    from parsl_optuna.kernels import chain, diagnostics, sgld
     from parsl_optuna.kernels.metric import Metric
     from parsl_optuna.tasks.base import Metrics, Work
     from parsl_optuna.tasks.llc.answer import observables, summary, verdict
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from parsl_optuna.tasks.llc.problem import curvature
     from parsl_optuna.tasks.llc.problem.estimand import Estimand
 else:
-    torch, chain, sgld = later("torch", "kernels.chain", "kernels.sgld")
+    torch, *kernels = later("torch", "kernels.chain", "kernels.diagnostics", "kernels.sgld")
+    chain, diagnostics, sgld = kernels
     draw, fixed, curvature = later(
         "tasks.llc.engine.draw", "tasks.llc.engine.fixed", "tasks.llc.problem.curvature"
     )
@@ -52,9 +53,6 @@ _FEWEST_STEPS, _PASSES = 10, 0.7
 """Steps between draws at least, and passes through the data between them; a draw costs half as much as
 these.
 """
-
-_PAIRS = 4
-"""Of minibatches, whose gradients show their noise: of 4 chains of 10 parameters to 11 %, sqrt(2 / 160)."""
 
 _PROBED, _FEWEST_EXAMPLES = 256, 32
 """Examples by which the gradient noise is measured, and the fewest of a minibatch: less saves no time in
@@ -117,7 +115,8 @@ def run(estimand: Estimand, params: Params, stages: Stages, work: Work) -> Metri
         # independent of that position: an unbiased virial.
         w = before.position
         virial = ((w - estimand.centre) * after.gradient).sum(-1)
-        return {"excess": estimand.excess(w), "radius": estimand.radius(w), "virial": virial}
+        seen = {"excess": estimand.excess(w), "radius": estimand.radius(w), "virial": virial}
+        return seen | {"heat": sgld.heat(before, after, settings)}
 
     schedule = chain.Schedule(params.steps - burn_in, params.eval_every)
     state, trace = stages.chain(kernel, state, schedule, observe, work.deadline)
@@ -131,31 +130,22 @@ def run(estimand: Estimand, params: Params, stages: Stages, work: Work) -> Metri
         truncated=burnt.truncated or trace.truncated,
         settings={"last_step_size": sgld.step_size(settings, burnt.n_steps + trace.n_steps)},
     )
-    if trace.n_draws and found.traces.excess.numel():
-        size = float(sizes.square().sum() / sizes.sum())  # in the mean over time
-        bias = size * _added(estimand, params.batch, state, settings, stages.stream)
+    if trace.n_draws:
+        bias = _added(trace.values["heat"], sizes)
         found = replace(found, step_bias=bias, settings={**found.settings, "step_bias": bias})
     return summary.summarise(estimand, found, verdict.TRIAL_GATE)
 
 
-def _added(
-    estimand: Estimand, batch: int, state: sgld.State, settings: sgld.Params, generator: Generator
-) -> float:
-    """Return what steps of unit size are predicted to add to the LLC, where the chains are.
+def _added(heat: Tensor, sizes: Tensor) -> float:
+    """Return what *heat* ``(draws, chains)`` adds to the LLC beyond chance, in the mean over time.
 
-    Gradient noise of variance s along a direction of curvature k, of the preconditioned coordinates, widens
-    it by size s / 4 relative to its width, as size k is small against 4; half of that over all directions
-    adds to the LLC. Without the averaged noise so does the gradient itself: its variance is k.
+    Half of it, as of a quadratic loss: on singular ones it was 0.9 to 1.1 times that (measured).
     """
-    scale = sgld.preconditioner(state.second_moment, settings)
-    w = state.position[torch.isfinite(state.position).all(-1)]
-    energy = estimand.stochastic_energy(batch)
-    pairs = [(energy(w, generator)[1], energy(w, generator)[1]) for _ in range(_PAIRS)]
-    if settings.noise == "euler":
-        squares = [0.5 * (first.square() + second.square()) for first, second in pairs]
-    else:
-        squares = [0.5 * (first - second).square() for first, second in pairs]
-    return float((torch.stack(squares) * scale).sum(-1).mean()) / 8.0
+    heat = heat[:, torch.isfinite(heat).all(0)]
+    if not heat.numel():
+        return 0.0
+    weighted = heat * (sizes / sizes.mean()).to(heat).unsqueeze(1)
+    return 0.5 * summary.beyond_chance(float(weighted.mean()), diagnostics.mcse(weighted))
 
 
 METHOD = Method(Params, space, run)
