@@ -155,3 +155,25 @@ def test_what_it_knows_of_the_loss_goes_on_where_it_was():
 def test_nothing_is_settled_before_something_went_or_without_a_number():
     assert not down_to(5, [0.1] * 6).settled
     assert not down_to(None, [0.1] * 6).settled
+
+
+def test_means_and_stds_follow_a_turn_of_the_active_codes():
+    made = down_to(3, [])
+    made.active[4] = False
+    made.mean = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
+    swap = torch.eye(5)[[3, 1, 2, 0, 4]]
+    made.turn(swap, torch.tensor([0.1, 0.2, 0.3, 0.4]))
+
+    assert made.mean.tolist() == [4.0, 2.0, 3.0, 1.0, 5.0]
+    assert made.std.tolist() == pytest.approx([0.1, 0.2, 0.3, 0.4, 1.0])
+
+
+def test_it_goes_on_from_the_first_epoch_with_pruning_until_the_number_is_reached():
+    made = down_to(3, [], start=4)
+    went = []
+    for epoch in range(8):
+        went.append(made.goes_on(epoch))
+        made.step(epoch, 0.1)
+
+    assert went == [False] * 4 + [True, True, False, False]
+    assert not down_to(None, [], start=0).goes_on(0)

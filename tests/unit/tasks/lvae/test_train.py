@@ -3,11 +3,13 @@ import math
 import pytest
 import torch
 from parsl_optuna.core.clock import Deadline
+from parsl_optuna.core.load import structure
 from parsl_optuna.store.checkpoint import Checkpoint
 from parsl_optuna.tasks.base import Work, prepare_task, run_task
 from parsl_optuna.tasks.lvae import TASK
 from parsl_optuna.tasks.lvae.model import Decoder, encoder
-from parsl_optuna.tasks.lvae.train import load_designs
+from parsl_optuna.tasks.lvae.params import Params
+from parsl_optuna.tasks.lvae.train import Trainer, load_designs
 
 SMALL = {"n_epochs": 60, "batch_size": 32, "lr": 5e-3, "latent_dim": 6, "pruning_epoch": 30,
          "polynomial_schedule_n": 10, "width": 16}  # fmt: skip
@@ -215,3 +217,32 @@ def test_a_dimension_that_neighbours_do_not_tell_is_not_claimed(tmp_path):
 
     assert metrics["intrinsic_dims"] is None
     assert metrics["outcome"] in ("unknown_dimension", "instability", "divergence")
+
+
+def at_pruning(where, strategy):
+    """Return a trainer at its first epoch with pruning."""
+    params = TASK.complete(where[0], "lvae", SMALL | {"pruning_strategy": strategy}, "p $")
+    stream = torch.Generator().manual_seed(2)
+    trainer = Trainer(load_designs(where[1], 0), structure(Params, params, "p"), stream, unit_range=False)
+    trainer.train_epoch()
+    trainer.epoch = trainer.params.pruning_epoch
+    return trainer
+
+
+def test_what_neighbours_prune_are_the_least_of_the_codes_principal_axes(sheet):
+    trainer = at_pruning(sheet, "neighbours")
+    codes = trainer.encoder(trainer.designs.train).detach()
+    spectrum = torch.linalg.svdvals(codes - codes.mean(dim=0)) / (len(codes) - 1) ** 0.5
+    trainer.prune(0.1)
+    gone = [event["std"] for event in trainer.pruner.events]
+
+    assert gone
+    assert sorted(gone) == pytest.approx(sorted(spectrum.tolist())[: len(gone)], rel=1e-3)
+
+
+def test_other_rules_take_the_codes_as_they_are(sheet):
+    trainer = at_pruning(sheet, "plummet")
+    before = trainer.encoder(trainer.designs.train)
+    trainer.prune(0.1)
+
+    assert torch.equal(trainer.encoder(trainer.designs.train), before)

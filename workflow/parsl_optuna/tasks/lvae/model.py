@@ -75,6 +75,13 @@ class Decoder(nn.Module):
                 x = functional.leaky_relu(x, _SLOPE)
         return torch.sigmoid(_STEEPNESS * (x - 0.5)) if self._unit_range else x
 
+    @property
+    def first(self) -> SpectralLinear:
+        """The layer at the codes."""
+        layer = self.layers[0]
+        assert isinstance(layer, SpectralLinear)
+        return layer
+
     def refine(self, rounds: int) -> None:
         """Sharpen the spectral norms, so that the bound holds to rounding."""
         for layer in self.layers:
@@ -82,7 +89,7 @@ class Decoder(nn.Module):
             layer.refine(rounds)
 
 
-def encoder(latent_dim: int, shape: tuple[int, ...], width: int) -> nn.Module:
+def encoder(latent_dim: int, shape: tuple[int, ...], width: int) -> nn.Sequential:
     """Return an encoder; no bound, since only the decoder's matters."""
     if len(shape) == 1:
         return nn.Sequential(

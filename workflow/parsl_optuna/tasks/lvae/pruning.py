@@ -104,6 +104,10 @@ class Pruner:
         """Whether it has gone down to that number."""
         return self._goal is not None and bool(self.events) and self.n_active <= self._goal
 
+    def goes_on(self, epoch: int) -> bool:
+        """Whether that number is known, and pruning on its way there."""
+        return self._goal is not None and epoch >= self._start and self.n_active > self._goal
+
     @property
     def n_active(self) -> int:
         """Number of dimensions that are left."""
@@ -122,6 +126,11 @@ class Pruner:
         share = 1.0 - self._beta if self._batches else 1.0
         self.std, self.mean = self.std.lerp(std, share), self.mean.lerp(mean, share)
         self._batches += 1
+
+    def turn(self, rotation: Tensor, std: Tensor) -> None:
+        """Follow a rotation ``(dims, dims)`` of the active codes, after which they have these stds."""
+        self.mean = rotation @ self.mean
+        self.std[self.active] = std
 
     def step(self, epoch: int, error: float) -> int:
         """Prune after an epoch with that normalised validation error.

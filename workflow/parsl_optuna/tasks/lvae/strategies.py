@@ -65,7 +65,7 @@ def candidates(name: str, seen: Seen, rule: Rule, stream: Generator) -> Tensor:
 def _neighbours(seen: Seen, rule: Rule, stream: Generator) -> Tensor:
     """Prune as `_plummet` does, and else the smallest, one at a time, until as many are left as designs need.
 
-    Never fewer; where the number is not known, as `_plummet`.
+    Never fewer; where the number is not known, as `_plummet`. Else these are stds along principal axes.
     """
     found = _plummet(seen, rule, stream)
     if seen.intrinsic is None:
