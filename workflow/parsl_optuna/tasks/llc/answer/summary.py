@@ -184,12 +184,7 @@ def known_bias(value: float, seen: Mapping[str, Any], draws: Draws) -> float | N
 
 def off_equilibrium(ratio: float, error: float) -> float:
     """Return by how much a virial ratio is off 1 beyond chance, given its standard error."""
-    return beyond_chance(ratio - 1.0, error)
-
-
-def beyond_chance(value: float, error: float) -> float:
-    """Return the size of a value without what chance alone, of this standard error, would give."""
-    return math.sqrt(max(value**2 - (_CHANCE * error) ** 2, 0.0))
+    return math.sqrt(max((ratio - 1.0) ** 2 - (_CHANCE * error) ** 2, 0.0))
 
 
 def _ratio(excess: Tensor) -> float:
