@@ -2,8 +2,10 @@
 
     OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.dimensions build/dimensions.jsonl
     OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.dimensions build/dimensions.jsonl --unpruned
+    OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.dimensions build/dimensions.jsonl --as-few
 
-The second trains the same networks as long, with neither pruning nor volume; the table has their errors too.
+The second trains the same networks as long, with neither pruning nor volume, and the third such ones with as
+few codes as the designs have parameters; the table has their errors too.
 400 designs of 24 x 24 pixels (or vectors), 16 codes at the start, three seeds each; everything but size and
 schedule is the default. A line per run is added to the file at once; runs that it has are not repeated. All
 parameters are uniform, none is periodic, and edges are soft (2 pixels).
@@ -136,6 +138,11 @@ ALL = FAMILIES | FRESH
 UNPRUNED = {"pruning_strategy": "plummet", "w_v": 0.0, "pruning_epoch": 10**6}
 
 
+def as_few(name: str) -> dict[str, Any]:
+    """Return what else is set where a family is learnt with as many codes as it has parameters."""
+    return UNPRUNED | {"latent_dim": ALL[name][1]}
+
+
 def one(name: str, seed: int, more: dict[str, Any]) -> dict[str, Any]:
     """Train on a family; return what was found."""
     make, dim = ALL[name]
@@ -156,26 +163,47 @@ def one(name: str, seed: int, more: dict[str, Any]) -> dict[str, Any]:
     return head | {key: found.get(key) for key in kept} | {"spread": widths}
 
 
-def table(rows: list[dict[str, Any]], unpruned: list[dict[str, Any]]) -> str:
-    """Return the runs by family, and how many runs and families are right."""
+def table(rows: list[dict[str, Any]], known: list[dict[str, Any]]) -> str:
+    """Return the runs by family, how many runs are right, and their errors beside those of *known* others."""
     lines = [
-        "| family | dimension | active | gap | error | unpruned | PCA |",
-        "|---|---|---|---|---|---|---|",
+        "| family | dimension | active | gap | error | unpruned | as few | PCA |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, (_, dim) in ALL.items():
         here = [row for row in rows if row["family"] == name]
         if here:
             active, gap = (", ".join(str(row[key]) for row in here) for key in ("active_dims", "gap_dims"))
-            errors, whole = (_errors(some, name, "val_nmse") for some in (rows, unpruned))
+            others = [[row for row in known if row["more"] == more] for more in (UNPRUNED, as_few(name))]
+            errors, whole, few = (_errors(some, name, "val_nmse") for some in (rows, *others))
             pca = _errors(rows, name, "pca_nmse")
-            lines.append(f"| {name} | {dim} | {active} | {gap} | {errors} | {whole} | {pca} |")
+            lines.append(f"| {name} | {dim} | {active} | {gap} | {errors} | {whole} | {few} | {pca} |")
     for key in ("active_dims", "gap_dims"):
         off = [abs(row[key] - row["dim"]) for row in rows]
         exact, near = sum(x == 0 for x in off), sum(x <= 1 for x in off)
         lines.append(f"{key}: {exact} of {len(off)} runs exact, {near} within 1")
+    exact_rows = [row for row in rows if row["active_dims"] == row["dim"]]
+    comparisons = (
+        ("the unpruned", rows, lambda _: UNPRUNED),
+        ("that with as few codes", exact_rows, as_few),
+    )
+    for name, some, of in comparisons:
+        ratios = _ratios(some, known, of)
+        if ratios:
+            low, middle, high = (f"{value:.2g}" for value in np.quantile(ratios, (0, 0.5, 1)))
+            lines.append(f"error over {name}, {len(ratios)} pairs: {low} to {high}, median {middle}")
     how = Counter(row["outcome"] for row in rows)
     lines.append(", ".join(f"{count} {outcome}" for outcome, count in how.most_common()))
     return "\n".join(lines)
+
+
+def _ratios(
+    rows: list[dict[str, Any]], known: list[dict[str, Any]], of: Callable[[str], dict[str, Any]]
+) -> list[float]:
+    other = {
+        (row["family"], row["seed"]): row["val_nmse"] for row in known if row["more"] == of(row["family"])
+    }
+    pairs = [(row["val_nmse"], other.get((row["family"], row["seed"]))) for row in rows]
+    return [error / beside for error, beside in pairs if beside is not None]
 
 
 def _errors(rows: list[dict[str, Any]], name: str, key: str) -> str:
@@ -209,24 +237,32 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=JSON", help="other hyperparameters")
     parser.add_argument("--families", nargs="*", default=list(ALL))
     parser.add_argument("--seeds", nargs="*", type=int, default=SEEDS)
-    parser.add_argument("--unpruned", action="store_true", help="neither pruning nor volume")
+    beside = parser.add_mutually_exclusive_group()
+    beside.add_argument("--unpruned", action="store_true", help="neither pruning nor volume")
+    beside.add_argument(
+        "--as-few", action="store_true", help="nor more codes than parameters, from the start"
+    )
     given = parser.parse_args()
     if given.file is None:
         print(neighbours())
         return
-    more = dict(UNPRUNED) if given.unpruned else {}
-    more |= {name: json.loads(value) for name, _, value in (text.partition("=") for text in given.set)}
+    more = {name: json.loads(value) for name, _, value in (text.partition("=") for text in given.set)}
     given.file.parent.mkdir(parents=True, exist_ok=True)
     lines = given.file.read_text().splitlines() if given.file.exists() else []
     known = [json.loads(line) for line in lines]
-    rows = [row for row in known if row["more"] == more]
+    rows = []
     for seed in given.seeds:
         for name in given.families:
-            if not any((row["family"], row["seed"]) == (name, seed) for row in rows):
-                rows.append(one(name, seed, more))
+            how = UNPRUNED if given.unpruned else as_few(name) if given.as_few else {}
+            wanted = {"family": name, "seed": seed, "more": how | more}
+            found = next((row for row in known if wanted.items() <= row.items()), None)
+            if found is None:
+                found = one(name, seed, how | more)
+                known.append(found)
                 with given.file.open("a") as stream:
-                    stream.write(json.dumps(rows[-1]) + "\n")
-    print(table(rows, [row for row in known if row["more"] == UNPRUNED]))
+                    stream.write(json.dumps(found) + "\n")
+            rows.append(found)
+    print(table(rows, known))
 
 
 if __name__ == "__main__":
