@@ -24,6 +24,8 @@ def values_of(dimension):
         (lambda: Float(0.0, 1.0, step=math.inf), "step inf must be a number above 0"),
         (lambda: Categorical(()), "choices is empty"),
         (lambda: Categorical((1, 1)), "names a value twice"),
+        (lambda: Categorical((1, 1.0, True)), "1 and 1.0 are one value"),
+        (lambda: Float(-1e308, 1e308), "no number holds their distance"),
     ],
 )
 def test_impossible_dimensions_are_refused(make, message):

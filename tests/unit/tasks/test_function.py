@@ -2,7 +2,7 @@ import pytest
 from parsl_optuna.core.clock import Deadline
 from parsl_optuna.core.errors import SpecError, TaskError
 from parsl_optuna.tasks.base import Work, run_task
-from parsl_optuna.tasks.function import TASK
+from parsl_optuna.tasks.function import TASK, as_metrics
 
 CODE = """
 import helper
@@ -127,3 +127,8 @@ def test_a_name_that_is_no_plain_function_is_called_what_it_is(tmp_path, monkeyp
 
     with pytest.raises(SpecError, match=f"'f' in .* is {what}; give a function written with def"):
         TASK.resolve({"function": "o.py:f"}, "p $")
+
+
+def test_two_keys_of_one_name_are_told():
+    with pytest.raises(TaskError, match="the keys 1 and '1' are one name"):
+        as_metrics({"loss": 1.0, 1: 2.0, "1": 3.0})

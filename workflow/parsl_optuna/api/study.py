@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parsl_optuna.api import session
+from parsl_optuna.api.main_only import differing
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.core.load import structure
 from parsl_optuna.core.spec import RunSpec
@@ -334,6 +336,7 @@ def _place(function: Callable[..., Any], folder: Path) -> str:
     path = Path(inspect.getsourcefile(function) or "")
     is_top_level = function.__qualname__ == name
     if is_top_level and path.suffix == ".py" and path.is_file() and not _is_typed(function):
+        _check_values(function, path)
         return f"{relative(path)}:{name}"
     try:
         text = inspect.getsource(function)
@@ -351,6 +354,20 @@ def _place(function: Callable[..., Any], folder: Path) -> str:
     target = folder / f"{name}.py"
     write_bytes(target, textwrap.dedent(text).encode())
     return f"{target}:{name}"
+
+
+def _check_values(function: Callable[..., Any], path: Path) -> None:
+    """Refuse a function that uses what its file holds only here, and not where a worker imports it."""
+    name, is_main = function.__name__, function.__module__ == "__main__"
+    try:
+        what = differing(path.read_text(), name, is_main=is_main, has_arguments=len(sys.argv) > 1)
+    except (SyntaxError, ValueError):
+        return  # said where the signature is read
+    if what is not None:
+        raise SpecError(
+            f"{_WHERE}: '{name}' {what}; workers only import {path.name}, and would take another value: make "
+            "it an argument of the function, and give it a value in space"
+        )
 
 
 def _is_typed(function: Callable[..., Any]) -> bool:

@@ -124,8 +124,8 @@ class Categorical:
         inexact = without_exact_form(self.choices)
         if inexact is not None:
             raise SpecError(f"the choice {inexact}")
-        if len({(type(choice), choice) for choice in self.choices}) < len(self.choices):
-            raise SpecError(f"choices {list(self.choices)} names a value twice")
+        if len({(isinstance(choice, bool), choice) for choice in self.choices}) < len(self.choices):
+            raise SpecError(f"choices {list(self.choices)} names a value twice; 1 and 1.0 are one value")
 
     @property
     def first(self) -> Scalar:
@@ -315,6 +315,8 @@ def _check_bounds(kind: str, low: float, high: float, log: bool) -> None:
         raise SpecError(f"bounds must be finite, got low {low}, high {high}")
     if low > high:
         raise SpecError(f"low {low} is above high {high}; swap them")
+    if not math.isfinite(high - low):
+        raise SpecError(f"low {low} and high {high} are too far apart: no number holds their distance")
     if log and low <= 0:
         raise SpecError(f"a log scale needs low above 0, got {low} ({kind})")
 

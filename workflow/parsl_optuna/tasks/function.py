@@ -128,21 +128,27 @@ def run(work: Work) -> Metrics:
     return as_metrics(call(**{**lent, **problem["args"], **work.params}))
 
 
-def as_metrics(value: Any, name: str = "loss") -> Metrics:
+def as_metrics(value: Any, name: str = "loss", verb: tuple[str, str] = ("returned", "return")) -> Metrics:
     """Return what a function returned as metrics; a number is the metric *name*.
+
+    Args:
+        value: What it returned, or reported.
+        name: Name of the metric that a single number is.
+        verb: What the function did with it, and is to do, for messages.
 
     Raises:
         TaskError: It is something else.
     """
+    did, do = verb
     try:
         plain = _plain(value)
     except RecursionError as error:
-        raise TaskError("what the function returned is nested too deeply to be stored") from error
+        raise TaskError(f"what the function {did} is nested too deeply to be stored") from error
     if isinstance(plain, dict):
         return plain
     if isinstance(plain, (int, float)):
         return {name: plain}
-    raise TaskError(f"the function returned a {type(value).__name__}; return a number, or a dict of metrics")
+    raise TaskError(f"the function {did} a {type(value).__name__}; {do} a number, or a dict of metrics")
 
 
 def _plain(value: Any) -> Any:
@@ -150,6 +156,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (bool, int, float, str, type(None))):
         return value
     if isinstance(value, Mapping):
+        named: dict[str, Any] = {str(key): key for key in value}
+        if twice := [key for key in value if named[str(key)] is not key]:
+            one, other = twice[0], named[str(twice[0])]
+            raise TaskError(f"the keys {one!r} and {other!r} are one name where they are stored; rename one")
         return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(entry) for entry in value]

@@ -38,6 +38,9 @@ def apart(
 ) -> Iterator[None]:
     """Run a task in its own working folder, and put back what it changed of this process.
 
+    The task's ``sys.argv`` holds no arguments: those of the engine's process mean nothing to it, and a file
+    that reads them would give other numbers than its id says.
+
     Args:
         folder: The working folder, made if it is not there; None stays where we are.
         launch: The folder in which the command was started.
@@ -47,6 +50,7 @@ def apart(
     """
     owner, kept = os.getpid(), _Kept()
     os.environ[LAUNCH_DIR] = str(launch)
+    sys.argv = sys.argv[:1]
     if folder is not None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -77,7 +81,7 @@ class _Kept:
         self._handlers = {number: signal.getsignal(number) for number in _SIGNALS}
         self._recursion = sys.getrecursionlimit()
         self._path, self._modules = list(sys.path), set(sys.modules)
-        self._streams = (sys.stdin, sys.stdout, sys.stderr)
+        self._streams, self._argv = (sys.stdin, sys.stdout, sys.stderr), sys.argv
 
     def put_back_limits(self) -> None:
         for descriptor in self._spare:
@@ -105,6 +109,7 @@ class _Kept:
                 del sys.modules[name]  # a user's module may have the name of one that the driver needs
         sys.path[:] = self._path
         sys.stdin, sys.stdout, sys.stderr = self._streams
+        sys.argv = self._argv
 
 
 def flush_open_files() -> None:

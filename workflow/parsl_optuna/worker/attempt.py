@@ -9,8 +9,9 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from operator import index
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 from parsl_optuna.core.clock import Deadline, utc_now
 from parsl_optuna.core.errors import (
@@ -20,6 +21,7 @@ from parsl_optuna.core.errors import (
     Pruned,
     SpecError,
     StoreError,
+    TaskError,
     WorkerLost,
 )
 from parsl_optuna.core.ids import derive_seed
@@ -30,6 +32,7 @@ from parsl_optuna.store.checkpoint import Checkpoint
 from parsl_optuna.store.output import Output
 from parsl_optuna.store.progress import Reporter, stop_reason
 from parsl_optuna.tasks.base import Metrics, Task, Work, load_run, prepare_task, resolve_task
+from parsl_optuna.tasks.function import as_metrics
 from parsl_optuna.worker.apart import apart
 from parsl_optuna.worker.classify import checked, classify, cure_of, failed, is_of_disk
 from parsl_optuna.worker.generators import seed_all
@@ -100,16 +103,34 @@ class Progress:
         reporter = Reporter(store.paths.progress(*names), fresh=checkpoint.load() is None, before=reported)
         return cls(checkpoint, reporter, hooks.is_pruned, store.paths.stop(*names), store.paths.files(*names))
 
-    def report(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Report progress; raises `Pruned` when the trial is to stop, `MetricNameError` at a bad name."""
-        check_metric_names(metrics)
+    def report(self, step: SupportsIndex | float, metrics: Mapping[str, Any] | float) -> None:
+        """Report progress: a step, and metrics as a function may return them.
+
+        Raises:
+            Pruned: The trial is to stop.
+            MetricNameError: A name that no metric can have.
+            TaskError: The step is no whole number, or a metric cannot be stored.
+        """
+        if isinstance(metrics, Mapping):
+            check_metric_names(metrics)
+        plain = checked(as_metrics(metrics, verb=("reported", "report")))
         try:
-            self.reporter.report(step, metrics)
+            self.reporter.report(_whole(step), plain)
         except StoreError as error:
             self.fault = error
             raise
         if self.is_pruned():
             raise Pruned
+
+
+def _whole(step: Any) -> int:
+    """Return a step as Python's whole number; numpy's, torch's and 3.0 are taken too."""
+    try:
+        return int(step) if float(step).is_integer() else index(step)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TaskError(
+            f"report({step!r}, …): the step must be a whole number; first the step, then the metrics"
+        ) from error
 
 
 @dataclass
