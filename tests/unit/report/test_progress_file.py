@@ -33,7 +33,8 @@ def test_a_disk_that_does_not_take_it_does_not_end_the_run(tmp_path, caplog):
 
     ProgressFile(tmp_path / "file" / "progress.json").show(SNAPSHOT)
 
-    assert "progress.json: not written" in caplog.text
+    assert "progress.json: cannot be written: " in caplog.text
+    assert "None" not in caplog.text
 
 
 def test_a_torn_or_foreign_file_is_none(tmp_path):

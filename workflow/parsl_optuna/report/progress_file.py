@@ -50,7 +50,7 @@ class ProgressFile:
         try:
             write_bytes(self._path, content.encode(), durable=False)
         except OSError as error:
-            _logger.warning("%s: not written: %s", self._path, error.strerror)
+            _logger.warning("%s", error)
 
 
 def read(path: Path) -> dict[str, Any] | None:

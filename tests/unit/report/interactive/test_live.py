@@ -91,7 +91,8 @@ def test_a_disk_that_does_not_take_the_page_does_not_end_the_run(tmp_path, caplo
 
     LivePage(plan, ArtifactStore(tmp_path).paths, results).show(SNAPSHOT, ended)
 
-    assert "report.html: not written" in caplog.text
+    assert "report.html: cannot be written: " in caplog.text
+    assert "None" not in caplog.text
 
 
 def test_the_last_page_says_what_is_best_and_reloads_no_more(tmp_path):

@@ -66,7 +66,7 @@ class LivePage:
         try:
             self._write(snapshot, ended)
         except OSError as error:
-            _logger.warning("%s: not written: %s", self.results.report, error.strerror)
+            _logger.warning("%s", error)
         took = self._now() - began
         self._due = began + max(_EVERY_SEC, took / _SHARE)
         self._unchanged_due = max(self._due, began + _UNCHANGED_SEC)
