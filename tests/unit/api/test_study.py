@@ -10,6 +10,7 @@ import pytest
 from parsl_optuna import Study
 from parsl_optuna.api import session
 from parsl_optuna.core.errors import SpecError
+from parsl_optuna.core.space import Float, Int
 
 SPACE = {"x": {"low": -1.0, "high": 1.0}, "kind": {"choices": ["a", "b"]}}
 FUNCTION = "def parabola(x, kind):\n    return {'loss': x * x + (kind == 'b'), 'size': abs(x)}\n"
@@ -309,3 +310,16 @@ def test_numbers_and_arrays_of_numpy_are_those_of_python(function):
 def test_an_object_is_no_parameter(function, value):
     with pytest.raises(SpecError, match=r"function\.x: must be bounds"):
         Study(function, {"x": value, "kind": "a"}, **OPTUNA)
+
+
+def test_real_bounds_of_a_whole_default_are_not_taken_for_whole_numbers(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def inner(x=1):
+        return x
+
+    with pytest.raises(SpecError, match=r"x: the bound 0.0 is written as a real number.*dist: float"):
+        Study(inner, {"x": {"low": 0.0, "high": 1.0}})
+    real = Study(inner, {"x": {"low": 0.0, "high": 1.0, "dist": "float"}}).plan.studies[0].space
+    whole = Study(inner, {"x": {"low": 0, "high": 5}}).plan.studies[0].space
+    assert (real.dimensions["x"], whole.dimensions["x"]) == (Float(0.0, 1.0), Int(0, 5))

@@ -127,7 +127,10 @@ def _dimension(default: Dimension | None, raw: Mapping[str, Any], value: Scalar,
     for name in [name for name in _ELSEWHERE if name in raw]:
         raise SpecError(f"{where}.{name}: is another tool's key; here it is '{_ELSEWHERE[name]}'")
     change = structure(_Change, raw, where)
-    kind = change.dist or _kind(default, change, value, raw)
+    try:
+        kind = change.dist or _kind(default, change, value, raw)
+    except SpecError as error:
+        raise SpecError(f"{where}: {error}") from error
     if kind not in ("float", "int", "categorical"):
         hint = "; for a log scale, add log: true" if "log" in kind else ""
         raise SpecError(f"{where}.dist: unknown distribution '{kind}'; known: categorical, float, int{hint}")
@@ -183,5 +186,11 @@ def _kind(default: Dimension | None, change: _Change, value: Scalar, raw: Mappin
         written = (raw.get("low"), raw.get("high"))
         return "int" if all(isinstance(bound, int) for bound in written) else "float"
     bounds = (change.low, change.high)
+    written = [raw[key] for key in ("low", "high") if isinstance(raw.get(key), float)]
+    if default is None and type(value) is int and written and all(one.is_integer() for one in written):
+        raise SpecError(
+            f"the bound {written[0]} is written as a real number, and the default {value} is a whole one; "
+            "add dist: float or dist: int"
+        )
     whole = all(bound is None or float(bound).is_integer() for bound in bounds)
     return "int" if whole and not isinstance(value, float) else "float"
