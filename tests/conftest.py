@@ -20,8 +20,9 @@ LONGEST = (
     "test_estimate.py",
     "test_cli.py",
     "test_sweep.py",
+    "test_house.py",
 )
-"""Files that take a minute or more, longest first."""
+"""Files that take half a minute or more, longest first."""
 
 
 def pytest_configure():

@@ -50,6 +50,7 @@ def training(tmp_path):
 ALONG = ("parsl-optuna", "estimate", "--checkpoints", "steps", "--model", "line.py:parts", "--error", "0.05")
 
 
+@pytest.mark.system
 def test_checkpoints_are_trials_of_which_none_runs_twice(training):
     out, _ = run(*ALONG, cwd=training, code=1)
     torch.save({"weight": torch.tensor([[2.0]])}, training / "steps" / "step_11.pt")

@@ -64,6 +64,7 @@ def test_a_grid_runs_once_and_its_dry_run_says_so(here):
     assert (here / "log").read_text().count("run") == 4
 
 
+@pytest.mark.system
 def test_random_and_bayes_need_an_end_and_go_on_where_they_were(here):
     parameters = {"lr": {"distribution": "log_uniform_values", "min": 0.001, "max": 1.0}}
     for method in ("random", "bayes"):

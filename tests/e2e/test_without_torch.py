@@ -80,6 +80,7 @@ def test_a_starter_runs_and_its_results_are_read(folder, kind):
     run(folder, "analyze", results)
 
 
+@pytest.mark.system
 def test_a_function_of_the_users(folder):
     (folder / "code_file.py").write_text(FUNCTION)
     (folder / "study.yaml").write_text(

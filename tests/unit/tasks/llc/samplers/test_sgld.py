@@ -3,8 +3,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 from parsl_optuna.core.clock import Deadline
+from parsl_optuna.core.errors import Preempted
 from parsl_optuna.kernels import chain
 from parsl_optuna.kernels.metric import isotropic
+from parsl_optuna.kernels.snapshot import dumps, loads
 from parsl_optuna.store.checkpoint import Checkpoint
 from parsl_optuna.tasks.llc.answer.control_variates import LossCoordinates
 from parsl_optuna.tasks.llc.engine.draw import Goal
@@ -59,3 +61,40 @@ def test_a_trial_states_what_its_steps_add_to_the_llc(noise, batch, tmp_path, ge
     assert added > 4 * found["se_hat"]
     assert added == pytest.approx(stated, rel=0.3)
     assert found["bias"] >= stated
+
+
+class OfAnEarlierVersion(Checkpoint):
+    """Gives up once, in the middle of the draws, and then goes on with a file that knows of no heat."""
+
+    def __init__(self):
+        super().__init__()
+        self.content = None
+
+    def load(self):
+        return self.content
+
+    def due(self):
+        return self.content is None
+
+    def save(self, content):
+        stages = loads(content)
+        if len(stages) == 3 and not stages[-1]["ended"] and stages[-1]["data"][1][0]:
+            del stages[-1]["data"][1][0]["heat"]
+            self.content = dumps(stages)
+            raise Preempted
+
+
+def test_a_checkpoint_without_heat_is_gone_on_with(tmp_path):
+    estimand, progress = noisy_regression(tmp_path), OfAnEarlierVersion()
+    params = Params(chains=20, eta0=0.1 / estimand.t, gamma=0.0, steps=400, burn_in=0.2)
+
+    def attempt():
+        stages = Stages(progress, torch.Generator().manual_seed(1), estimand)
+        return trial(estimand, params, stages, SimpleNamespace(deadline=Deadline()))
+
+    with pytest.raises(Preempted):
+        attempt()
+    found = attempt()
+
+    beyond = (found["diagnostics"]["virial_ratio"] - 1.0) * estimand.dim
+    assert found["diagnostics"]["step_bias"] == pytest.approx(0.5 * abs(beyond))

@@ -130,7 +130,9 @@ def run(estimand: Estimand, params: Params, stages: Stages, work: Work) -> Metri
         settings={"last_step_size": sgld.step_size(settings, burnt.n_steps + trace.n_steps)},
     )
     if trace.n_draws:
-        bias = _added(trace.values["heat"], sizes)
+        # A checkpoint of an earlier version has no heat; the virial has the same mean, and more noise.
+        heat = trace.values.get("heat", trace.values["virial"] - estimand.dim)
+        bias = _added(heat, sizes)
         found = replace(found, step_bias=bias, settings={**found.settings, "step_bias": bias})
     return summary.summarise(estimand, found, verdict.TRIAL_GATE)
 
