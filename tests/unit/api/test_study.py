@@ -323,3 +323,18 @@ def test_real_bounds_of_a_whole_default_are_not_taken_for_whole_numbers(tmp_path
     real = Study(inner, {"x": {"low": 0.0, "high": 1.0, "dist": "float"}}).plan.studies[0].space
     whole = Study(inner, {"x": {"low": 0, "high": 5}}).plan.studies[0].space
     assert (real.dimensions["x"], whole.dimensions["x"]) == (Float(0.0, 1.0), Int(0, 5))
+
+
+def test_a_file_in_its_own_encoding_is_looked_at_too(tmp_path, monkeypatch):
+    path = tmp_path / "latin.py"
+    code = "# coding: latin-1\nimport sys\nK = sys.argv[1:]  # größe\ndef loss(x):\n    return x * len(K)\n"
+    path.write_bytes(code.encode("latin-1"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["latin.py", "3"])
+    module = importlib.util.spec_from_file_location("latin", path)
+    loaded = importlib.util.module_from_spec(module)
+    monkeypatch.setitem(sys.modules, "latin", loaded)
+    module.loader.exec_module(loaded)
+
+    with pytest.raises(SpecError, match="uses 'K', which comes from the command line"):
+        Study(loaded.loss, {"x": {"low": -1.0, "high": 1.0}}, max_trials=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 import textwrap
+import tokenize
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -360,7 +361,9 @@ def _check_values(function: Callable[..., Any], path: Path) -> None:
     """Refuse a function that uses what its file holds only here, and not where a worker imports it."""
     name, is_main = function.__name__, function.__module__ == "__main__"
     try:
-        what = differing(path.read_text(), name, is_main=is_main, has_arguments=len(sys.argv) > 1)
+        with tokenize.open(path) as stream:  # in the encoding that the file names
+            text = stream.read()
+        what = differing(text, name, is_main=is_main, has_arguments=len(sys.argv) > 1)
     except (SyntaxError, ValueError):
         return  # said where the signature is read
     if what is not None:

@@ -127,10 +127,7 @@ def _dimension(default: Dimension | None, raw: Mapping[str, Any], value: Scalar,
     for name in [name for name in _ELSEWHERE if name in raw]:
         raise SpecError(f"{where}.{name}: is another tool's key; here it is '{_ELSEWHERE[name]}'")
     change = structure(_Change, raw, where)
-    try:
-        kind = change.dist or _kind(default, change, value, raw)
-    except SpecError as error:
-        raise SpecError(f"{where}: {error}") from error
+    kind = change.dist or _kind(default, change, value, raw, where)
     if kind not in ("float", "int", "categorical"):
         hint = "; for a log scale, add log: true" if "log" in kind else ""
         raise SpecError(f"{where}.dist: unknown distribution '{kind}'; known: categorical, float, int{hint}")
@@ -175,7 +172,9 @@ def _categorical(change: _Change) -> Categorical:
     return Categorical(tuple(change.choices), change.ordered)
 
 
-def _kind(default: Dimension | None, change: _Change, value: Scalar, raw: Mapping[str, Any]) -> str:
+def _kind(
+    default: Dimension | None, change: _Change, value: Scalar, raw: Mapping[str, Any], where: str
+) -> str:
     if change.choices is not None:
         return "categorical"
     if isinstance(default, Float) or (default is None and isinstance(value, float)):
@@ -189,8 +188,8 @@ def _kind(default: Dimension | None, change: _Change, value: Scalar, raw: Mappin
     written = [raw[key] for key in ("low", "high") if isinstance(raw.get(key), float)]
     if default is None and type(value) is int and written and all(one.is_integer() for one in written):
         raise SpecError(
-            f"the bound {written[0]} is written as a real number, and the default {value} is a whole one; "
-            "add dist: float or dist: int"
+            f"{where}: the bound {written[0]} is written as a real number, and the default {value} is a "
+            "whole one; add dist: float or dist: int"
         )
     whole = all(bound is None or float(bound).is_integer() for bound in bounds)
     return "int" if whole and not isinstance(value, float) else "float"

@@ -147,8 +147,7 @@ def _added(heat: Tensor, sizes: Tensor) -> float:
     heat = heat[:, torch.isfinite(heat).all(0)]
     if not heat.numel():
         return 0.0
-    weighted = heat * (sizes / sizes.mean()).to(heat).unsqueeze(1)
-    return 0.5 * abs(float(weighted.mean()))
+    return 0.5 * abs(float(sizes.to(heat) @ heat.mean(1) / sizes.sum()))
 
 
 METHOD = Method(Params, space, run)
