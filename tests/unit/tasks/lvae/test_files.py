@@ -189,6 +189,15 @@ def without_validation(folder):
     (folder / "val").mkdir()
 
 
+def beside(name):
+    def fill(folder):
+        saved(folder / "a.npy", smooth())
+        image(folder / "0.png", np.zeros((8, 8), dtype=np.uint8))
+        (folder / "0.png").rename(folder / name)
+
+    return fill
+
+
 FOLDERS = [
     (coloured, "0.png: has colours; convert it to grey levels"),
     (mixed, r"07.png: is 9 x 8 pixels, and 00.png is 8 x 8; make them one size"),
@@ -198,6 +207,9 @@ FOLDERS = [
     (of_two_sizes, "designs of split 'train' are 20 x 30, of 'val' 20 x 20"),
     (without_validation, "val: is a split without files"),
     (lambda folder: saved(folder / "val.npy", smooth()), "has a split 'val' but none to train on"),
+    (beside("0.png"), "0.png: would be left out, as a.npy and its like are read here; take it away"),
+    (beside("b.npz"), "b.npz: would be left out"),
+    (beside("Val.json"), "Val.json: would be left out"),
     (lambda folder: folder.mkdir(), "folder 'set' has no files"),
 ]
 

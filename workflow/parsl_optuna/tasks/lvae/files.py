@@ -43,6 +43,8 @@ alike, designs in no order are not.
 
 _LARGEST = float(np.finfo(np.float32).max) ** 0.5
 _IGNORED = ("Thumbs.db", "desktop.ini")
+_ABOUT = ("", ".md", ".txt", ".rst", ".json", ".yaml", ".yml", ".toml", ".cff", ".bib", ".py", ".ipynb")
+"""Endings of what stands beside the tables of a hub's data set and tells of them."""
 
 
 def identify(name: str, where: str) -> dict[str, str]:
@@ -120,6 +122,12 @@ def _folder(path: Path) -> dict[str, NDArray[Any]]:
         raise TaskError(
             f"{odd}: is no image ({', '.join(IMAGES)}), and no .npy or .parquet either; take it away"
         )
+    left = next((file for file in files if file not in tables and not _tells_of_others(file)), None)
+    if left is not None:
+        raise TaskError(
+            f"{left}: would be left out, as {tables[0].name} and its like are read here; take it away, or "
+            "those, or give the file of designs itself"
+        )
     found: dict[str, NDArray[Any]] = {}
     for name, part in _by_split(tables, path).items():
         arrays = [next(iter(_arrays(file).values())) for file in part]
@@ -143,6 +151,11 @@ def _kind(path: Path) -> str:
     if suffix in IMAGES:
         return "image"
     return {".parquet": "parquet", ".pq": "parquet", ".npy": "npy"}.get(suffix, "other")
+
+
+def _tells_of_others(path: Path) -> bool:
+    """Return whether a file only describes others; one called like a split is taken for a part of the set."""
+    return path.suffix.lower() in _ABOUT and not _SPLIT.match(path.name)
 
 
 def _by_split(files: Iterable[Path], folder: Path) -> dict[str, list[Path]]:
