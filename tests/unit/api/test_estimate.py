@@ -167,6 +167,32 @@ def test_code_that_allows_float32_only_is_run_in_it_and_says_so(regression):
     assert abs(found.llc - quadratic(eigenvalues, n_beta(400))) < 4 * found.se + 1e-3
 
 
+def test_captured_numbers_that_allow_float64_only_name_the_precision(regression):
+    model, x, y, _ = regression
+    offset = torch.zeros(1, dtype=torch.float64)
+
+    def loss(model, batch):
+        return (
+            nn.functional.mse_loss(model(batch[0]), batch[1])
+            + (offset.unsqueeze(0) @ model.weight[:, :1]).sum()
+        )
+
+    with pytest.raises(SpecError, match="precision float32: fails, where float64 does not"):
+        parsl_optuna.estimate_llc(model, loss, (x, y), precision="float32")
+
+
+def test_what_fails_in_both_precisions_is_told_of_the_model_s_own(regression):
+    model, x, y, _ = regression
+    offset = torch.zeros(1, 1, dtype=torch.float64)
+
+    def loss(model, batch):
+        shift = offset @ model.weight[:, :1]
+        raise RuntimeError(f"the cause, in {shift.dtype}")
+
+    with pytest.raises(SpecError, match=r"the cause, in torch\.float64"):
+        parsl_optuna.estimate_llc(model, loss, (x, y))
+
+
 def test_the_same_seed_gives_the_same_number(regression):
     model, x, y, _ = regression
 

@@ -206,11 +206,12 @@ def _run(
         return found._replace(loss=TimedLoss(found.loss, phases.limit))
 
     with phases.phase("checks"):
-        exact, precision, notes = _exact(posed, settings.precision)
+        own = next((value.dtype for value in model.parameters()), torch.float32)
+        exact, precision, notes = _exact(posed, settings.precision, own)
         dtype, sampled = getattr(torch, precision), exact
         if dtype != exact.weights.dtype:
             with suppress(Expired):  # then sampling will end at once, and say so
-                sampled = posed(dtype)
+                sampled = _single(posed)
     estimand, notes = _estimand(exact, sampled, settings, phases, notes)
     _check_memory(estimand, examples, settings)
     metrics, trace = _sampled(estimand, settings, phases)
@@ -254,9 +255,12 @@ def _device(name: str | torch.device | None, model: nn.Module) -> torch.device:
 
 
 def _exact(
-    posed: Callable[[torch.dtype], PosedLoss], precision: Precision
+    posed: Callable[[torch.dtype], PosedLoss], precision: Precision, own: torch.dtype
 ) -> tuple[PosedLoss, Precision, list[str]]:
     """Pose the loss in float64, or in float32 where the user's code allows nothing else.
+
+    Where it allows neither, what it raises in the model's *own* precision is told: in another one its
+    conversions may fail, which have nothing to do with the cause.
 
     Returns:
         The loss, the precision to sample in, and what to tell about it.
@@ -270,9 +274,19 @@ def _exact(
             single = posed(torch.float32)
         except Expired:
             raise error from None
-        except SpecError as cause:  # what remains where no conversion is to blame
-            raise cause from None
+        except SpecError as cause:
+            raise error if own == torch.float64 else cause from None
         return single, "float32", [f"all in float32, since float64 fails: {error}"]
+
+
+def _single(posed: Callable[[torch.dtype], PosedLoss]) -> PosedLoss:
+    """Pose the loss in float32, which was asked for, where float64 has worked."""
+    try:
+        return posed(torch.float32)
+    except WrongLoss:
+        raise
+    except SpecError as error:
+        raise SpecError(f"precision float32: fails, where float64 does not: {error}") from error
 
 
 def _estimand(

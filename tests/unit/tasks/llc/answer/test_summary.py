@@ -27,25 +27,27 @@ def test_no_draws_are_empty_traces():
 
 
 @pytest.mark.parametrize(
-    ("seen", "nature", "step_bias", "bias"),
+    ("seen", "added", "bias"),
     [
-        ({"virial_ratio": 1.05, "virial_se": 0.01}, Nature(), 0.0, 2.0 * math.sqrt(0.05**2 - 0.02**2)),
-        ({"virial_ratio": 0.95, "virial_se": 0.0}, Nature(), 0.24, 0.26),  # hypot(0.1, 0.24)
-        ({"virial_ratio": 1.05, "virial_se": 0.03}, Nature(), 0.0, 0.0),  # chance
+        ({"virial_ratio": 1.05, "virial_se": 0.01}, {}, 2.0 * math.sqrt(0.05**2 - 0.02**2)),
+        ({"virial_ratio": 0.95, "virial_se": 0.0}, {"step_bias": 0.24}, 0.26),  # hypot(0.1, 0.24)
+        ({"virial_ratio": 1.05, "virial_se": 0.03}, {}, 0.0),  # chance
+        (
+            {"virial_ratio": 1.05, "virial_se": 0.01},
+            {"step_bias": 0.2, "heat": 0.4},
+            0.2,
+        ),  # 0.4 of 10: the steps
         (
             {"virial_ratio": 0.95, "virial_se": 0.01},
-            Nature(is_exact=True),
-            0.0,
+            {"nature": Nature(is_exact=True)},
             2.0 * math.sqrt(0.05**2 - 0.02**2),
         ),
-        ({"virial_ratio": 0.99, "virial_se": 0.01}, Nature(is_exact=True), 0.0, 0.0),
-        (FIT, Nature(is_fit=True), 0.0, 0.3),
-        (FIT | {"khat": 0.9}, Nature(is_fit=True), 0.0, None),
+        ({"virial_ratio": 0.99, "virial_se": 0.01}, {"nature": Nature(is_exact=True)}, 0.0),
+        (FIT, {"nature": Nature(is_fit=True)}, 0.3),
+        (FIT | {"khat": 0.9}, {"nature": Nature(is_fit=True)}, None),
     ],
 )
-def test_a_bias_is_what_shows_of_chains_and_of_fits(seen, nature, step_bias, bias):
-    draws = Draws(NOTHING, nature=nature, step_bias=step_bias)
-
-    found = known_bias(2.0, seen, draws)
+def test_a_bias_is_what_shows_of_chains_and_of_fits(seen, added, bias):
+    found = known_bias(2.0, seen, Draws(NOTHING, **added), dim=10)
 
     assert found == (bias if bias is None else pytest.approx(bias))

@@ -65,7 +65,7 @@ def test_a_network_on_minibatches_and_on_all_data_agree(tmp_path, kernel, monkey
     if kernel == "langevin":
         told = metrics["diagnostics"]
         assert told["minibatches"] > 1
-        assert 0.0 < told["gradient_noise_bias"] * metrics["llc_hat"] < metrics["se_hat"]
+        assert 0.0 < told["gradient_noise_bias"] * metrics["llc_hat"] <= 1.001 * metrics["bias"]
 
 
 @pytest.mark.parametrize("kernel", ["langevin", "hmc", "sgld"])

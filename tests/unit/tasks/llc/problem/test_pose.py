@@ -5,6 +5,7 @@ from parsl_optuna.tasks.llc.problem.examples import read
 from parsl_optuna.tasks.llc.problem.losses import MlpLoss
 from parsl_optuna.tasks.llc.problem.module import ModuleLoss
 from parsl_optuna.tasks.llc.problem.pose import RestrictedLoss, pose
+from parsl_optuna.tasks.llc.problem.recorded import Source
 from parsl_optuna.tasks.llc.problem.selection import select
 from torch import nn
 
@@ -163,3 +164,55 @@ def test_data_parallel_layers_are_taken(data):
     w = torch.randn(2, found.loss.dim, dtype=torch.float64)
     expected = posed(nn.Sequential(network()), nn.MSELoss(), data).loss.value(w)
     assert torch.allclose(found.loss.value(w), expected)
+
+
+class Force(nn.Module):
+    """The derivative of an energy by its inputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.stiffness = nn.Parameter(torch.ones(3, dtype=torch.float64))
+
+    def forward(self, x):
+        x = x.detach().requires_grad_()
+        energy = 0.5 * (self.stiffness * x.square()).sum()
+        return -torch.autograd.grad(energy, x, create_graph=True)[0]
+
+
+def test_a_model_may_take_derivatives_by_its_inputs(data):
+    x, _ = data
+    y = -2.0 * x
+
+    found = posed(Force(), nn.MSELoss(), (x, y))
+
+    w = torch.tensor([[1.0, 2.0, 4.0]]).double()
+    squares = x.square().mean(0) / 3.0
+    truth = (w - 2.0).square() @ squares
+    value, gradient = found.loss.value_and_grad(w)
+    assert torch.allclose(value, truth)
+    assert torch.allclose(found.loss.value(w), truth)
+    assert torch.allclose(gradient, 2.0 * (w - 2.0) * squares)
+
+
+def test_so_may_a_loss_and_an_observable_that_is_data(data):
+    x, _ = data
+
+    def loss(model, batch):
+        batch = batch.clone().requires_grad_()
+        slope = torch.autograd.grad(model(batch).sum(), batch, create_graph=True)[0]
+        return (slope - batch).square().mean()
+
+    model = nn.Linear(3, 1, bias=False).double()
+    found = pose(
+        model,
+        loss,
+        read(x),
+        select(model, None),
+        torch.float64,
+        observables={"each": Source(None, read(x[:2]))},
+    )
+
+    each = (model.weight.detach() - x).square().mean(1)
+    w = found.weights.unsqueeze(0)
+    assert torch.allclose(found.loss.value(w), each.mean())
+    assert torch.allclose(found.recording.at(w)["each"].flatten(), each[:2])

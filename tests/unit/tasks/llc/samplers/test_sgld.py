@@ -38,6 +38,16 @@ def test_minibatches_add_to_the_llc_what_is_predicted(tmp_path, generator):
     assert added == pytest.approx(run.noise_bias, rel=0.3)
 
 
+def test_the_heat_of_minibatches_is_that_of_which_the_prediction_is_half(tmp_path, generator):
+    estimand = noisy_regression(tmp_path)
+    run = sgld(estimand, generator, relative_error=0.3)
+
+    _, trace = chain.run(run.kernel, run.state, generator, chain.Schedule(600, 10), run.observe, Deadline())
+
+    added = 0.5 * float(trace.values["heat"].mean()) / regression(estimand)
+    assert added == pytest.approx(run.noise_bias, rel=0.3)
+
+
 def test_a_smaller_error_takes_larger_minibatches(tmp_path, generator):
     estimand = noisy_regression(tmp_path)
 

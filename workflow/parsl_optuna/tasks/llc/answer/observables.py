@@ -15,6 +15,9 @@ from parsl_optuna.tasks.llc.problem.estimand import Estimand
 RECORDED = "recorded "
 """Before the names of a user's observables, which may be any."""
 
+HEAT = "heat"
+"""What steps of SGLD add to the virial: `sgld.heat`."""
+
 
 @dataclass(frozen=True)
 class Observer:

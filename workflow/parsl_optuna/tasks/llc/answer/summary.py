@@ -23,7 +23,7 @@ from parsl_optuna.tasks.llc.answer.verdict import Gate, Nature, is_corrected, ve
 from parsl_optuna.tasks.llc.problem.estimand import Estimand
 
 _CHANCE = 2.0
-"""Standard errors of the virial ratio that are no sign of a bias: else chance would widen a third of all
+"""Standard errors off the exact mean that are no sign of a bias: else chance would widen a third of all
 intervals."""
 
 
@@ -56,7 +56,8 @@ class Draws:
         truncated: Whether the budget ended the run.
         settings: What adaptation chose, for the record.
         nature: What kind of sampler they are from.
-        step_bias: What steps of their length, and gradient noise, are predicted to add to the LLC.
+        step_bias: What steps of their length, and gradient noise, add to the LLC.
+        heat: What they add to the virial, where that is known.
     """
 
     traces: Traces
@@ -70,6 +71,7 @@ class Draws:
     settings: dict[str, Any] = field(default_factory=dict)
     nature: Nature = field(default_factory=Nature)
     step_bias: float = 0.0
+    heat: float = 0.0
 
 
 def drawn(
@@ -146,7 +148,7 @@ def summarise(
         "centre_bias": estimand.target.summary.centre_bias,
         **draws.settings,
     }
-    bias = known_bias(value, diagnostics, draws)
+    bias = known_bias(value, diagnostics, draws, estimand.dim)
     diagnostics["bias"] = bias
     status, reason = verdict(value, error, diagnostics, gate, draws.nature)
     return {
@@ -167,24 +169,24 @@ def summarise(
     }
 
 
-def known_bias(value: float, seen: Mapping[str, Any], draws: Draws) -> float | None:
+def known_bias(value: float, seen: Mapping[str, Any], draws: Draws, dim: int) -> float | None:
     """Return how large the bias of an LLC *value* is, as far as it shows; None of a fit too poor to tell.
 
-    Untested steps have what they are predicted to add. All have what the virial ratio shows beyond chance:
-    where steps are too long, or chains have not been everywhere yet, the LLC is off by about as much as the
-    ratio (measured).
+    Untested steps have what they add. All have what the virial ratio shows beyond chance, and beyond the heat
+    of such steps: where steps are too long, or chains have not been everywhere yet, the LLC is off by about
+    as much as the ratio (measured).
     """
     if draws.nature.is_fit:
         return abs(seen["llc_corrected"] - value) if is_corrected(seen) else None
     if not math.isfinite(value):
         return 0.0
-    off = off_equilibrium(seen["virial_ratio"], seen["virial_se"])
+    off = beyond_chance(seen["virial_ratio"] - 1.0 - draws.heat / dim, seen["virial_se"])
     return math.hypot(draws.step_bias, abs(value) * off)
 
 
-def off_equilibrium(ratio: float, error: float) -> float:
-    """Return by how much a virial ratio is off 1 beyond chance, given its standard error."""
-    return math.sqrt(max((ratio - 1.0) ** 2 - (_CHANCE * error) ** 2, 0.0))
+def beyond_chance(off: float, error: float) -> float:
+    """Return how large a difference *off* is beyond chance, given its standard error."""
+    return math.sqrt(max(off**2 - (_CHANCE * error) ** 2, 0.0))
 
 
 def _ratio(excess: Tensor) -> float:

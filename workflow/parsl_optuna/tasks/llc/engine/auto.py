@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,8 +17,9 @@ from parsl_optuna.core.errors import SpecError
 from parsl_optuna.kernels import chain
 from parsl_optuna.kernels.diagnostics import mcse
 from parsl_optuna.store.atomic import write_bytes
+from parsl_optuna.tasks.llc.answer import observables
 from parsl_optuna.tasks.llc.answer.control_variates import adjusted
-from parsl_optuna.tasks.llc.answer.summary import drawn, finite_chains, summarise
+from parsl_optuna.tasks.llc.answer.summary import beyond_chance, drawn, finite_chains, summarise
 from parsl_optuna.tasks.llc.answer.verdict import TRIAL_GATE, Nature
 from parsl_optuna.tasks.llc.engine.draw import MOST_DRAWS, Goal, Run, draw
 from parsl_optuna.tasks.llc.engine.stages import Stages
@@ -115,6 +117,9 @@ def estimate(
         "drawing_sec": drawing_sec,
     }
     draws = drawn(trace, arrived.n_steps, settings, Nature(run.is_exact), is_tested=sampler.is_tested)
+    if result is not None:
+        heat, bias = _steps_add(run, trace, result[0])
+        draws = replace(draws, heat=heat, step_bias=bias)
     return summarise(estimand, draws, TRIAL_GATE, result), trace
 
 
@@ -145,10 +150,10 @@ def refined(
     trace = trace._replace(values=values)
     if finite_chains(values)[1]:
         return trace, None, 1.0
-    return trace, *_precise(estimand, run, trace)
+    return trace, *_precise(estimand, trace)
 
 
-def _precise(estimand: Estimand, run: Run, trace: chain.Trace) -> tuple[tuple[float, float], float]:
+def _precise(estimand: Estimand, trace: chain.Trace) -> tuple[tuple[float, float], float]:
     """Return LLC and standard error, and how many times as many draws it would take without control variates.
 
     The error is at least that of rounding an energy: the adjusted draws may be exact.
@@ -156,7 +161,21 @@ def _precise(estimand: Estimand, run: Run, trace: chain.Trace) -> tuple[tuple[fl
     excess, sharp = trace.values["excess"], trace.values["adjusted"]
     value, rounding = float(sharp.mean()), rounded(estimand)
     error = math.hypot(mcse(sharp), rounding)
-    return (value, math.hypot(error, run.noise_bias * value)), (mcse(excess) / error) ** 2
+    return (value, error), (mcse(excess) / error) ** 2
+
+
+def _steps_add(run: Run, trace: chain.Trace, value: float) -> tuple[float, float]:
+    """Return what steps and minibatches add to the virial, and to the LLC *value*.
+
+    The second is the larger of what is predicted and of half of the first beyond chance, as of a quadratic
+    loss. That control variates cancel most of it is not taken off.
+    """
+    predicted = run.noise_bias * abs(value)
+    if observables.HEAT not in trace.values:
+        return 0.0, predicted
+    heat = trace.values[observables.HEAT]
+    mean = float(heat.mean())
+    return mean, max(predicted, 0.5 * beyond_chance(mean, mcse(heat)))
 
 
 def rounded(estimand: Estimand) -> float:

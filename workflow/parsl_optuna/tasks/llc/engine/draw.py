@@ -14,7 +14,7 @@ from parsl_optuna.kernels import chain
 from parsl_optuna.kernels.diagnostics import drift, ess, mcse, rhat
 from parsl_optuna.kernels.types import Kernel
 from parsl_optuna.tasks.llc.answer.control_variates import adjusted
-from parsl_optuna.tasks.llc.answer.summary import off_equilibrium
+from parsl_optuna.tasks.llc.answer.summary import beyond_chance
 from parsl_optuna.tasks.llc.answer.verdict import TRIAL_GATE
 from parsl_optuna.tasks.llc.engine.stages import Stages, excess_of
 
@@ -171,6 +171,6 @@ def _is_enough(excess: Tensor, wanted: float, values: Mapping[str, Tensor], run:
     error = mcse(precise) / max(abs(float(precise.mean())), 1e-300)
     if run.is_exact and "virial" in run.known:  # else steps may be to blame, which more of them do not cure
         virial = values["virial"] / run.known["virial"]
-        error = math.hypot(error, off_equilibrium(float(virial.mean()), mcse(virial)))
+        error = math.hypot(error, beyond_chance(float(virial.mean()) - 1.0, mcse(virial)))
     is_precise = error <= wanted
     return is_precise and rhat(excess) <= TRIAL_GATE.rhat  # last: it sorts all draws

@@ -245,7 +245,7 @@ def _cure(posed: Posed, few: Examples) -> str:
     if found := _of_the_batch(posed):
         return found
     if posed.calling.form == "outputs":
-        with torch.no_grad():
+        with torch.set_grad_enabled(posed.differentiates):
             outputs = posed.outputs(few.batch[0])
         y = few.batch[1]
         if isinstance(outputs, Tensor) and isinstance(y, Tensor) and outputs.shape != y.shape:

@@ -159,17 +159,20 @@ class ModuleLoss:
     def applied(self, function: Callable[[Posed], Tensor], w: Tensor, *, together: bool) -> Tensor:
         """Return what a function of model and loss gives at every one of *w* ``(chains, dim)``, stacked."""
         applied = _Applied(self._posed, function)
-        with quiet(), unaccelerated_attention(), torch.no_grad():
+        with quiet(), unaccelerated_attention(), torch.set_grad_enabled(self._posed.differentiates):
             if together:
                 return torch.vmap(lambda one: functional_call(applied, self._named(one, "posed."), ()))(w)
             values, before = [], self.flat()
             for one in w:
                 self._deadline.check()
-                self._flat.copy_(one)
+                with torch.no_grad():
+                    self._flat.copy_(one)
                 changing = self._buffers if self._changing else {}
                 fresh = {f"posed.{name}": value.clone() for name, value in changing.items()}
-                values.append(functional_call(applied, fresh, ()) if fresh else applied())
-            self._flat.copy_(before)
+                value = functional_call(applied, fresh, ()) if fresh else applied()
+                values.append(value.detach())
+            with torch.no_grad():
+                self._flat.copy_(before)
         return torch.stack(values)
 
     def _told(self) -> AbstractContextManager[None]:

@@ -47,22 +47,34 @@ class Calling:
 
 
 class Posed(nn.Module):
-    """The loss of a batch as a module, whose parameters are those of the model: ``forward(batch) -> ()``."""
+    """The loss of a batch as a module, whose parameters are those of the model: ``forward(batch) -> ()``.
+
+    Attributes:
+        differentiates: Whether model or loss take derivatives themselves, as by inputs in
+            physics-informed networks, so that they fail without gradients.
+        deadline: When it has passed, a call raises `Expired`.
+    """
 
     def __init__(self, model: nn.Module, loss: LossFunction, calling: Calling) -> None:
         super().__init__()
         self.model, self.loss, self.calling = model, loss, calling
+        self.differentiates = False
         self.deadline: Deadline | None = None
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the loss of a batch; raise `Expired` where the deadline has passed."""
         if self.deadline is not None:
             self.deadline.check()
-        with torch.set_grad_enabled(torch.is_grad_enabled()):  # what the user's code switches is put back
-            if self.calling.form == "model":
-                return self.loss(self.model, batch)
-            x, y = batch
-            return self.loss(self.outputs(x), y)
+        wanted = torch.is_grad_enabled()
+        with torch.set_grad_enabled(wanted or self.differentiates):  # puts back what the user's code switches
+            loss = self._of(batch)
+        return loss.detach() if self.differentiates and not wanted else loss
+
+    def _of(self, batch: Batch) -> Tensor:
+        if self.calling.form == "model":
+            return self.loss(self.model, batch)
+        x, y = batch
+        return self.loss(self.outputs(x), y)
 
     def outputs(self, x: Batch) -> Any:
         """Return what the model makes of inputs."""
@@ -186,9 +198,22 @@ def pose_loss(model: nn.Module, loss: LossFunction, examples: Examples, dtype: t
         except Exception as error:
             first = first or (posed, error)
             continue
+        posed.differentiates = _fails_without_gradients(posed, as_called(way, few, dtype).batch)
         return posed
     assert first is not None
     raise _explained(*first, few) from first[1]
+
+
+def _fails_without_gradients(posed: Posed, batch: Batch) -> bool:
+    """Whether a loss that works with gradients raises without them."""
+    try:
+        with unaccelerated_attention(), quiet(), torch.no_grad():
+            posed(batch)
+    except Expired:
+        raise
+    except Exception:
+        return True
+    return False
 
 
 def _live(model: nn.Module) -> list[Tensor]:
@@ -236,7 +261,7 @@ def _explained(posed: Posed, error: Exception, few: Examples) -> SpecError:
         return SpecError(f"loss: called as loss(model, batch), it raised {said}")
     x = few.batch[0]
     try:
-        with quiet(), torch.no_grad():
+        with quiet(), torch.enable_grad():
             outputs = posed.outputs(x)
     except Exception as raised:
         return SpecError(

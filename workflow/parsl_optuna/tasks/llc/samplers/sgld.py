@@ -44,9 +44,7 @@ The Leimkuhler-Matthews scheme has hardly any bias up to there; at 0.87 of the l
 """
 
 _NOISE_SHARE = 0.5
-"""Of the wanted error, what the stochastic-gradient bias of the LLC may be at most; it is counted into the
-error.
-"""
+"""Of the wanted error, what the stochastic-gradient bias of the LLC may be at most."""
 
 _FEWEST_STEPS, _PASSES = 10, 0.7
 """Steps between draws at least, and passes through the data between them; a draw costs half as much as
@@ -115,7 +113,7 @@ def run(estimand: Estimand, params: Params, stages: Stages, work: Work) -> Metri
         w = before.position
         virial = ((w - estimand.centre) * after.gradient).sum(-1)
         seen = {"excess": estimand.excess(w), "radius": estimand.radius(w), "virial": virial}
-        return seen | {"heat": sgld.heat(before, after, settings)}
+        return seen | {observables.HEAT: sgld.heat(before, after, settings)}
 
     schedule = chain.Schedule(params.steps - burn_in, params.eval_every)
     state, trace = stages.chain(kernel, state, schedule, observe, work.deadline)
@@ -131,23 +129,18 @@ def run(estimand: Estimand, params: Params, stages: Stages, work: Work) -> Metri
     )
     if trace.n_draws:
         # A checkpoint of an earlier version has no heat; the virial has the same mean, and more noise.
-        heat = trace.values.get("heat", trace.values["virial"] - estimand.dim)
-        bias = _added(heat, sizes)
-        found = replace(found, step_bias=bias, settings={**found.settings, "step_bias": bias})
+        heat = _mean(trace.values.get(observables.HEAT, trace.values["virial"] - estimand.dim), sizes)
+        # Half of it, as of a quadratic loss: on singular ones 0.9 to 1.1 times that (measured). Chance is not
+        # taken off: what long steps add comes in bursts, which a run may have missed.
+        bias = 0.5 * abs(heat)
+        found = replace(found, step_bias=bias, heat=heat, settings={**found.settings, "step_bias": bias})
     return summary.summarise(estimand, found, verdict.TRIAL_GATE)
 
 
-def _added(heat: Tensor, sizes: Tensor) -> float:
-    """Return what *heat* ``(draws, chains)`` adds to the LLC, in the mean over time.
-
-    Half of it, as of a quadratic loss: on singular ones it was 0.9 to 1.1 times that (measured). Chance is
-    not taken off: what long steps add comes in bursts, which a run may have missed, and that of short ones is
-    small.
-    """
+def _mean(heat: Tensor, sizes: Tensor) -> float:
+    """Return the mean of *heat* ``(draws, chains)`` over time and the chains that stayed finite."""
     heat = heat[:, torch.isfinite(heat).all(0)]
-    if not heat.numel():
-        return 0.0
-    return 0.5 * abs(float(sizes.to(heat) @ heat.mean(1) / sizes.sum()))
+    return float(sizes.to(heat) @ heat.mean(1) / sizes.sum()) if heat.numel() else 0.0
 
 
 METHOD = Method(Params, space, run)
@@ -166,12 +159,17 @@ def build(estimand: Estimand, arrived: Arrived, stages: Stages, goal: draw.Goal)
     allowed = _NOISE_SHARE * goal.relative_error
     batch, bias = _minibatch(estimand, metric, z, effective, allowed, generator)
     potential = metric.potential(estimand.stochastic_energy(batch))
-    kernel = sgld.build(potential, potential, sgld.Params(size))
+    settings = sgld.Params(size)
+    kernel = sgld.build(potential, potential, settings)
     chosen = {"step_size": size, "largest_curvature": stiffest, "batch": batch, "gradient_noise_bias": bias}
     every = max(_FEWEST_STEPS, round(_PASSES * estimand.n / batch))
     observer = observables.Observer(estimand, metric, arrived.loss_coordinates)
+
+    def observe(before: sgld.State, after: sgld.State) -> dict[str, Tensor]:
+        return observer.batches(before, after) | {observables.HEAT: sgld.heat(before, after, settings)}
+
     state = kernel.init(z, generator)
-    return draw.Run(kernel, state, every, observer.batches, observer.known, chosen, noise_bias=bias)
+    return draw.Run(kernel, state, every, observe, observer.known, chosen, noise_bias=bias)
 
 
 def _minibatch(
