@@ -95,7 +95,7 @@ class Params:
         use_spectral_norm: Whether the decoder is Lipschitz-bounded.
         lipschitz: Its bound.
         pruning_epoch: First epoch with pruning.
-        beta: Share of the past in the running statistics, per batch.
+        beta: Share of the past, below 1, in the running statistics, per batch.
         pruning_strategy: A rule of `strategies`.
         plummet_threshold: Fraction of the std before the steepest drop.
         cdf_threshold: Share of variance that is kept.
@@ -142,19 +142,30 @@ class Params:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("n_epochs", "batch_size", "lr", "latent_dim", "width", "eta", "lipschitz", "temperature",
+        values = asdict(self)
+        for name, value in values.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise SpecError(f"{name} {value} must be a finite number")
+        for name in ("n_epochs", "lr", "latent_dim", "width", "eta", "lipschitz", "temperature",
                      "k_consecutive"):  # fmt: skip
-            if not getattr(self, name) > 0:
-                raise SpecError(f"{name} {getattr(self, name)} must be above 0")
-        for name in ("w_v", "polynomial_schedule_n", "pruning_epoch", "min_active_dims", "cooldown_epochs"):
-            if getattr(self, name) < 0:
-                raise SpecError(f"{name} {getattr(self, name)} must be at least 0")
-        for name in ("beta", "alpha"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise SpecError(f"{name} {getattr(self, name)} must be in [0, 1]")
+            if not values[name] > 0:
+                raise SpecError(f"{name} {values[name]} must be above 0")
+        if self.batch_size < 2:
+            raise SpecError(f"batch_size {self.batch_size} must be at least 2: one code has no std")
+        for name in ("w_v", "polynomial_schedule_n", "polynomial_schedule_p", "pruning_epoch",
+                     "plummet_threshold", "min_active_dims", "cooldown_epochs"):  # fmt: skip
+            if values[name] < 0:
+                raise SpecError(f"{name} {values[name]} must be at least 0")
+        for name, least in (("max_prune_per_epoch", 1), ("recon_tol", 0)):
+            if values[name] is not None and values[name] < least:
+                raise SpecError(f"{name} {values[name]} must be at least {least}, or null for no limit")
+        if not 0 <= self.alpha <= 1:
+            raise SpecError(f"alpha {self.alpha} must be in [0, 1]")
+        if not 0 <= self.beta < 1:
+            raise SpecError(f"beta {self.beta} must be at least 0 and below 1")
         for name in ("cdf_threshold", "percentile"):
-            if not 0 < getattr(self, name) < 1:
-                raise SpecError(f"{name} {getattr(self, name)} must be between 0 and 1")
+            if not 0 < values[name] < 1:
+                raise SpecError(f"{name} {values[name]} must be between 0 and 1")
 
 
 def complete(
