@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from parsl_optuna.report.configurations import Frame, Series, is_numeric, label
 from parsl_optuna.store.atomic import write_bytes
@@ -21,6 +23,20 @@ mpl.rcParams["text.parse_math"] = False  # a dollar in a name is a dollar
 
 Array = npt.NDArray[Any]
 _CHAINS_SHOWN = 16
+
+
+class _Plain(LogFormatter):
+    """Numbers at the places where `LogFormatter` has any: its own are formulas, or of one digit."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
+def _logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_formatter(_Plain())
+    axis.set_minor_formatter(_Plain())
 
 
 def convergence(trials: pd.DataFrame, path: Path, *, maximised: bool = False) -> None:
@@ -45,7 +61,7 @@ def convergence(trials: pd.DataFrame, path: Path, *, maximised: bool = False) ->
             line = axis.step(count, best, where="post", label=str(method))[0]
             axis.plot(count, ordered["objective"], ".", color=line.get_color(), alpha=0.35)
         if bool((rows["objective"] > 0).any()) and not maximised:
-            axis.set_yscale("log")
+            _logarithmic(axis, "y")
         axis.set_title(f"{rows['problem'].iloc[0]}\n{pid}", fontsize=9)
         axis.set_xlabel("trials ended")
         axis.set_ylabel("objective (line: best so far)")
@@ -105,7 +121,7 @@ def series_picture(table: pd.DataFrame, along: str, beside: str, *, log: bool = 
     axis.plot(at[~trusted], table["llc"][~trusted], "o", label="status not ok", **hollow)
     axis.set(xlabel=along, ylabel="LLC")
     if log:
-        axis.set_xscale("log")
+        _logarithmic(axis, "x")
     if not has_numbers:
         axis.set_xticks(at, table[along].astype(str), rotation=45)
     other = axis.twinx()
@@ -136,11 +152,13 @@ def effect_pictures(rows: Frame, names: Sequence[str]) -> bytes:
             axis.plot(x, group["objective"], "o", ms=4, alpha=0.6, label=f"{problem}, {method}")
         axis.legend(fontsize=7)
         if numeric and good[name].min() > 0 and good[name].max() > 20 * good[name].min():
-            axis.set_xscale("log")
+            _logarithmic(axis, "x")
         if good["objective"].min() > 0:
-            axis.set_yscale("log")
+            _logarithmic(axis, "y")
         axis.set_xlabel(name.removeprefix("hp_"))
         axis.set_ylabel("objective")
+        if not numeric:
+            axis.tick_params(axis="x", labelrotation=20)
     for axis in list(axes.flat)[len(names) :]:
         axis.axis("off")
     return _png(figure)
@@ -178,7 +196,7 @@ def curves(by_study: Mapping[str, Mapping[str, Series]], metric: str) -> bytes:
         for values in series.values():
             axis.plot(values.index, values.to_numpy(), lw=0.8, alpha=0.7)
         if all((values > 0).all() for values in series.values()):
-            axis.set_yscale("log")
+            _logarithmic(axis, "y")
         axis.set_title(title, fontsize=9)
         axis.set_ylabel(metric)
     axes.flat[-1].set_xlabel("step")
@@ -221,7 +239,7 @@ def sizes(
     axis.step(*zip(*front, strict=True), where="post", color="grey", lw=0.8, label="Pareto front")
     lowest = min(range(len(y)), key=y.__getitem__)
     axis.annotate(f"Best: {list(best)}", (x[lowest], y[lowest]), textcoords="offset points", xytext=(8, 8))
-    axis.set_xscale("log")
+    _logarithmic(axis, "x")
     axis.set_xlabel("parameters")
     axis.set_ylabel("loss")
     axis.legend()
