@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -273,6 +274,20 @@ def test_a_folder_without_manifest_is_what_a_crash_leaves(store):
     (store.paths.trials("p_0123456789ab", "guess") / "r_000000000000").mkdir(parents=True)
 
     assert list(store.manifests("p_0123456789ab", "guess")) == []
+
+
+@pytest.mark.parametrize("suffix", [" (copy)", ".bak", "~", "-old"])
+def test_folders_that_somebody_copied_are_none_of_ours(tmp_path, suffix):
+    store, mine = ArtifactStore(tmp_path), manifest()
+    store.put_problem("toy", 1, {"truth": 1.0}, "toy")
+    store.put_manifest(mine, ASKED)
+    folders = [store.paths.trials(mine.pid, "guess") / mine.trial_id, *store.paths.problems.iterdir()]
+    for folder in [*folders, folders[0].parent]:
+        shutil.copytree(folder, folder.with_name(f"{folder.name}{suffix}"))
+
+    found = [store.manifests(mine.pid, method) for method in store.methods(mine.pid)]
+    assert [one.trial_id for few in found for one, _ in few] == [mine.trial_id]
+    assert [one.name for one in folders[1:]] == store.problem_ids()
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc", "a/b", "", ".hidden", "a\x00"])

@@ -42,8 +42,8 @@ def _problem(store: ArtifactStore, pid: str) -> list[dict]:
         lines.append({**head, "method": "", "states": {f"reference {reference.get('status')}": 1}})
     for method in store.methods(pid):
         counts: Counter[str] = Counter()
-        for folder in sorted(store.paths.trials(pid, method).iterdir()):
-            counts[_state(folder)] += 1
+        for trial_id in store.trial_ids(pid, method):
+            counts[_state(store.paths.trials(pid, method) / trial_id)] += 1
         lines.append({**head, "method": method, "states": dict(counts)})
     return lines or [{**head, "method": "", "states": {}}]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +18,7 @@ from parsl_optuna.store import checks, document
 from parsl_optuna.store.atomic import is_disk_fault, read_bytes, writing
 from parsl_optuna.store.checkpoint import Checkpoint
 from parsl_optuna.store.exclusive import drop_claim
-from parsl_optuna.store.layout import Artifacts
+from parsl_optuna.store.layout import METHOD_FOLDER, PROBLEM_FOLDER, TRIAL_FOLDER, Artifacts
 from parsl_optuna.store.probe import probe
 
 _SEAL = "prepared.json"
@@ -69,7 +70,7 @@ class ArtifactStore:
 
     def problem_ids(self) -> list[str]:
         """List all problems, sorted."""
-        return _folders(self.paths.problems)
+        return _folders(self.paths.problems, PROBLEM_FOLDER)
 
     def prepared(self, pid: str) -> Path | None:
         """Return the folder of the prepared problem with every file verified, or None.
@@ -177,20 +178,28 @@ class ArtifactStore:
             raise CorruptArtifact(f"{path}: is missing; delete the folder, or restore it")
         return checks.manifest_in(path, data, trial_id)
 
+    def trial_ids(self, pid: str, method: str) -> list[str]:
+        """List the folders of trials of a problem and method, sorted."""
+        return _folders(self.paths.trials(pid, method), TRIAL_FOLDER)
+
     def manifests(self, pid: str, method: str) -> Iterator[tuple[Manifest, Asked]]:
         """Yield all stored manifests of a problem and method, by id.
 
-        A folder without a manifest, or with an empty one, is what a crash leaves, and is skipped.
+        A folder without a manifest, or with an empty one, is what a crash leaves, and is skipped. So is a
+        trial of another problem or method, which lies here in a copy of its folder.
         """
-        for trial_id in _folders(self.paths.trials(pid, method)):
+        for trial_id in self.trial_ids(pid, method):
             path = self.paths.manifest(pid, method, trial_id)
             data = document.read(path, durable=False, cure=checks.MANIFEST_CURE)
-            if data is not None:
-                yield checks.manifest_in(path, data, trial_id)
+            if data is None:
+                continue
+            manifest, asked = checks.manifest_in(path, data, trial_id)
+            if (manifest.pid, manifest.method) == (pid, method):
+                yield manifest, asked
 
     def methods(self, pid: str) -> list[str]:
         """List the methods that have trials for a problem."""
-        return _folders(self.paths.runs / pid)
+        return _folders(self.paths.runs / pid, METHOD_FOLDER)
 
     def outcome(self, manifest: Manifest) -> Outcome | None:
         """Return what came of a trial, or None while nothing did.
@@ -254,10 +263,10 @@ def _build(build: Callable[[Path], None], folder: Path) -> None:
             raise
 
 
-def _folders(parent: Path) -> list[str]:
+def _folders(parent: Path, kind: re.Pattern[str]) -> list[str]:
     try:
         with os.scandir(parent) as entries:
-            return sorted(one.name for one in entries if not one.name.startswith(".") and one.is_dir())
+            return sorted(one.name for one in entries if kind.fullmatch(one.name) and one.is_dir())
     except (FileNotFoundError, NotADirectoryError):
         return []
 

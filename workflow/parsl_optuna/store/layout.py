@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
+from parsl_optuna.core import ids
 from parsl_optuna.core.errors import SpecError
 
 _LEAVING = "leaving"
@@ -14,6 +15,9 @@ _ALONE = ("optuna_trials", "sweep_runs")
 """Names of tables whose page is ``report.html``."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
+PROBLEM_FOLDER, METHOD_FOLDER = re.compile(rf"p_[0-9a-f]{{{ids.ID_HEX_DIGITS}}}"), _NAME
+TRIAL_FOLDER = re.compile(rf"r_[0-9a-f]{{{ids.ID_HEX_DIGITS}}}")
+"""What folders are called; other ones, a copy that somebody made say, are none of ours and passed over."""
 
 
 @dataclass(frozen=True)
