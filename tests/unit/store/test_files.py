@@ -1,5 +1,7 @@
 """Inputs of a working folder, and what is kept of it."""
 
+import os
+
 import pytest
 from parsl_optuna.store import files
 from parsl_optuna.store.files import followed, mentioned, provide, settle
@@ -72,6 +74,26 @@ def test_what_a_trial_writes_to_its_inputs_changes_no_other_one(launch, folder):
 
     assert (launch / "data" / "train.csv").read_text() == "1,2"
     assert not (launch / "data" / "new.csv").exists()
+
+
+def test_a_file_that_was_edited_since_an_earlier_attempt_is_there_anew(launch, folder):
+    (launch / "data" / "train.csv").write_text("old")
+    os.utime(launch / "data" / "train.csv", ns=(0, 10**9))
+    provide(["data"], launch, folder)
+    (launch / "data" / "train.csv").write_text("edited")
+
+    provide(["data"], launch, folder)
+
+    assert (folder / "data" / "train.csv").read_text() == "edited"
+
+
+def test_what_an_earlier_attempt_wrote_to_its_inputs_is_still_there(launch, folder):
+    provide(["data"], launch, folder)
+    (folder / "data" / "train.csv").write_text("half done")
+
+    provide(["data"], launch, folder)
+
+    assert (folder / "data" / "train.csv").read_text() == "half done"
 
 
 def test_a_large_file_is_linked(launch, folder, monkeypatch):

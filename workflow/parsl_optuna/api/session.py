@@ -8,7 +8,6 @@ import shlex
 import signal
 import socket
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -19,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from parsl_optuna import __version__
-from parsl_optuna.core.counted import counted
-from parsl_optuna.core.errors import SpecError, WorkflowError
+from parsl_optuna.api import changes
+from parsl_optuna.core.errors import SpecError
 from parsl_optuna.core.load import dump_yaml
 from parsl_optuna.core.processes import drop_in_forks
 from parsl_optuna.execution.backend import Executor
@@ -116,11 +115,17 @@ def carry_out(
     from parsl_optuna.report.interactive.live import LivePage  # noqa: PLC0415
 
     with Lease(results.lease), _recorded(events):
+        former = changes.former_space(results)
         write_config(asdict(spec), results)
         page = LivePage(plan, store.paths, results)
         result = run_plan(plan, store, executor, events, page)
         save(plan, result, results)
-        _warn_of_other_code(result)
+        space = asdict(spec).get("search_space")
+        for line in [
+            *changes.other_code(_ended(result)),
+            *changes.other_space(former, space, result.n_started, len(_ended(result))),
+        ]:
+            warn(line)
         page.close(_ended(result), best_points(result))
         report(result)
     return result
@@ -178,45 +183,13 @@ def save(plan: RunPlan, result: RunResult, results: Results) -> None:
     """Write the table of all ended trials."""
     from parsl_optuna.report import tables as aggregate  # noqa: PLC0415
 
-    _warn_of_left_out(plan, results.table)
+    for line in changes.left_out(plan, result, results.table):
+        warn(line)
     aggregate.write(aggregate.table(_ended(result), plan.task), results.table)
-
-
-def _warn_of_left_out(plan: RunPlan, table: Path) -> None:
-    """Warn of studies of the former table that the plan does not have: another file may have written it."""
-    from parsl_optuna.report.tables import read  # noqa: PLC0415
-
-    try:
-        rows = read(table).select(["pid", "method", "problem"]).to_pylist()
-    except (WorkflowError, KeyError):  # none, or none that can be read
-        return
-    ours = {(one.pid, study.method) for study in plan.studies for one in study.instances}
-    left = Counter(
-        f"{row['problem']}, {row['method']}" for row in rows if (row["pid"], row["method"]) not in ours
-    )
-    if left:
-        listed = "; ".join(f"{counted(count, 'trial')} of {label}" for label, count in left.most_common(3))
-        more = "; …" if len(left) > 3 else ""
-        warn(
-            f"{table} had {listed}{more}, which this configuration does not have: they are kept in the "
-            "artifacts, and parsl-optuna collect lists them; name another --results-dir to keep both tables"
-        )
 
 
 def _ended(result: RunResult) -> list[Ended]:
     return [ended for trials in result.studies for ended in trials.runs.values()]
-
-
-def _warn_of_other_code(result: RunResult) -> None:
-    """Warn of modules of the user's that changed since the trials shown ran."""
-    from parsl_optuna.worker.provenance import changed_code  # noqa: PLC0415  not for --help
-
-    changed = changed_code((ended.outcome.code for ended in _ended(result)), Path.cwd())
-    if changed:
-        warn(
-            f"{', '.join(changed)} changed since trials ran that imported it: their results are those of "
-            "the older code; for new trials set 'code: strict' in the problem, or list the file under 'files'"
-        )
 
 
 def write_summary(plan: RunPlan, result: RunResult, results: Results) -> tuple[list[dict[str, Any]], Any]:

@@ -182,7 +182,8 @@ class Outcome(Record):
         traceback: Of a failed run.
         versions: Python and packages.
         git_commit: Of the folder of the user's code, with ``+dirty`` where files differ from it.
-        code: The user's modules that the trial imported, each with its checksum.
+        code: The user's files that the trial imported or read, each with its checksum; a large one with its
+            size and time.
         worker: Parsl's and the scheduler's ids.
         metrics: What the task returned, by names of its own.
         cure: What has to be changed first, where no trial of the study can succeed as it is.

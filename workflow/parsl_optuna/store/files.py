@@ -11,6 +11,8 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from parsl_optuna.store.reads import noted
+
 _COPIED_BYTES = 2**20
 """Inputs up to this size are copied, so that a trial which writes to one does not change it for the
 others."""
@@ -22,7 +24,11 @@ _TEXT_BYTES = 2**20
 """Larger files are no programs that a person wrote."""
 
 _NAMES = re.compile(r"[\w./+@-]+")
-_PROGRAMS = (".py", ".sh")
+PROGRAMS = (".py", ".sh")
+"""How programs of the user's end."""
+
+_NO_DATA = (*PROGRAMS, ".yaml", ".yml", ".md", ".rst")
+"""Programs are known otherwise; the others are often named in a comment, as the study's own file is."""
 
 _MADE_UP = frozenset("{$%*?[")
 """What follows a name whose end is put together at run time, as in ``f"configs/{name}.yaml"``."""
@@ -46,11 +52,12 @@ def followed(sources: Iterable[Path], launch: Path) -> list[Path]:
         found[path] = None
         for name in set(_words(path)):
             module = path.parent / f"{name.replace('.', os.sep)}.py"
-            program = [launch / name] if name.endswith(_PROGRAMS) else []
+            program = [launch / name] if name.endswith(PROGRAMS) else []
             todo += [one for one in (module, *program) if one not in found and _is(Path.is_file, one)]
     return list(found)
 
 
+@noted(None)
 def mentioned(sources: Iterable[Path], launch: Path) -> list[str]:
     """Return the files and folders that programs name, and that are there.
 
@@ -76,6 +83,17 @@ def mentioned(sources: Iterable[Path], launch: Path) -> list[str]:
     return sorted(found)
 
 
+def data_named(sources: Iterable[Path], launch: Path) -> list[Path]:
+    """Return the files of data that programs name: they may be read by what is no Python.
+
+    Args:
+        sources: Texts of programs; see `followed`.
+        launch: The folder in which the command was started; names are relative to it.
+    """
+    found = (launch / name for name in mentioned(sources, launch))
+    return [path for path in found if path.suffix not in _NO_DATA and _is(Path.is_file, path)]
+
+
 def _words(path: Path) -> Iterator[str]:
     try:
         if path.stat().st_size > _TEXT_BYTES:
@@ -92,6 +110,7 @@ def _words(path: Path) -> Iterator[str]:
         yield first or second
 
 
+@noted(None)
 def provide(names: Iterable[str], launch: Path, folder: Path) -> None:
     """Let a working folder have inputs of the folder where the command was started, by the same paths.
 
@@ -126,9 +145,10 @@ def _provide_folder(source: Path, target: Path) -> None:
 
 
 def _provide_file(source: Path, target: Path) -> None:
-    if target.is_symlink() or target.exists():
-        return  # of an earlier attempt
-    if source.stat().st_size <= _COPIED_BYTES:
+    given = source.stat()
+    if target.is_symlink() or (target.exists() and target.stat().st_mtime_ns >= given.st_mtime_ns):
+        return  # of an earlier attempt; a copy that is older than the file was made before that was edited
+    if given.st_size <= _COPIED_BYTES:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source, target)
     else:

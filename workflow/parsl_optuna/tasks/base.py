@@ -140,7 +140,7 @@ class Task:
         code_folder: ``resolved problem -> folder`` of the user's code, whose commit is recorded; relative to
             the folder in which the command was started, which it is without this.
         code_files: ``(resolved problem, launch folder) -> files`` of the user's that a run executes in other
-            processes; those that it imports are known.
+            processes, or may read; those that it imports, or opens in Python, are known.
     """
 
     name: str

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from parsl_optuna.core.errors import SpecError, TaskError, nearest
 from parsl_optuna.core.load import structure
 from parsl_optuna.core.space import Scalar, Space
-from parsl_optuna.store.files import mentioned, provide
+from parsl_optuna.store.files import data_named, mentioned, provide
 from parsl_optuna.tasks import source
 from parsl_optuna.tasks.base import Metrics, Task, Work
 from parsl_optuna.tasks.user_module import imported_by, load
@@ -226,4 +226,5 @@ TASK = Task(
     open_params=True,
     required=required,
     code_folder=lambda problem: str(Path(problem["function"].rpartition(":")[0]).parent),
+    code_files=lambda problem, launch: data_named([launch / problem["function"].rpartition(":")[0]], launch),
 )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from parsl_optuna.core.errors import SpecError, TaskError
+from parsl_optuna.store.reads import checksum
 
 
 def find(name: str) -> Path | None:
@@ -17,12 +17,6 @@ def find(name: str) -> Path | None:
         return path if path.is_file() else None
     except (OSError, ValueError):  # too long for a path, or not one
         return None
-
-
-def checksum(path: Path) -> str:
-    """Return the first 16 hex digits of a file's SHA-256."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
 def relative(path: Path) -> str:

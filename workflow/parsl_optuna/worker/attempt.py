@@ -29,8 +29,10 @@ from parsl_optuna.core.records import Asked, Manifest, Outcome, Request, State, 
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.store.atomic import check_disk
 from parsl_optuna.store.checkpoint import Checkpoint
+from parsl_optuna.store.files import PROGRAMS
 from parsl_optuna.store.output import Output
 from parsl_optuna.store.progress import Reporter, stop_reason
+from parsl_optuna.store.reads import Reads, noted
 from parsl_optuna.tasks.base import Metrics, Task, Work, load_run, prepare_task, resolve_task
 from parsl_optuna.tasks.function import as_metrics
 from parsl_optuna.worker.apart import apart
@@ -178,14 +180,24 @@ def attempt(
         work = _work(manifest, seed, problem, prepared, progress, hooks, launch)
         folder = launch if request.limits.working_folder == "launch" else progress.files
         files = task.code_files(problem, launch) if task.code_files is not None else []
-        known = partial(local_code, launch, [code_folder], files)
-        run = _run(function, work, folder, progress, hooks, known)
+        if folder == launch:  # where trials may write what they name
+            files = [path for path in files if path.suffix in PROGRAMS]
+        reads = Reads(launch, folder, store.paths.root)
+        known = partial(_known, reads, launch, code_folder, files)
+        with noted(reads):
+            run = _run(function, work, folder, progress, hooks, known)
         if run.state is State.OK:
             run.state, run.reason = classify(task, run.metrics, asked.objective)
             run.cure = cure_of(task, run.metrics, asked.objective) if run.state is State.INVALID else None
     _check_disks(store, run)
     runtime = progress.checkpoint.used_sec + time.monotonic() - begun
     return _outcome(manifest, run, started, runtime, prepare_sec, commit)
+
+
+def _known(reads: Reads, launch: Path, code_folder: Path, files: list[Path]) -> dict[str, str]:
+    """Return the marks of the user's files that a run depends on, as far as they are known."""
+    with noted(None):
+        return reads.among(local_code(launch, [code_folder], files))
 
 
 def _check_disks(store: ArtifactStore, run: _Run) -> None:

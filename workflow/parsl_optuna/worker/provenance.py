@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 from parsl_optuna import __version__
-from parsl_optuna.tasks import source
+from parsl_optuna.store.reads import checksum, mark
 
 _ALWAYS = ("optuna", "parsl")
 _WHERE_LOADED = ("torch", "numpy", "scipy", "sklearn", "pandas", "jax")
@@ -72,7 +72,7 @@ def local_code(launch: Path, folders: Iterable[Path] = (), files: Iterable[Path]
     Args:
         launch: The folder in which the command was started; paths below it are given from there.
         folders: More folders of the user's.
-        files: Files that ran in other processes.
+        files: Files that ran in other processes, or that the user's code names.
     """
     roots = [str(launch), *map(str, folders)]
     found = {}
@@ -80,10 +80,10 @@ def local_code(launch: Path, folders: Iterable[Path] = (), files: Iterable[Path]
         path = getattr(module, "__file__", None)
         if isinstance(path, str) and is_users(path, roots):
             with contextlib.suppress(OSError):  # removed meanwhile
-                found[path.removeprefix(f"{launch}{os.sep}")] = source.checksum(Path(path))
+                found[path.removeprefix(f"{launch}{os.sep}")] = checksum(Path(path))
     for path in files:
         with contextlib.suppress(OSError):
-            found[str(path).removeprefix(f"{launch}{os.sep}")] = source.checksum(path)
+            found[str(path).removeprefix(f"{launch}{os.sep}")] = mark(path)
     return dict(sorted(found.items()))
 
 
@@ -100,17 +100,20 @@ def is_users(path: str | None, folders: Sequence[str]) -> bool:
 def changed_code(codes: Iterable[Mapping[str, str]], launch: Path) -> list[str]:
     """Return the files that are not what they were when trials ran.
 
+    Nothing is said of a file outside of *launch* that is not on this machine: trials may run on others.
+
     Args:
-        codes: Of each trial, as `local_code` gave it.
+        codes: Of each trial, as `attempt` recorded it.
         launch: The folder in which the command was started.
     """
     recorded = {entry for code in codes for entry in code.items()}
-    now = {name: _checksum(launch / name) for name, _ in recorded}
-    return sorted({name for name, checksum in recorded if now[name] != checksum})
+    now = {name: _mark(launch / name) for name, _ in recorded}
+    gone = {name for name, one in now.items() if one is None and Path(name).is_absolute()}
+    return sorted({name for name, one in recorded if now[name] != one} - gone)
 
 
-def _checksum(path: Path) -> str | None:
+def _mark(path: Path) -> str | None:
     try:
-        return source.checksum(path)
+        return mark(path)
     except OSError:
         return None

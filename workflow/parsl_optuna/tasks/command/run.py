@@ -17,7 +17,7 @@ from typing import Any
 
 from parsl_optuna.core.errors import TaskError
 from parsl_optuna.core.load import dump_yaml
-from parsl_optuna.store.files import followed, mentioned, provide
+from parsl_optuna.store.files import data_named, followed, mentioned, provide
 from parsl_optuna.tasks import source
 from parsl_optuna.tasks.base import Metrics, Work
 from parsl_optuna.tasks.command.ears import Ears
@@ -170,8 +170,10 @@ def _inputs(work: Work) -> list[str]:
 
 
 def code_files(problem: Mapping[str, Any], launch: Path) -> list[Path]:
-    """Return the files of a program that it was seen to run: scripts, and modules beside them."""
-    return [path for path in followed(_sources(problem, launch), launch) if path.is_relative_to(launch)]
+    """Return the files that a program was seen to run or to name: scripts, modules beside them, data."""
+    sources = _sources(problem, launch)
+    code = [path for path in followed(sources, launch) if path.is_relative_to(launch)]
+    return [*code, *(path for path in data_named(sources, launch) if path.name != problem["metrics_file"])]
 
 
 def _sources(problem: Mapping[str, Any], launch: Path) -> list[Path]:
