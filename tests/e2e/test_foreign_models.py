@@ -158,6 +158,7 @@ REFUSED = {
     "empty loader": (LINEAR, nn.MSELoss(), DataLoader(TensorDataset(X[:0], Y[:0])), "no examples"),
     "endless": (LINEAR, nn.MSELoss(), Endless(), "ever end"),
     "a class": (nn.Linear, nn.MSELoss(), (X, Y), "is the class Linear; give a trained module"),
+    "modules": ({"a": nn.Linear(2, 2)}, nn.MSELoss(), (X, Y), "make them one, by nn.ModuleDict"),
     "a function": (len, nn.MSELoss(), (X, Y), "must be a torch.nn.Module, got a builtin"),
     "weights alone": (LINEAR.state_dict(), nn.MSELoss(), (X, Y), r"load_state_dict\(\)"),
     "on meta": (nn.Linear(6, 1, device="meta"), nn.MSELoss(), (X, Y), "device meta"),

@@ -93,6 +93,8 @@ def unwrapped(model: Any) -> nn.Module:
     """
     if isinstance(model, type) and issubclass(model, nn.Module):
         raise SpecError(f"model: is the class {model.__name__}; give a trained module of it")
+    if isinstance(model, Mapping) and any(isinstance(part, nn.Module) for part in model.values()):
+        raise SpecError("model: is a mapping of modules; make them one, by nn.ModuleDict")
     if isinstance(model, Mapping):
         raise SpecError("model: is a mapping of weights; load them into a module with load_state_dict()")
     if not isinstance(model, nn.Module):
