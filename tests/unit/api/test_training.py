@@ -40,3 +40,19 @@ def test_every_checkpoint_has_its_estimate(trajectory, tmp_path):
     assert str(found).startswith("0: LLC ")
     found.plot(tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_a_later_checkpoint_that_cannot_be_read_loses_no_estimate(generator, tmp_path):
+    x = torch.randn(100, 1, generator=generator, dtype=torch.float64)
+    model = nn.Linear(1, 1, bias=False).double()
+    model.weight.data.fill_(1.0)
+    torch.save(model.state_dict(), tmp_path / "1.pt")
+    (tmp_path / "2.pt").write_bytes((tmp_path / "1.pt").read_bytes()[:300])
+
+    found = parsl_optuna.estimate_over(tmp_path, model, nn.MSELoss(), (x, x), relative_error=0.1)
+
+    assert found.labels == (1,)
+    assert [label for label, _ in found.refused] == [2]
+    assert found.table["status"].tolist() == [found.estimates[0].status, "refused"]
+    assert "2: refused: checkpoints: " in str(found)
+    found.plot(tmp_path / "a.png")

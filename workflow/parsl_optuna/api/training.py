@@ -22,23 +22,31 @@ class Trajectory:
     """LLC of several checkpoints.
 
     Attributes:
-        labels: Of the checkpoints: steps, epochs or names.
-        estimates: One per checkpoint.
+        labels: Of the checkpoints that have an estimate: steps, epochs or names.
+        estimates: One per label.
+        refused: Labels of other checkpoints, and why they have none.
     """
 
     labels: tuple[Label, ...]
     estimates: tuple[Estimate, ...]
+    refused: tuple[tuple[Label, str], ...] = ()
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row per checkpoint: its loss L0, LLC, standard error, status with its reason, and seconds."""
+        """One row per checkpoint: its loss L0, LLC, standard error, status with its reason, and seconds.
+
+        Those that were refused stand at the end.
+        """
         import pandas as pd  # noqa: PLC0415
 
         rows = [row(found) for found in self.estimates]
-        return pd.DataFrame({"checkpoint": list(self.labels)}).join(pd.DataFrame(rows))
+        rows += [{"status": "refused", "reason": reason} for _, reason in self.refused]
+        labels = [*self.labels, *(label for label, _ in self.refused)]
+        return pd.DataFrame({"checkpoint": labels}).join(pd.DataFrame(rows))
 
     def __str__(self) -> str:
         lines = [f"{label}: {found}" for label, found in zip(self.labels, self.estimates, strict=True)]
+        lines += [f"{label}: refused: {reason}" for label, reason in self.refused]
         return "\n".join(lines)
 
     def plot(self, path: str | Path) -> None:
@@ -86,15 +94,27 @@ def estimate_over(
         settings: Other arguments of `estimate_llc`.
 
     Raises:
-        SpecError: As in `estimate_llc`, and checkpoints that cannot be read or do not fit the model.
+        SpecError: As in `estimate_llc`, and checkpoints that cannot be read or do not fit the model. Once
+            there is an estimate, a checkpoint of which this holds is among the refused ones instead.
     """
     from parsl_optuna.core.clock import Deadline  # noqa: PLC0415
-    from parsl_optuna.tasks.llc.problem.checkpoints import models  # noqa: PLC0415
+    from parsl_optuna.core.errors import SpecError  # noqa: PLC0415
+    from parsl_optuna.tasks.llc.problem.checkpoints import loaders  # noqa: PLC0415
     from parsl_optuna.tasks.llc.problem.examples import read  # noqa: PLC0415
 
     memory = settings.get("memory_gb") or math.inf
-    examples, labels, estimates = read(data, Deadline(budget_sec), 2**30 * memory), [], []
-    for label, loaded in models(model, checkpoints):
-        labels.append(label)
-        estimates.append(estimate_llc(loaded, loss, examples, budget_sec=budget_sec, **settings))
-    return Trajectory(tuple(labels), tuple(estimates))
+    examples = read(data, Deadline(budget_sec), 2**30 * memory)
+    labels: list[Label] = []
+    estimates: list[Estimate] = []
+    refused: list[tuple[Label, str]] = []
+    for label, load in loaders(model, checkpoints):
+        try:
+            found = estimate_llc(load(), loss, examples, budget_sec=budget_sec, **settings)
+        except SpecError as error:
+            if not estimates:  # all may have it, and nothing is lost
+                raise
+            refused.append((label, str(error)))
+        else:
+            labels.append(label)
+            estimates.append(found)
+    return Trajectory(tuple(labels), tuple(estimates), tuple(refused))

@@ -56,6 +56,22 @@ def test_a_training_loop_may_yield_its_own_weights():
     assert biases(train()) == [(0, 0.0), (1, 1.0), (2, 2.0)]
 
 
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "network.inner."])
+def test_what_a_wrapper_puts_before_all_names_is_left_out(prefix):
+    wrapped = {prefix + name: value for name, value in state(2.0).items()}
+
+    assert biases([{"state_dict": wrapped}]) == [(0, 2.0)]
+
+
+def test_a_pickled_module_is_no_checkpoint(tmp_path):
+    torch.save(MODEL, tmp_path / "a.pt")
+
+    with pytest.raises(
+        SpecError, match=r"a\.pt: holds other objects than weights, or is damaged; save model"
+    ):
+        biases(tmp_path)
+
+
 def test_what_is_frozen_stays_frozen():
     model = copy.deepcopy(MODEL)
     model[0].weight.requires_grad_(requires_grad=False)
@@ -75,6 +91,11 @@ def test_what_is_frozen_stays_frozen():
         ([{"optimizer": {}}], "checkpoints: 0: is no state dict"),
         ([MODEL.state_dict(), MODEL.state_dict()], "checkpoints: 1: shares its memory"),
         (["missing.pt"], "missing.pt: cannot be read"),
+        ([state(float("nan"))], "checkpoints: 0: has weights that are NaN"),
+        (
+            [{f"module.{name}": value for name, value in list(state(1.0).items())[1:]}],
+            "does not fit the model",
+        ),
     ],
 )
 def test_what_is_no_checkpoint_is_refused(checkpoints, said):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import pickle
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,24 +31,55 @@ def models(model: nn.Module, checkpoints: Any) -> Iterator[tuple[Label, nn.Modul
     Raises:
         SpecError: No checkpoint, weights that do not fit the model, or one checkpoint several times.
     """
-    taken: set[int] = set()
+    for label, load in loaders(model, checkpoints):
+        yield label, load()
+
+
+def loaders(model: nn.Module, checkpoints: Any) -> Iterator[tuple[Label, Callable[[], nn.Module]]]:
+    """Yield label and loader of every checkpoint; what is wrong with one is raised by its loader.
+
+    Takes what `models` takes. A loader is to be called before the next one is asked for.
+
+    Raises:
+        SpecError: No checkpoint at all.
+    """
+    taken: set[int] | None = None if isinstance(checkpoints, Iterator) else set()
     count = 0
     for label, checkpoint in _labelled(checkpoints):
-        state = _state(checkpoint, label)
-        if not isinstance(checkpoints, Iterator):
-            _check_different(state, label, taken)
-        loaded = private_copy(model)
-        for parameter, original in zip(loaded.parameters(), model.parameters(), strict=True):
-            parameter.requires_grad_(original.requires_grad)
-        try:
-            loaded.load_state_dict(state)
-        except (RuntimeError, TypeError) as error:
-            detail = " ".join(str(error).split())[:160]
-            raise SpecError(f"checkpoints: {label}: does not fit the model: {detail}") from error
         count += 1
-        yield label, loaded
+        yield label, partial(_loaded, model, label, checkpoint, taken)
     if not count:
         raise SpecError("checkpoints: there are none")
+
+
+def _loaded(model: nn.Module, label: Label, checkpoint: Any, taken: set[int] | None) -> nn.Module:
+    """Return a copy of the model with the weights of a checkpoint."""
+    state = _state(checkpoint, label)
+    if taken is not None:
+        _check_different(state, label, taken)
+    loaded = private_copy(model)
+    for parameter, original in zip(loaded.parameters(), model.parameters(), strict=True):
+        parameter.requires_grad_(original.requires_grad)
+    try:
+        loaded.load_state_dict(_unwrapped(state, loaded.state_dict()))
+    except (RuntimeError, TypeError) as error:
+        detail = " ".join(str(error).split())[:160]
+        raise SpecError(f"checkpoints: {label}: does not fit the model: {detail}") from error
+    if not all(bool(torch.isfinite(parameter).all()) for parameter in loaded.parameters()):
+        raise SpecError(f"checkpoints: {label}: has weights that are NaN or infinite")
+    return loaded
+
+
+def _unwrapped(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return weights by the names *wanted*, where a wrapper has put a prefix before all of them.
+
+    Data-parallel modules save ``module.``, compiled ones ``_orig_mod.``, Lightning the model's name there.
+    """
+    last = next(reversed(list(wanted)), "")
+    prefix = next((name[: -len(last)] for name in state if name.endswith(f".{last}")), "")
+    if prefix and set(state) == {prefix + name for name in wanted}:
+        return {name: state[prefix + name] for name in wanted}
+    return state
 
 
 def _labelled(checkpoints: Any) -> Iterator[tuple[Label, Any]]:
@@ -69,6 +102,11 @@ def _state(checkpoint: Any, label: Label) -> Mapping[str, Tensor]:
     if isinstance(checkpoint, (str, Path)):
         try:
             checkpoint = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:  # what is no weights may run any code when it is read
+            raise SpecError(
+                f"checkpoints: {checkpoint}: holds other objects than weights, or is damaged; save "
+                "model.state_dict()"
+            ) from error
         except Exception as error:
             raise SpecError(f"checkpoints: {checkpoint}: cannot be read: {first_line(error)}") from error
     if isinstance(checkpoint, Mapping):
