@@ -77,7 +77,7 @@ def test_the_page_draws_everything_and_fits(chromium, page, width):
 
     titles = [box.text for box in browser.find_elements("css selector", ".chart h2")]
     assert "History" in titles
-    assert "Pareto front of the first two objectives" in titles
+    assert "Pareto fronts of the first two objectives" in titles
     assert "Importance of hyperparameters" in titles
     assert "What trials reported" in titles
     assert len(browser.find_elements("css selector", "#trials tbody tr")) == 40
@@ -86,6 +86,37 @@ def test_the_page_draws_everything_and_fits(chromium, page, width):
         "return document.documentElement.scrollWidth <= document.documentElement.clientWidth"
     )
     assert errors(browser) == []
+
+
+PROBLEMS_OF_TRACES = """
+const chart = [...document.querySelectorAll(".chart")].find((one) => one.querySelector("h2").textContent === arguments[0]);
+const trials = JSON.parse(document.getElementById("data").textContent).trials;
+const problemOf = new Map(trials.map((one) => [one.id, one.problem]));
+const traces = chart.querySelector(".plot").data.filter((one) => [one.mode, one.type].includes(arguments[1]));
+return traces.map((one) => [...new Set(one.customdata.map((id) => problemOf.get(id)))]);
+"""  # noqa: E501
+
+
+def test_each_problem_has_a_pareto_front_of_its_own(chromium, page):
+    browser = opened(chromium, page, 1400)
+
+    title = "Pareto fronts of the first two objectives"
+    problems = browser.execute_script(PROBLEMS_OF_TRACES, title, "lines+markers")
+
+    assert sorted(map(len, problems)) == [1, 1]
+    assert problems[0] != problems[1]
+
+
+def test_no_box_pools_two_problems_whatever_it_is_coloured_by(chromium, page):
+    browser = opened(chromium, page, 1400)
+    boxes = browser.find_elements("css selector", ".chart")
+    chart = next(box for box in boxes if "A metric by groups" in box.text)
+
+    chart.find_elements("css selector", "select")[2].send_keys("method")
+    problems = browser.execute_script(PROBLEMS_OF_TRACES, "A metric by groups", "box")
+
+    assert len(problems) >= 2
+    assert all(len(names) == 1 for names in problems)
 
 
 def test_filters_clicks_and_a_reload(chromium, page):

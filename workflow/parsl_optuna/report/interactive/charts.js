@@ -170,22 +170,27 @@ function parallel(trials) {
     layout: {width: Math.max(document.getElementById("charts").clientWidth - 22, 90 * dimensions.length), margin: {l: 60, r: 60, t: 70, b: 20}}};
 }
 
-function front(trials) {
-  const usable = scored(trials).filter((trial) => known(trial.values[1]));
-  if (!usable.length) return null;
-  const ordered = [...candidates(usable)].sort((a, b) => better(a.values[0], b.values[0]) ? -1 : 1);
+function frontOf(trials) {
+  const ordered = [...candidates(trials)].sort((a, b) => better(a.values[0], b.values[0]) ? -1 : 1);
   let best = null;
-  const members = ordered.filter((one) => {
+  return ordered.filter((one) => {
     const wins = best === null || better(one.values[1], best, 1);
     if (wins) best = one.values[1];
     return wins;
   });
-  const x = (one) => one.values[0], y = (one) => one.values[1];
-  return {
-    traces: [points(thinned(usable), x, y, {name: "trials", marker: {color: style("--quiet"), size: 6, opacity: .5}}),
-      points(members, x, y, {name: "Pareto front", mode: "lines+markers", marker: {color: COLOURS[1], size: 9}})],
-    layout: {xaxis: axis(objectiveName(), usable.map(x)), yaxis: axis(objectiveName(1), usable.map(y))},
-  };
+}
+
+// Values of two problems cannot be compared: each study has a front of its own.
+function front(trials) {
+  const usable = scored(trials).filter((trial) => known(trial.values[1]));
+  if (!usable.length) return null;
+  const x = (one) => one.values[0], y = (one) => one.values[1], kept = new Set(thinned(usable).map((one) => one.id));
+  const traces = [...grouped(usable)].flatMap(([name, own], index) => {
+    const color = COLOURS[index % COLOURS.length], look = {name, legendgroup: name};
+    return [points(own.filter((one) => kept.has(one.id)), x, y, {...look, showlegend: false, marker: {color, size: 6, opacity: .4}}),
+      points(frontOf(own), x, y, {...look, mode: "lines+markers", marker: {color, size: 9}, line: {color}})];
+  });
+  return {traces, layout: {showlegend: true, xaxis: axis(objectiveName(), usable.map(x)), yaxis: axis(objectiveName(1), usable.map(y))}};
 }
 
 function importances(trials) {

@@ -50,11 +50,15 @@ function byGroups(trials, [metric, name, group]) {
   if (!usable.length) return null;
   const values = usable.map(x);
   const order = levelsOf(values).map(text);
-  const traces = byGroup(usable, group).map(([title, own], index) => {
-    const look = {name: title, legendgroup: title, marker: {color: COLOURS[index % COLOURS.length], size: 6, opacity: .7}};
-    if (isScale) return points(own, x, y, look);
-    const drawn = usable.length > MOST_POINTS ? {x: own.map((trial) => text(x(trial))), y: own.map(y), ...look} : points(own, (trial) => text(x(trial)), y, look);
-    return {...drawn, type: "box", mode: undefined, boxpoints: usable.length > MOST_POINTS ? false : "all", jitter: .5, pointpos: 0, fillcolor: "rgba(0,0,0,0)", line: {color: COLOURS[index % COLOURS.length], width: 1}};
+  const traces = byGroup(usable, group).flatMap(([title, together], index) => {
+    const color = COLOURS[index % COLOURS.length], look = {name: title, legendgroup: title, marker: {color, size: 6, opacity: .7}};
+    if (isScale) return [points(together, x, y, look)];
+    const box = {...look, type: "box", mode: undefined, boxpoints: usable.length > MOST_POINTS ? false : "all", jitter: .5, pointpos: 0, fillcolor: "rgba(0,0,0,0)", line: {color, width: 1}};
+    // Values of two problems are in no common box.
+    return [...grouped(together).values()].map((own, nth) => {
+      const drawn = usable.length > MOST_POINTS ? {x: own.map((trial) => text(x(trial))), y: own.map(y)} : points(own, (trial) => text(x(trial)), y);
+      return {...drawn, ...box, showlegend: nth === 0};
+    });
   });
   const across = isScale ? axis(name, values) : {...axis(name, []), type: "category", categoryorder: "array", categoryarray: order};
   return {traces, layout: {boxmode: "group", showlegend: true, ...titled(group), xaxis: across, yaxis: axis(metric, usable.map(y))}};
@@ -156,7 +160,7 @@ const CHARTS = [
   {title: "One hyperparameter", draw: slice, most: MOST_POINTS, menus: [parameterNames], why: () => VARY() ? null : "no hyperparameter varies"},
   {title: "Two hyperparameters", draw: pairs, most: MOST_POINTS, menus: [(trials) => parameterNames(trials).filter((name) => partners(trials, name).length), (trials, picks) => picks[0] === undefined ? [] : partners(trials, picks[0])],
     why: () => parameterNames(DATA.trials).some((name) => partners(DATA.trials, name).length) ? null : "no two hyperparameters vary together"},
-  {title: "Pareto front of the first two objectives", draw: front, most: MOST_POINTS, menus: [], why: () => DATA.objectives.length > 1 ? null : ""},
+  {title: "Pareto fronts of the first two objectives", draw: front, most: MOST_POINTS, menus: [], why: () => DATA.objectives.length > 1 ? null : ""},
   {title: "Importance of hyperparameters", draw: importances, menus: [], why: () => DATA.importances.some((one) => one.parameter) ? null : !DATA.is_analysed ? LATER : DATA.importances.length ? DATA.importances[0].note : "no hyperparameter varies"},
   {title: "A metric by groups", ...KINDS.grouped, picks: [], why: () => VARY() ? null : "no hyperparameter varies"},
   {title: "What trials reported", ...KINDS.reported, picks: []},

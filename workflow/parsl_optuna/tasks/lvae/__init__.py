@@ -42,7 +42,7 @@ VIEWS = (
         for name in names
     ),
     View("Does the Lipschitz bound help or hurt?", "pairs", (_BOUND,)),
-    View("Does the bound change what is pruned?", "grouped", ("active_dims", _STRATEGY, _BOUND)),
+    View("Does the bound change what is pruned?", "grouped", ("active_dims", _BOUND, _STRATEGY)),
     View("Does it matter when pruning begins?", "grouped", ("val_rec", "pruning_epoch", _STRATEGY)),
     View("How does the weight of the volume affect pruning?", "grouped", ("active_dims", "w_v", _STRATEGY)),
     View(
