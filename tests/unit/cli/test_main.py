@@ -1,3 +1,5 @@
+import errno
+
 import click
 import pytest
 from parsl_optuna.cli.main import guarded
@@ -27,6 +29,22 @@ def interrupted_import():
 
 def fault():
     raise RuntimeError("a fault of ours")
+
+
+def refused():
+    raise PermissionError(errno.EACCES, "Permission denied", "objective.py")
+
+
+def test_what_a_file_system_refuses_is_one_line(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["parsl-optuna"])
+
+    with pytest.raises(SystemExit) as left:
+        guarded(of(refused), "parsl-optuna")
+
+    assert left.value.code == 2
+    assert (
+        capsys.readouterr().err == "error: objective.py: Permission denied; check the folder and the disk\n"
+    )
 
 
 @pytest.mark.parametrize("raised", [interrupt, interrupted_import])

@@ -94,6 +94,14 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
         write_bytes(tmp_path / "file" / "x", b"")
 
 
+def test_a_link_that_leads_nowhere_is_told(tmp_path):
+    """As one to a scratch file system that is not mounted; the system says that the file exists."""
+    (tmp_path / "results").symlink_to(tmp_path / "gone")
+
+    with pytest.raises(StoreError, match=r"results is a link to .*gone, which is not there; "):
+        write_bytes(tmp_path / "results" / "studies" / "file", b"")
+
+
 @pytest.mark.parametrize(
     ("number", "is_fault"), [(errno.ENOSPC, True), (errno.EIO, True), (errno.EFBIG, False)]
 )

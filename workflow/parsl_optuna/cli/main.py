@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import importlib
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import click
 
 from parsl_optuna import __version__
 from parsl_optuna.core.errors import WorkflowError
+from parsl_optuna.store.atomic import DISK_FAULTS
+
+_OF_FILES = DISK_FAULTS | {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG}
 
 _FIRST_LINE = re.compile(r'"""``parsl-optuna ([a-z]+)``: (.+)$')
 """How the file of a command begins: its name, and what ``--help`` says of it."""
@@ -115,10 +119,18 @@ def guarded(command: click.Command, name: str) -> None:
         sys.exit(1)
     except (Exception, KeyboardInterrupt) as error:
         if not _is_interrupt(error):
-            raise
+            if not _is_of_files(error):
+                raise
+            click.echo(f"error: {error.filename}: {error.strerror}; check the folder and the disk", err=True)
+            sys.exit(2)
         click.echo("interrupted; finished trials are kept, the same command continues", err=True)
         sys.exit(130)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _is_of_files(error: BaseException) -> TypeGuard[OSError]:
+    """Tell whether an exception is what a file system refuses: no fault of this program's."""
+    return isinstance(error, OSError) and error.filename is not None and error.errno in _OF_FILES
 
 
 def _is_interrupt(error: BaseException | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shlex
 from collections.abc import Callable
@@ -105,8 +106,11 @@ def events(results_dir: str | None, *, may_come_later: bool = False) -> Path:
 
     Raises:
         SpecError: There is none, and it may not come later.
+        OSError: It cannot be read.
     """
     path = Results(Path(results_dir or "results")).events
+    with contextlib.suppress(FileNotFoundError):
+        path.open("rb").close()
     if not may_come_later and not path.exists() and not set_aside(path).exists():
         raise SpecError(f"{path}: no such file; run parsl-optuna first, or give --results-dir")
     return path

@@ -34,10 +34,12 @@ def _find(store: ArtifactStore, identifier: str) -> dict[str, Any]:
         problem = store.problem(identifier)
         if problem is not None:
             return problem | {"reference": document.read(store.paths.reference(identifier))}
-    for path in sorted(store.paths.runs.glob(f"*/*/{identifier}/manifest.json")):
-        manifest = document.read(path)
-        found = {"manifest": manifest, "metrics": document.read(path.with_name("metrics.json"))}
-        return found | _left_by(path.parent)
+    for path in sorted(store.paths.runs.glob(f"*/*/{identifier}")):
+        manifest = document.read(path / "manifest.json")
+        if manifest is None:
+            continue
+        found = {"manifest": manifest, "metrics": document.read(path / "metrics.json")}
+        return found | _left_by(path)
     raise SpecError(
         f"'{identifier}': no such problem or trial in {store.paths.root}; see parsl-optuna status"
     )

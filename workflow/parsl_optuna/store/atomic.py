@@ -70,9 +70,14 @@ def writing(path: Path) -> Iterator[None]:
     except StoreError:
         raise
     except OSError as error:
-        raise StoreError(
-            f"{path}: cannot be written: {error.strerror or error}; check the folder and the disk"
-        ) from error
+        what = _dead_link(path) or error.strerror or error
+        raise StoreError(f"{path}: cannot be written: {what}; check the folder and the disk") from error
+
+
+def _dead_link(path: Path) -> str | None:
+    """Say which link on the way to a file leads nowhere; None without one. The system says that it exists."""
+    dead = (one for one in (path, *path.parents) if one.is_symlink() and not one.exists())
+    return next((f"{one} is a link to {one.readlink()}, which is not there" for one in dead), None)
 
 
 DISK_FAULTS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE})
