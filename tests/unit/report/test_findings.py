@@ -133,7 +133,9 @@ def test_what_the_run_recommends_is_told_with_its_fresh_seeds(tmp_path):
     path = table_in(tmp_path, trials([{"a": 1}, {"a": 2}], [1.0, 2.0]))
     store = ArtifactStore(tmp_path / "artifacts")
 
-    said = [analyse(path, store, chosen=[point]).findings for point in (same, other)]
+    alone = other | {"confirmed": None, "objective": 0.9}
+    said = [analyse(path, store, chosen=[point]).findings for point in (same, other, alone)]
 
     assert "m on p: acc 1.5 on 2 fresh seeds of this point." in said[0]
     assert "m on p: the run recommends a=2: acc 1.5 on 2 fresh seeds of this point." in said[1]
+    assert "m on p: the run recommends a=2: it goes by acc of a single trial, 0.9." in said[2]

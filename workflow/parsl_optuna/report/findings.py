@@ -85,6 +85,8 @@ def _recommended(
         if again is not None:
             seeds = counted(point["confirmed_on"], "fresh seed")
             said.append(f"{point.get('confirmed_as', leading)} {cell(again)} on {seeds} of this point")
+        elif said:
+            said.append(f"it goes by {leading} of a single trial, {cell(point['objective'])}")
         found += [f"{': '.join(said)}."] if said else []
     return found
 
