@@ -245,6 +245,25 @@ def test_checks_end_with_the_budget():
         check(posed, list(model.parameters()), examples, exact())
 
 
+@pytest.mark.parametrize("model", [exact(), Partly("a row").double()], ids=["right", "wrong"])
+def test_slopes_of_slow_losses_are_looked_at_on_fewer_examples(model):
+    copied, examples, clock = private_copy(model), read((X, Y)), [0.0]
+
+    def slow(outputs, y):
+        clock[0] += 0.02 * len(y)
+        return functional.mse_loss(outputs, y)
+
+    posed = pose_loss(copied, slow, examples, torch.float64)
+    posed.deadline = Deadline(100.0, now=lambda: clock[0])
+
+    if isinstance(model, Partly):
+        with pytest.raises(SpecError, match="its gradient is not its slope"):
+            check(posed, list(copied.parameters()), examples, model)
+    else:
+        check(posed, list(copied.parameters()), examples, model)
+    assert clock[0] < 20.0  # 42 if all are on 60
+
+
 class Signs(nn.Module):
     """Jumps between its layers: the gradient of the first one is zero almost everywhere."""
 
