@@ -9,6 +9,8 @@ import torch
 from parsl_optuna.core.clock import Deadline
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.kernels.device import device_named, precise
+from parsl_optuna.tasks import varmix
+from parsl_optuna.tasks.base import Work, prepare_task, run_task
 from parsl_optuna.tasks.llc.api import Settings, run
 from parsl_optuna.tasks.llc.problem.spec import bind, resolve
 from parsl_optuna.tasks.llc.problem.target import load, prepare
@@ -124,6 +126,27 @@ def test_a_target_lies_on_the_device_of_its_problem(tmp_path):
     target = load(problem, tmp_path)
 
     assert target.centre.device.type == target.diagonal.device.type == "cpu"
+
+
+@pytest.mark.parametrize("settings", [{"mode": "analytical"}, {"interaction": "hierarchical"}])
+def test_a_mixture_names_the_device_of_all_that_it_makes(settings, tmp_path):
+    problem = varmix.TASK.resolve({"n_images": 200, "device": "cpu"}, "t")
+    prepare_task(varmix.TASK, problem, tmp_path)
+    short = {"n_latent": 4, "n_clusters": 3, "n_steps": 40, "prior_samples": 16}
+    params = varmix.TASK.complete(problem, "varmix", short | settings, "t")
+    work = Work(problem, "varmix", params, 1, Deadline(100), tmp_path)
+
+    with torch.device("meta"):
+        elsewhere = run_task(varmix.TASK, work)
+
+    assert elsewhere == run_task(varmix.TASK, work)
+
+
+def test_a_mixture_without_a_device_has_the_id_that_it_always_had():
+    assert "device" not in varmix.TASK.resolve({}, "t")
+    assert varmix.TASK.resolve({"device": "cpu"}, "t")["device"] == "cpu"
+    with pytest.raises(SpecError, match="device"):
+        varmix.TASK.resolve({"device": "gpu"}, "t")
 
 
 def test_what_needs_float64_gets_it():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,18 +63,23 @@ def read_idx(path: Path, dims: int) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class Images:
-    """Counts ``(n, pixels)`` for training and for measuring, and the labels ``(n,)`` of the latter."""
+    """Counts ``(n, pixels)`` for training and for measuring; labels ``(n,)`` of the latter, on the CPU."""
 
     train: Tensor
     test: Tensor
     test_labels: Tensor
+
+    def to(self, device: torch.device) -> Images:
+        """Return the counts on a device."""
+        return replace(self, train=self.train.to(device), test=self.test.to(device))
 
 
 def split(problem: Mapping[str, Any], folder: Path) -> Images:
     """Read and split a prepared problem."""
     images = torch.from_numpy(np.load(folder / "images.npy", allow_pickle=False)).float()
     labels = torch.from_numpy(np.load(folder / "labels.npy", allow_pickle=False)).long()
-    order = torch.randperm(len(images), generator=Generator().manual_seed(problem["data_seed"]))
+    stream = Generator("cpu").manual_seed(problem["data_seed"])
+    order = torch.randperm(len(images), generator=stream, device="cpu")
     count = round((1 - problem["test_share"]) * len(images))
     train, test = order[:count], order[count:]
     return Images(images[train], images[test], labels[test])

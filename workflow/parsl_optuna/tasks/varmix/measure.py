@@ -22,13 +22,13 @@ _ROUNDS = 100
 
 
 def clusters(assigned: Tensor, labels: Tensor, n_clusters: int) -> dict[str, Any]:
-    """Compare clusters ``(n,)`` with labels ``(n,)``."""
+    """Compare clusters ``(n,)`` with labels ``(n,)``, both on the CPU."""
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score  # noqa: PLC0415
 
     counts = torch.bincount(assigned, minlength=n_clusters).double()
     share = counts / counts.sum()
-    table = torch.zeros(n_clusters, int(labels.max()) + 1)
-    table.index_put_((assigned, labels), torch.ones(len(labels)), accumulate=True)
+    table = torch.zeros(n_clusters, int(labels.max()) + 1, device=labels.device)
+    table.index_put_((assigned, labels), torch.ones_like(labels, dtype=table.dtype), accumulate=True)
     known = share[share > 0]
     return {
         "nmi": nmi(assigned, labels, normalized_mutual_info_score),
@@ -71,7 +71,7 @@ def elbo(model: Mixture, rho: Tensor, x: Tensor, samples: int, stream: Generator
 
 
 def baselines(images: Images, n_clusters: int, seed: int) -> dict[str, float]:
-    """Return the NMI that k-means and a mixture of binomials reach with as many clusters."""
+    """Return the NMI that k-means and a mixture of binomials reach; images on the CPU, as many clusters."""
     from sklearn.cluster import KMeans  # noqa: PLC0415
     from sklearn.metrics import normalized_mutual_info_score  # noqa: PLC0415
 
@@ -89,7 +89,7 @@ def baselines(images: Images, n_clusters: int, seed: int) -> dict[str, float]:
 def _mixture(images: Images, centres: Tensor) -> Tensor:
     """Fit a mixture of binomials by EM from the given centres; return the clusters of the test images."""
     rate = (0.98 * centres / TRIALS + 0.01).clamp(0.01, 0.99)
-    prior = torch.full((len(centres),), 1.0 / len(centres))
+    prior = torch.full_like(centres[:, 0], 1.0 / len(centres))
 
     def scores(x: Tensor) -> Tensor:
         return x @ rate.logit().T + TRIALS * (1 - rate).log().sum(1) + prior.log()

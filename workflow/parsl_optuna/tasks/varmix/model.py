@@ -34,25 +34,25 @@ class Mixture(nn.Module):
     """Parameters and densities.
 
     Args:
-        mean: ``(pixels,)`` of the training images.
+        mean: ``(pixels,)`` of the training images; the model lives on its device.
         n_latent: Binary units.
         n_clusters: Clusters.
         full: Whether clusters have weights of their own.
-        stream: Of the initial values.
+        stream: Of the initial values, on that device.
     """
 
     def __init__(
         self, mean: Tensor, n_latent: int, n_clusters: int, *, full: bool, stream: Generator
     ) -> None:
         super().__init__()
-        pixels = len(mean)
+        pixels, device = len(mean), mean.device
 
         def noise(*shape: int, std: float) -> nn.Parameter:
-            return nn.Parameter(std * torch.randn(*shape, generator=stream))
+            return nn.Parameter(std * torch.randn(*shape, generator=stream, device=device))
 
         rate = (0.99 * mean / TRIALS + 0.005).clamp(1e-6, 1 - 1e-6)
-        self.rho = nn.Parameter(torch.zeros(n_latent))
-        self.b = nn.Parameter(rate.logit() + 0.1 * torch.randn(pixels, generator=stream))
+        self.rho = nn.Parameter(torch.zeros(n_latent, device=device))
+        self.b = nn.Parameter(rate.logit() + 0.1 * torch.randn(pixels, generator=stream, device=device))
         self.w = noise(pixels, n_latent, std=0.1 / math.sqrt(pixels * n_latent * n_clusters))
         others = n_clusters - 1 if full else 0
         self.w_k = noise(others, pixels, n_latent, std=0.1 / math.sqrt(pixels * n_latent))
@@ -118,7 +118,7 @@ class Mixture(nn.Module):
         """Return y ``(n, latent)`` and k ``(n,)`` drawn from the prior."""
         k = torch.multinomial(self.log_prior.exp(), n, replacement=True, generator=stream)
         chance = self.latent_logits[k].sigmoid()
-        return (torch.rand(chance.shape, generator=stream) < chance).float(), k
+        return (torch.rand(chance.shape, generator=stream, device=chance.device) < chance).float(), k
 
 
 def kl(model: Mixture, posterior: Posterior) -> Tensor:
@@ -132,7 +132,7 @@ def kl(model: Mixture, posterior: Posterior) -> Tensor:
 def linear_term(model: Mixture, x: Tensor, posterior: Posterior) -> Tensor:
     """Return E_q[x . eta] + log base measure ``(batch,)``, in closed form."""
     energy = x @ model.biases.T + (posterior.drive * posterior.logits.sigmoid()).sum(-1)
-    base = torch.lgamma(torch.tensor(TRIALS + 1.0)) - torch.lgamma(x + 1) - torch.lgamma(TRIALS - x + 1)
+    base = torch.lgamma(x.new_tensor(TRIALS + 1.0)) - torch.lgamma(x + 1) - torch.lgamma(TRIALS - x + 1)
     return (posterior.log_q.exp() * energy).sum(-1) + base.sum(-1)
 
 
@@ -148,7 +148,7 @@ def sampled_psi(
         k = torch.multinomial(posterior.log_q.exp(), samples, replacement=True, generator=stream)
         index = k[:, :, None].expand(-1, -1, latent)
         chance = posterior.logits.gather(1, index).sigmoid()
-        y = (torch.rand(chance.shape, generator=stream) < chance).float()
+        y = (torch.rand(chance.shape, generator=stream, device=chance.device) < chance).float()
     logits = posterior.logits.gather(1, index)
     log_q = posterior.log_q.gather(1, k) + (y * logits - softplus(logits)).sum(-1)
     psi = model.psi(y.reshape(batch * samples, latent), k.reshape(-1)).view(batch, samples)
@@ -176,5 +176,5 @@ def least_squares_rho(model: Mixture, y: Tensor, k: Tensor) -> Tensor:
     """Return the rho ``(latent,)`` that fits psi best over prior draws, with an intercept."""
     psi = model.psi(y, k)
     centred = y - y.mean(0)
-    gram = centred.T @ centred + 1e-4 * len(y) * torch.eye(y.shape[1])
+    gram = centred.T @ centred + 1e-4 * len(y) * torch.eye(y.shape[1], device=y.device)
     return torch.linalg.solve(gram, centred.T @ (psi - psi.mean()))

@@ -24,6 +24,7 @@ class Problem:
         n_images: At most so many; null takes all.
         test_share: Share that is held out for all measures.
         data_seed: Of the split.
+        device: ``cpu`` or ``cuda``, whose random numbers differ: it counts towards the id. Null is the CPU.
     """
 
     data: Literal["digits", "idx"] = "digits"
@@ -31,6 +32,7 @@ class Problem:
     n_images: int | None = None
     test_share: float = 0.2
     data_seed: int = 0
+    device: Literal["cpu", "cuda"] | None = None
 
     def __post_init__(self) -> None:
         if (self.data == "idx") != (self.data_dir is not None):
@@ -99,6 +101,8 @@ def resolve(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Check a problem; files are known by their checksums."""
     problem = structure(Problem, raw, where)
     data = asdict(problem)
+    if problem.device is None:
+        del data["device"]  # problems of before there was a choice keep their ids
     if problem.data_dir is not None:
         data["files"] = {name: _file(problem.data_dir, name, f"{where}.data_dir") for name in _FILES}
     return data

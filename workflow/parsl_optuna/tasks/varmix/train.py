@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from parsl_optuna.core.errors import TaskError
 from parsl_optuna.core.ids import derive_seed
 from parsl_optuna.core.load import structure
-from parsl_optuna.kernels.device import one_core
+from parsl_optuna.kernels.device import device_of, one_core
 from parsl_optuna.kernels.optimiser import adam_state, restore_adam
 from parsl_optuna.kernels.snapshot import dumps, loads
 from parsl_optuna.tasks.base import Metrics, Work
@@ -47,7 +47,7 @@ _PER_LATENT = 5
 
 
 class Trainer:
-    """Model, optimiser and randomness of one run."""
+    """Model, optimiser and randomness of one run, on the device of the images and of *stream*."""
 
     def __init__(self, images: Images, params: Params, stream: Generator) -> None:
         self.images, self.params, self.stream = images, params, stream
@@ -77,7 +77,8 @@ class Trainer:
         """Make one step; return the loss."""
         params, model = self.params, self.model
         self._set_rates()
-        index = torch.randint(len(self.images.train), (params.batch_size,), generator=self.stream)
+        size, device = len(self.images.train), self.stream.device
+        index = torch.randint(size, (params.batch_size,), generator=self.stream, device=device)
         x, rho = self.images.train[index], self.rho()
         posterior = model.posterior(x, rho)
         psi, log_q = sampled_psi(model, posterior, params.samples, self.stream)
@@ -106,7 +107,7 @@ class Trainer:
         """Measure on the held-out images, with randomness that training does not see."""
         images, model = self.images, self.model
         rho = self.rho_for_measures(stream)
-        assigned = model.posterior(images.test, rho).log_q.argmax(1)
+        assigned = model.posterior(images.test, rho).log_q.argmax(1).cpu()
         found = measure.clusters(assigned, images.test_labels, self.params.n_clusters)
         found |= measure.conjugation(model, rho, draws, stream)
         return found | {"nmi_loss": 1 - found["nmi"], "r2_loss": 1 - found["r2"]}
@@ -120,8 +121,8 @@ class Trainer:
     @torch.no_grad()
     def pictures(self, rho: Tensor) -> dict[str, Any]:
         """Return arrays for `tasks.pictures`: clusters' mean held-out images, and how many each has."""
-        images = self.images.test
-        assigned = self.model.posterior(images, rho).log_q.argmax(1)
+        assigned = self.model.posterior(self.images.test, rho).log_q.argmax(1).cpu()
+        images = self.images.test.cpu()
         sizes = torch.bincount(assigned, minlength=self.params.n_clusters)
         pixels = images.shape[1]
         side, used = math.isqrt(pixels), [int(one) for one in sizes.argsort(descending=True) if sizes[one]]
@@ -156,9 +157,10 @@ def run(work: Work) -> Metrics:
     assert work.prepared is not None
     one_core()
     params = structure(Params, dict(work.params), "varmix")
+    device = device_of(work.problem.get("device", "cpu"))
     images = split(work.problem, work.prepared)
     seed = derive_seed("varmix", params.seed, work.replicate)
-    trainer = Trainer(images, params, Generator().manual_seed(seed % 2**63))
+    trainer = Trainer(images.to(device), params, Generator(device).manual_seed(seed % 2**63))
     saved = work.checkpoint.load()
     if saved is not None:
         trainer.restore(loads(saved))
@@ -168,18 +170,18 @@ def run(work: Work) -> Metrics:
         if not math.isfinite(loss):
             raise TaskError(f"the loss is {loss} in step {trainer.step}; a smaller learning_rate may help")
         if trainer.step % chunk == 0:
-            told = trainer.measures(_QUICK_DRAWS, Generator().manual_seed(trainer.step))
+            told = trainer.measures(_QUICK_DRAWS, Generator(device).manual_seed(trainer.step))
             work.report(trainer.step, told | {"loss": loss})
         if work.checkpoint.due():
             work.checkpoint.save(dumps(trainer.state()))
     work.checkpoint.keep(lambda: dumps(trainer.state()))
-    last = Generator().manual_seed((seed + 1) % 2**63)
+    last = Generator(device).manual_seed((seed + 1) % 2**63)
     found = trainer.measures(_FINAL_DRAWS, last)
     rho = trainer.rho_for_measures(last)
     leave(work.files, trainer.pictures(rho))
     return {
         **found,
-        "elbo": measure.elbo(trainer.model, rho, images.test, _ELBO_SAMPLES, last),
+        "elbo": measure.elbo(trainer.model, rho, trainer.images.test, _ELBO_SAMPLES, last),
         **measure.baselines(images, params.n_clusters, params.seed),
         "steps_run": trainer.step,
         "truncated": trainer.step < params.n_steps,
