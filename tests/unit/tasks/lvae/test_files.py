@@ -14,10 +14,10 @@ from PIL import Image
 STREAM = np.random.default_rng(0)
 
 
-def smooth(n=12, rows=20, columns=30):
+def smooth(n=12, rows=20, columns=30, seed=1):
     """Bumps that differ: pixels are like their neighbours, designs are not."""
     x, y = np.meshgrid(np.linspace(0, 1, columns), np.linspace(0, 1, rows))
-    places = np.random.default_rng(1).random((n, 2, 1, 1))
+    places = np.random.default_rng(seed).random((n, 2, 1, 1))
     return np.exp(-20 * ((x - places[:, 0]) ** 2 + (y - places[:, 1]) ** 2))
 
 
@@ -111,7 +111,7 @@ def test_an_npz_without_arrays_or_with_a_split_twice_is_refused(folder):
 def test_splits_of_a_hub_are_kept_and_the_test_split_is_left_alone(folder):
     for name, n in (("train", 12), ("val", 5), ("test", 3)):
         (folder / "hub/data").mkdir(parents=True, exist_ok=True)
-        table = pa.table({"optimal_design": smooth(n).tolist(), "volfrac": [0.3] * n})
+        table = pa.table({"optimal_design": smooth(n, seed=n).tolist(), "volfrac": [0.3] * n})
         pq.write_table(table, folder / f"hub/data/{name}-00000-of-00001.parquet")
     (folder / "hub/README.md").write_text("---")
 
@@ -124,7 +124,7 @@ def test_splits_of_a_hub_are_kept_and_the_test_split_is_left_alone(folder):
 
 
 def test_splits_in_an_npz_are_kept(folder):
-    np.savez(folder / "s.npz", train=smooth(), validation=smooth(4), test=smooth(2))
+    np.savez(folder / "s.npz", train=smooth(), validation=smooth(4, seed=2), test=smooth(2))
 
     assert {name: len(part) for name, part in read(folder / "s.npz").items()} == {"train": 12, "val": 4}
 
@@ -179,6 +179,12 @@ def split_in_part(folder):
         saved(folder / name, smooth())
 
 
+def copied(folder):
+    designs = smooth(20)
+    saved(folder / "train.npy", designs)
+    saved(folder / "val.npy", designs[5:11])
+
+
 def of_two_sizes(folder):
     saved(folder / "train.npy", smooth())
     saved(folder / "val.npy", smooth(12, 20, 20))
@@ -205,6 +211,7 @@ FOLDERS = [
     (torn, "03.png: cannot be read as an image"),
     (split_in_part, "more.npy: belongs to no split, and others of its folder do"),
     (of_two_sizes, "designs of split 'train' are 20 x 30, of 'val' 20 x 20"),
+    (copied, "6 of 6 designs of split 'val' are in 'train' too"),
     (without_validation, "val: is a split without files"),
     (lambda folder: saved(folder / "val.npy", smooth()), "has a split 'val' but none to train on"),
     (beside("0.png"), "0.png: would be left out, as a.npy and its like are read here; take it away"),

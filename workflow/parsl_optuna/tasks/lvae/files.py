@@ -41,6 +41,9 @@ _SMOOTH, _ROUGH = 0.2, 0.8
 alike, designs in no order are not.
 """
 
+_SHARED = 0.5
+"""A design or two in both splits hardly move the error; so large a share says that one is a copy."""
+
 _LARGEST = float(np.finfo(np.float32).max) ** 0.5
 _IGNORED = ("Thumbs.db", "desktop.ini")
 _ABOUT = ("", ".md", ".txt", ".rst", ".json", ".yaml", ".yml", ".toml", ".cff", ".bib", ".py", ".ipynb")
@@ -94,6 +97,8 @@ def read(path: Path) -> Splits:
             f"{path}: designs of split 'train' are {_size(kept['train'])}, of 'val' {_size(kept['val'])}"
         )
     _check_numbers(kept, path)
+    if "val" in kept:
+        _check_validation(kept["train"], kept["val"], path)
     return kept
 
 
@@ -309,6 +314,16 @@ def _check_numbers(splits: Splits, path: Path) -> None:
         raise TaskError(
             f"{path}: {_text(first.shape)} looks as if the last axis counted the designs; it has to be the "
             "first: numpy.moveaxis(designs, -1, 0)"
+        )
+
+
+def _check_validation(train: Array, val: Array, path: Path) -> None:
+    known = {hash(design.tobytes()) for design in train}
+    shared = sum(hash(design.tobytes()) in known for design in val)
+    if shared > _SHARED * len(val):
+        raise TaskError(
+            f"{path}: {shared} of {len(val)} designs of split 'val' are in 'train' too: what is learnt by "
+            "heart would count as known; take them out of one of the two"
         )
 
 
