@@ -5,7 +5,9 @@ All of it runs in one process for each: the real one takes seconds to start.
 
 import importlib.util
 import json
+import math
 import os
+import runpy
 import subprocess
 import sys
 
@@ -92,6 +94,37 @@ PROGRAMS = {
         "for epoch, (loss, acc) in enumerate([(3, .1), (1, .9), (2, .5)]):\n"
         "    wandb.log({'epoch': epoch, 'loss': loss, 'acc': acc})",
         {"epoch": 2, "loss": 1, "loss.min": 1, "acc": 0.9, "acc.max": 0.9},
+    ),
+    "a summary of one's own": (
+        BASIC + "run.define_metric('loss', summary='min')\nrun.define_metric('acc', summary='max')\n"
+        "for v in (3, 1, 2):\n    run.log({'loss': v, 'acc': v})\n"
+        "run.summary['loss'] = 0.5\nrun.summary['acc'] = 9\nrun.log({'acc': 4})",
+        {"loss": 0.5, "acc": 4},
+    ),
+    "a name before its pattern": (
+        BASIC + "run.define_metric('*', step_metric='epoch')\nrun.define_metric('val/*', summary='max')\n"
+        "run.define_metric('val/loss', summary='min')\nrun.define_metric('val/lr', step_metric='epoch')\n"
+        "for v in (1, 3, 2):\n    run.log({'val/loss': v, 'val/lr': v})",
+        {"val/loss": 1, "val/loss.min": 1, "val/lr": 2},
+    ),
+    "definitions add up": (
+        BASIC + "for kind in ('min', 'max'):\n    run.define_metric('a', summary=kind)\n"
+        "    run.define_metric('b', summary=kind, overwrite=True)\nrun.define_metric('c', summary='min')\n"
+        "run.define_metric('c', summary='none')\nfor v in (1, 3, 2):\n    run.log({'a': v, 'b': v, 'c': v})",
+        {"a": 1, "a.min": 1, "a.max": 3, "b": 3, "b.max": 3, "c": 2},
+    ),
+    "inside of a summary": (
+        BASIC + "run.log({'loss': 3})\nrun.summary['deep'] = {}\nrun.summary['deep']['a'] = {'b': 1}",
+        {"loss": 3, "deep.a.b": 1},
+    ),
+    "online without an account": (
+        "run = wandb.init(project='p', mode='online')\nrun.log({'loss': 4})",
+        {"loss": 4},
+    ),
+    "all of a disabled run": (
+        "run = wandb.init(settings=wandb.Settings(mode='disabled'))\nwandb.define_metric('loss', summary='min')\n"
+        "for v in (1, 2):\n    wandb.log({'loss': v})\nrun.summary['a'] = 5\nwandb.summary.update({'b': 6})",
+        {"loss": 1, "loss.min": 1, "a": 5, "b": 6},
     ),
     "a context": ("with wandb.init(project='p', mode='offline') as run:\n    run.log({'loss': 4})", {"loss": 4}),
     "disabled": ("run = wandb.init(mode='disabled')\nrun.log({'loss': 4})\nwandb.finish()", {"loss": 4}),
@@ -188,8 +221,20 @@ def heard(path):
     for line in path.read_text().splitlines() if path.exists() else ():
         data = json.loads(line)
         data.pop("_step", None)
+        data.pop("_disabled", None)
         metrics |= data.pop("_summary", data)
     return metrics
+
+
+def test_a_minimum_is_no_number_once_a_value_is_none(monkeypatch):
+    monkeypatch.delenv("PARSL_OPTUNA_WANDB_LOG", raising=False)
+    recorder = runpy.run_path(str(_TEE.parent / "standin/wandb/_record.py"))["Recorder"]()
+    recorder.define("loss", "min", None)
+    for value in (3.0, float("nan"), 1.0):
+        recorder.log({"loss": value}, None, None)
+    recorder.finish()
+
+    assert math.isnan(recorder.summary["loss"])
 
 
 def carried_out(folder, paths):

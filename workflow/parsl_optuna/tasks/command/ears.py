@@ -55,6 +55,9 @@ class Lines:
 class Ears:
     """Takes in what a program reports, from wherever it does.
 
+    What is logged with wandb is what counts of a metric, whatever else is printed under its name; and what
+    disabled runs log, as those of all ranks but the first do, counts only where no other run logs.
+
     Args:
         work: The run.
         files: Files of JSON lines that the program appends to.
@@ -71,6 +74,9 @@ class Ears:
         self.metrics: Metrics = {}
         self.hint = _ADVICE
         self._unread: dict[str, str] = {}
+        self._logged: set[str] = set()
+        self._is_logging = False
+        """Whether a run of wandb that is not disabled has logged."""
 
     def line(self, text: bytes) -> None:
         """Take a line that may be a JSON object."""
@@ -85,9 +91,16 @@ class Ears:
             why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
             self.hint = f"a line that begins like JSON is none: {why}"
             names = [name for name in self.metrics if f'"{name}"'.encode() in text]
-            self._unread |= dict.fromkeys(names, why)
+            self._unread |= dict.fromkeys(set(names) - self._logged, why)
             return
+        is_disabled = data.pop("_disabled", False)
         summary = data.pop("_summary", None)
+        if isinstance(summary, dict) or "_step" in data:
+            if is_disabled and self._is_logging:
+                return
+            self._note_logged(summary if isinstance(summary, dict) else data, is_disabled=is_disabled)
+        else:
+            data = {name: value for name, value in data.items() if name not in self._logged}
         if isinstance(summary, dict):  # what wandb's summary says in the end; no step of its own
             self.metrics |= {name: value for name, value in summary.items() if name not in self._best}
             return
@@ -96,6 +109,16 @@ class Ears:
         step = data.pop("_step", data.get("step"))
         self.metrics |= {name: self._kept(name, value) for name, value in data.items()}
         self._work.report(step if type(step) is int else self._steps, data)
+
+    def _note_logged(self, data: Mapping[str, Any], *, is_disabled: bool) -> None:
+        """Drop what was heard of metrics before from a source that counts less."""
+        dropped = set(data) - self._logged
+        if not is_disabled and not self._is_logging:
+            dropped |= self._logged
+            self._logged, self._is_logging = set(), True
+        self.metrics = {name: value for name, value in self.metrics.items() if name not in dropped}
+        self._unread = {name: why for name, why in self._unread.items() if name not in dropped}
+        self._logged |= data.keys() - {"_step"}
 
     def _kept(self, name: str, value: Any) -> Any:
         """Return the value that counts from now on: the newest, or the best one where that is asked for."""

@@ -64,7 +64,8 @@ class Run:
         )
         self.settings = options.get("settings") or Stub()
         self.sweep_id: str | None = os.environ.get("WANDB_SWEEP_ID")
-        self.resumed, self.offline, self.disabled = False, True, options.get("mode") == "disabled"
+        self.resumed, self.offline, self.disabled = False, True, _is_disabled(options)
+        self._recorder.is_disabled = self.disabled
         self.start_time, self.starting_step = time.time(), 0
         self.url = self.sweep_url = self.project_url = None
         self.config, self.summary = Config(), Summary(self._recorder)
@@ -105,17 +106,21 @@ class Run:
         step_metric: Any = None,
         summary: str | None = None,
         goal: str | None = None,
+        overwrite: bool | None = None,
         **_: Any,
     ) -> Stub:
         """Say what of a metric's history is its result."""
-        self._recorder.define(name, summary, goal)
+        self._recorder.define(name, summary, goal, overwrite)
         return Stub(name, step_metric)
 
     def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
         """Write what is held back."""
         del exit_code, quiet
         if not self._is_finished:
+            # What was set inside of a mapping of the summary is heard now.
+            nested = {name: one for name, one in self.summary.items() if isinstance(one, Mapping) and one}
             self._recorder.finish()
+            self._recorder.set_summary(nested)
             dict.update(self.summary, self._recorder.summary)
             self._is_finished = True
             self._on_finish(self)
@@ -168,3 +173,10 @@ class Run:
 
     def __exit__(self, *error: object) -> None:
         self.finish()
+
+
+def _is_disabled(options: Mapping[str, Any]) -> bool:
+    settings = options.get("settings")
+    asked = settings if isinstance(settings, Mapping) else vars(settings) if settings is not None else {}
+    mode = options.get("mode") or asked.get("mode") or os.environ.get("WANDB_MODE")
+    return mode == "disabled"

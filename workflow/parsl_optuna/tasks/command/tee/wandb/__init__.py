@@ -71,15 +71,18 @@ def _keep_sweep_from_server(real: Any) -> None:
 
 def _be_offline_without_account() -> None:
     """Keep runs in the folder ``wandb``, for ``wandb sync``, where there is no account to send them to."""
-    if os.environ.get("WANDB_MODE") or os.environ.get("WANDB_API_KEY"):
-        return
+    if not os.environ.get("WANDB_MODE") and not _has_account():
+        os.environ["WANDB_MODE"] = "offline"
+
+
+def _has_account() -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
     host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
     try:
-        has_login = netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
     except (OSError, netrc.NetrcParseError):
-        has_login = False
-    if not has_login:
-        os.environ["WANDB_MODE"] = "offline"
+        return False
 
 
 class _Ears:
@@ -122,7 +125,7 @@ def _listen(real: Any, ears: _Ears) -> None:
     @functools.wraps(define)
     def heard_define(self: Any, name: str, *args: Any, **options: Any) -> Any:
         found = define(self, name, *args, **options)
-        ears.of(self).define(name, options.get("summary"), options.get("goal"))
+        ears.of(self).define(name, *(options.get(key) for key in ("summary", "goal", "overwrite")))
         return found
 
     @functools.wraps(finish)
@@ -133,9 +136,9 @@ def _listen(real: Any, ears: _Ears) -> None:
     @functools.wraps(update)
     def heard_update(self: Any, values: Any) -> None:
         update(self, values)
-        ears.current.set_summary(values)
+        ears.current.set_summary(_nested(self, values))
 
-    _listen_to_disabled(real, ears)
+    _listen_to_new(real, ears)
     run.log, run.define_metric, run.finish, summary.update = (
         heard_log,
         heard_define,
@@ -144,30 +147,60 @@ def _listen(real: Any, ears: _Ears) -> None:
     )
 
 
-def _listen_to_disabled(real: Any, ears: _Ears) -> None:
-    """Hear runs of mode ``disabled`` too, whose methods are their own and do nothing."""
+def _nested(summary: Any, values: Any) -> Any:
+    """Return values with the mappings around them, for a part of a summary that is inside of another."""
+    while (outer := vars(summary).get("_parent")) is not None:
+        summary, values = outer, {vars(summary)["_parent_key"]: values}
+    return values
+
+
+def _listen_to_new(real: Any, ears: _Ears) -> None:
+    """Hear disabled runs too; and have a program run without an account that asks to be online."""
     init = real.init
 
     @functools.wraps(init)
     def heard_init(*args: Any, **options: Any) -> Any:
+        if options.get("mode") == "online" and not _has_account():
+            options["mode"] = "offline"
         made = init(*args, **options)
-        if not getattr(made, "disabled", False):
-            return made
-        recorder, silent = ears.of(made), made.finish
-
-        def log(data: Any, step: int | None = None, commit: bool | None = None, **_: Any) -> None:
-            recorder.log(data, step, commit)
-
-        def finish(*args: Any, **more: Any) -> None:
-            recorder.finish()
-            silent(*args, **more)
-
-        object.__setattr__(made, "log", log)
-        object.__setattr__(made, "finish", finish)
-        real.log = log  # until the next run begins
+        if getattr(made, "disabled", False):
+            _listen_to_disabled(real, made, ears.of(made))
         return made
 
     real.init = heard_init
+
+
+def _listen_to_disabled(real: Any, run: Any, recorder: Any) -> None:
+    """Replace what does nothing in a disabled run, and in wandb until the next one begins."""
+    recorder.is_disabled, silent = True, run.finish
+
+    class Summary(type(run.summary)):
+        def __setitem__(self, name: str, value: Any) -> None:
+            super().__setitem__(name, value)
+            recorder.set_summary({name: value})
+
+        __setattr__ = __setitem__
+
+        def update(self, *args: Any, **more: Any) -> None:
+            super().update(*args, **more)
+            recorder.set_summary(dict(*args, **more))
+
+    def log(data: Any, step: int | None = None, commit: bool | None = None, **_: Any) -> None:
+        recorder.log(data, step, commit)
+
+    def define_metric(name: str, *args: Any, **options: Any) -> Any:
+        recorder.define(name, *(options.get(key) for key in ("summary", "goal", "overwrite")))
+        return type(run).define_metric(run, name, *args, **options)
+
+    def finish(*args: Any, **more: Any) -> None:
+        recorder.finish()
+        silent(*args, **more)
+
+    heard = {"log": log, "define_metric": define_metric, "summary": Summary()}
+    for name, one in {**heard, "finish": finish}.items():
+        object.__setattr__(run, name, one)
+    for name, one in heard.items():
+        setattr(real, name, one)
 
 
 def _is_the_sweep(real: Any) -> None:
