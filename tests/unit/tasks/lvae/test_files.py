@@ -162,6 +162,24 @@ def mixed(folder):
         image(folder / f"{index:02d}.png", STREAM.integers(0, 255, (8 + (index == 7), 8), dtype=np.uint8))
 
 
+def masks(folder):
+    for index in range(12):
+        image(folder / f"{index}.png", STREAM.integers(0, 2, (8, 8), dtype=np.uint8))
+
+
+def eight_bits_in_16(folder):
+    for index in range(12):
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(STREAM.integers(0, 256, (8, 8)).astype(np.uint16)).save(folder / f"{index}.png")
+
+
+def with_a_transparent_level(folder):
+    for index in range(12):
+        folder.mkdir(exist_ok=True)
+        pixels = STREAM.integers(0, 4, (8, 8), dtype=np.uint8) * 80
+        Image.fromarray(pixels).save(folder / f"{index}.png", transparency=0)
+
+
 def with_a_note(folder):
     mixed(folder)
     (folder / "07.png").unlink()
@@ -206,6 +224,9 @@ def beside(name):
 
 FOLDERS = [
     (coloured, "0.png: has colours; convert it to grey levels"),
+    (masks, r"its lightest pixel has 0.0039 of white; white is 255 of 8 bits"),
+    (eight_bits_in_16, r"its lightest pixel has 0.003\d of white; white is 255 of 8 bits and 65535 of 16"),
+    (with_a_transparent_level, "is transparent in places; put it on a background"),
     (mixed, r"07.png: is 9 x 8 pixels, and 00.png is 8 x 8; make them one size"),
     (with_a_note, "notes.txt: is no image"),
     (torn, "03.png: cannot be read as an image"),
@@ -236,6 +257,7 @@ ARRAYS = [
     (np.ones((0, 8, 8)), r"has 0 designs"),
     (np.ones((12, 0)), "holds no designs"),
     (np.ones((12, 8, 8)), "all designs are equal"),
+    (np.repeat(STREAM.random((1, 8, 8)), 40, axis=0), "all designs are equal$"),
     (np.array([{"a": 1}] * 12), "but Python objects or another format"),
     (np.arange(120).reshape(12, 10).astype("m8[s]"), r"designs are timedelta64\[s\], not real numbers"),
     (STREAM.random((12, 8)) * 1e30, "whose square single precision cannot hold"),
@@ -247,6 +269,9 @@ ARRAYS = [
         STREAM.integers(0, 255, (12, 8, 8), dtype=np.uint8),
         r"and these go from 0 to 25\d; scale them, x / 255 does",
     ),
+    (STREAM.integers(0, 65535, (12, 8, 8), dtype=np.uint16), r"scale them, x / 65535 does"),
+    (16 * np.round(smooth() > 0.5), r"from 0 to 16; scale them, x / 16 does"),
+    (2 * smooth() - 1, r"scale them, \(x \+ [\d.]+\) / [\d.]+ does"),
     (np.moveaxis(smooth(60), 0, -1), "looks as if the last axis counted the designs; it has to be the first"),
     (
         np.where(np.arange(12)[:, None] == 5, np.inf, STREAM.random((12, 8))),

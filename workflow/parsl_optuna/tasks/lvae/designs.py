@@ -156,16 +156,21 @@ def fitted(problem: Mapping[str, Any], found: files.Splits, path: Path) -> files
     low = min(float(part.min()) for part in found.values())
     high = max(float(part.max()) for part in found.values())
     if problem["unit_range"] and (low < -_ROUNDING or high > 1 + _ROUNDING):
-        are_bytes = (
-            all(bool((np.mod(part, 1) == 0).all()) for part in found.values()) and 0 <= low < high <= 255
-        )
-        scale = "x / 255" if are_bytes else f"(x - {low:.4g}) / {high - low:.4g}"
+        are_whole = all(bool((np.mod(part, 1) == 0).all()) for part in found.values())
         raise TaskError(
             f"{path}: designs of {problem['problem_id']} are densities from 0 to 1, and these go from "
-            f"{low:.4g} to {high:.4g}; scale them, {scale} does, "
+            f"{low:.4g} to {high:.4g}; scale them, {_scale(low, high, are_whole=are_whole)} does, "
             "or say unit_range: false"
         )
     if problem["is_vector"]:
         return found
     side = problem["resolution"]
     return {name: resized(part, side, side) for name, part in found.items()}
+
+
+def _scale(low: float, high: float, *, are_whole: bool) -> str:
+    """Return a formula that brings values into [0, 1]; levels of 8 or 16 bits have their own white."""
+    white = next((one for one in (255, 65535) if are_whole and one / 2 < high <= one), high)
+    if low >= 0 and (are_whole or low == 0):
+        return f"x / {white:g}"
+    return f"(x {'-' if low > 0 else '+'} {abs(low):.4g}) / {high - low:.4g}"

@@ -258,7 +258,10 @@ def _unnested(column: Any, path: Path, name: str) -> NDArray[Any]:
             raise TaskError(f"{path}: column '{name}' has {column.null_count} empty entries")
         if pa.types.is_struct(column.type):
             if _CURVE not in [field.name for field in column.type]:
-                raise TaskError(f"{path}: column '{name}' is a mapping without a field '{_CURVE}'")
+                raise TaskError(
+                    f"{path}: column '{name}' is a mapping without a field '{_CURVE}'; give lists of "
+                    "numbers, or pictures as a folder of files"
+                )
             column = column.field(_CURVE)
         elif any(is_one(column.type) for is_one in lists):
             lengths = pc.unique(pc.list_value_length(column)).to_pylist()
@@ -306,8 +309,9 @@ def _check_numbers(splits: Splits, path: Path) -> None:
     largest = max(float(abs(designs).max()) for designs in splits.values())
     if largest > _LARGEST:
         raise TaskError(f"{path}: holds {largest:.4g}, whose square single precision cannot hold; scale them")
-    # They are learnt in single precision.
-    if float(first.astype(np.float32).var(axis=0).max()) == 0.0:
+    # They are learnt in single precision, in which the mean of equal numbers may differ from them.
+    single = first.astype(np.float32)
+    if float(np.ptp(single, axis=0).max()) == 0.0 or float(single.var(axis=0).max()) == 0.0:
         raise TaskError(f"{path}: all designs are equal{_in_single_precision(first)}")
     along, across = _roughness(first, 0), _roughness(first, first.ndim - 1)
     if along < _SMOOTH and across > _ROUGH:

@@ -18,12 +18,18 @@ IMAGES = (".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".webp")
 _LARGEST = {"1": 1.0, "L": 255.0, "I;16": 65535.0, "I;16B": 65535.0, "I;16L": 65535.0, "I": 65535.0, "F": 1.0}
 """White, by Pillow's mode of one channel."""
 
+_DARK = 1 / 255
+"""A set of pictures whose lightest pixel is no lighter was saved with another white: masks of 0 and 1 in
+8 bits, or values of 8 bits in 16.
+"""
+
 
 def read_images(paths: Sequence[Path]) -> Array:
     """Return ``(n, rows, columns)``.
 
     Raises:
-        TaskError: One cannot be read, has colours, is transparent, or has another size than the first.
+        TaskError: One cannot be read, has colours, is transparent, or has another size than the first; or
+            all are black but for the last of 255 levels.
     """
     found: list[Array] = []
     for path in paths:
@@ -32,7 +38,22 @@ def read_images(paths: Sequence[Path]) -> Array:
             first, other = (" x ".join(map(str, one.shape)) for one in (found[0], image))
             raise TaskError(f"{path}: is {other} pixels, and {paths[0].name} is {first}; make them one size")
         found.append(image)
-    return np.stack(found)
+    designs = np.stack(found)
+    lightest = float(designs.max())
+    if 0 < lightest <= _DARK and _is_whole(paths[0]):
+        raise TaskError(
+            f"{paths[0].parent}: its lightest pixel has {lightest:.2g} of white; white is 255 of 8 bits and "
+            "65535 of 16: save masks of 0 and 1, or levels of 8 bits, so that 1 is white, or as .npy"
+        )
+    return designs
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether an image has levels, of which white is the last, and not real numbers."""
+    from PIL import Image  # noqa: PLC0415
+
+    with Image.open(path) as image:
+        return image.mode != "F"
 
 
 def _read(path: Path) -> Array:
@@ -42,7 +63,8 @@ def _read(path: Path) -> Array:
         with Image.open(path) as image:
             if getattr(image, "n_frames", 1) > 1:
                 raise TaskError(f"{path}: holds {image.n_frames} pictures; split them into files")  # type: ignore[attr-defined]
-            if image.mode in _LARGEST:
+            # A level of grey can be declared transparent, without a channel for that.
+            if image.mode in _LARGEST and "transparency" not in image.info:
                 return np.asarray(image, dtype=np.float64) / _LARGEST[image.mode]
             pixels = np.asarray(image.convert("RGBA"), dtype=np.float64) / 255.0
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
