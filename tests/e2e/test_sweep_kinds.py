@@ -54,7 +54,6 @@ REFUSED = {
     "a typing slip in a macro": (ONE + "command: [python, '${program}', '${arg}']\n", "did you mean 'args'"),
     "a real range in a grid": (ONE.replace("random", "grid").replace("values: [1, 2]", "min: 0.0, max: 1.0"),
                                "a grid cannot list 'uniform'"),
-    "nothing to search": (BAYES + "parameters: {a: {value: 1}}\n", "nothing varies; give one a range"),
     "a sweep that has not run": (ONE.replace("values: [1, 2]", "from: results/x"), "run that sweep first"),
 }  # fmt: skip
 NOTED = {
@@ -63,6 +62,10 @@ NOTED = {
         "a macro is a word of its own",
     ),
     "a script of the shell": (ONE.replace("train.py", "run.sh"), "write command: [bash, "),
+    "nothing to search": (
+        BAYES + "parameters: {a: {value: 1}, b: {values: [2], probabilities: [1]}}\n",
+        "nothing varies, which is one run",
+    ),
     "a number without a point": (HEAD + "parameters: {a: {values: [1e-3]}}\n", "is text in YAML 1.1"),
 }
 VALUES = (

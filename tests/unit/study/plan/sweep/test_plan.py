@@ -234,6 +234,7 @@ def test_numbers_that_yaml_1_1_takes_for_text_are_numbers_to_a_task(tmp_path):
         ({"method": "grid", "run_cap": 6}, {}, "6 points"),
         ({"method": "random", "run_cap": 20}, {}, "20 random draws, 5 distinct (equal draws are one run)"),
         ({"method": "random", "run_cap": 20}, {"count": 1}, "1 random draw"),
+        ({"method": "grid", "run_cap": 2.0}, {}, "the first 2 of 6 points (run_cap 2)"),
         ({"method": "bayes"}, {"count": 5}, "5 runs by search (sampler auto)"),
     ],
 )
@@ -299,7 +300,6 @@ def test_several_metrics_have_each_their_direction(tmp_path, monkeypatch):
             {"method": "random"},
             "random never ends; give --count N, as in parsl-optuna sweep .*s.yaml --count 50",
         ),
-        ({"method": "bayes", "count": 3, "parameters": {"problem_id": value("disk2")}}, "nothing varies"),
         ({"file": {"metric": {"name": "val_rec", "summary": "best"}}}, "task 'lvae' gives one value per run"),
         ({"method": "bayes"}, "bayes never ends"),
         ({"task": "lvea"}, "no task 'lvea'; did you mean 'lvae'"),

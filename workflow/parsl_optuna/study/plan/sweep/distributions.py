@@ -79,7 +79,7 @@ class Distribution:
         Raises:
             SpecError: It has no list of values.
         """
-        if self.values and self.name != "categorical_w_probabilities":
+        if self.is_constant or (self.values and self.name != "categorical_w_probabilities"):
             return distinct(self.values)
         if self.name == "int_uniform":
             return range(self.numbers["min"], self.numbers["max"] + 1)

@@ -257,6 +257,7 @@ def _note_command(program: str | None, command: tuple[str, ...], notes: list[str
 def _run_cap(raw: Any, where: str) -> int | None:
     if raw is None:
         return None
-    if isinstance(raw, bool) or not isinstance(raw, int) or raw < 1:
+    is_whole = isinstance(raw, int) or (isinstance(raw, float) and raw.is_integer())
+    if isinstance(raw, bool) or not is_whole or raw < 1:
         raise SpecError(f"{where}: {raw!r} must be a whole number of at least 1")
-    return raw
+    return int(raw)

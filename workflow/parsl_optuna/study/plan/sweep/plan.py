@@ -89,7 +89,10 @@ def plan_sweep(sweep: Sweep, spec: SweepSpec, where: str, winners: Winners | Non
             f"{where}.method: {sweep.method} never ends; give --count N, as in "
             f"parsl-optuna sweep {spec.file} --count 50, or run_cap in the file"
         )
-    if sweep.method == "bayes":
+    is_search = sweep.method == "bayes" and not all(one.is_constant for one in sweep.parameters.values())
+    if sweep.method == "bayes" and not is_search:
+        notes.append("method bayes: nothing varies, which is one run")
+    if is_search:
         studies = _searches(binder, cap or 0, notes)
         written = distinct = None
         count = sum(study.max_trials for study in studies)
@@ -97,7 +100,7 @@ def plan_sweep(sweep: Sweep, spec: SweepSpec, where: str, winners: Winners | Non
     else:
         listed = _listed(binder, cap)
         studies = _lists(binder, listed)
-        written = grid_size(sweep) if sweep.method == "grid" else listed.n_drawn
+        written = listed.n_drawn if sweep.method == "random" else grid_size(sweep)
         distinct = listed.n_points
         head = _head(sweep, spec, listed)
     if len(scoring.names) > 1:
@@ -167,9 +170,8 @@ def _scoring(sweep: Sweep, task: Task, spec: SweepSpec, where: str) -> Scoring:
 def _listed(binder: Binder, cap: int | None) -> _Listed:
     """Go through the points until they, or the cap, end."""
     sweep, spec = binder.sweep, binder.spec
-    if sweep.method == "grid":
-        points: Iterable[Mapping[str, Any]] = grid(sweep)
-    else:
+    points: Iterable[Mapping[str, Any]] = grid(sweep)
+    if sweep.method == "random":
         points = random_points(sweep, cap or 0, spec.seed)
     mistakes = Mistakes()
     written: set[str] = set()
@@ -242,8 +244,6 @@ def _searches(binder: Binder, cap: int, notes: list[str]) -> list[StudyPlan]:
             with mistakes:
                 dimensions[name] = one.dimension(f"{binder.where}.parameters.{name}")
     mistakes.raise_any()
-    if not dimensions:
-        raise SpecError(f"{binder.where}.parameters: nothing varies; give one a range, or values")
     apart = [name for name in dimensions if name in task.problem_params]
     if any(not isinstance(dimensions[name], Categorical) for name in apart):
         raise SpecError(f"{binder.where}.parameters.{apart[0]}: belongs to the problem; give values")
