@@ -20,6 +20,14 @@ def test_an_a_b_test_says_by_how_much_and_how_clearly(tmp_path):
     assert "d_z" in second
 
 
+def test_values_beside_a_large_offset_are_told_apart(tmp_path):
+    rows = trials([{"a": k} for k in range(5)], [1e9 + 0.25 * k for k in range(1, 6)])
+
+    first, *_ = analysed(tmp_path, rows).findings
+
+    assert first.startswith("m on p: best acc 1000000000.25, ")
+
+
 def test_what_cannot_be_said_is_told_once_with_its_reason(tmp_path):
     points = [{"a": k} for k in range(3)]
     rows = trials(points * 2, [1.0, 2.0, 3.0] * 2, problem=["p"] * 3 + ["q"] * 3)

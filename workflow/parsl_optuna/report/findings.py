@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from parsl_optuna.core.counted import counted
-from parsl_optuna.report.configurations import Frame, label, strata, within
+from parsl_optuna.report.configurations import Frame, Series, label, strata, within
 from parsl_optuna.report.effects import ADAPTIVE
 from parsl_optuna.report.importance import FEW
 
@@ -19,6 +22,9 @@ _CONSTANT = "effects are not tested: the metric is the same everywhere"
 
 _MOST_PAIRS = 3
 """Clear differences and interactions that are told per problem and method; the tables have them all."""
+
+_DIGITS, _MOST_DIGITS = 4, 15
+"""Of a number that is told; a double has no more than 15 that count."""
 
 _GOES = {"rises": "more", "falls": "fewer"}
 
@@ -39,13 +45,16 @@ def findings(
     """
     leading = objectives[0]
     sentences, further, quiet = [], [], Counter[str]()
-    for head, _ in strata(rows):
+    for head, group in strata(rows):
+        digits = _digits(group["objective"])
         place, mine = f"{head['method']} on {head['problem']}", _of(tables["best"], head)
         if not mine.empty:
-            sentences.append(f"{place}: {_best(mine.iloc[0], leading)}")
-            further += [f"{place}: {one}" for one in _recommended(chosen, head, mine.iloc[0], leading)]
+            sentences.append(f"{place}: {_best(mine.iloc[0], leading, digits)}")
+            further += [
+                f"{place}: {one}" for one in _recommended(chosen, head, mine.iloc[0], leading, digits)
+            ]
             further += [f"{place}: {one}" for one in _risky(_of(tables["risks"], head))]
-            further += [f"{place}: {one}" for one in _luckier(mine, leading)]
+            further += [f"{place}: {one}" for one in _luckier(mine, leading, digits)]
         told = [*_ranking(tables, head, quiet), *_tests(tables, head, leading, quiet)]
         if told:
             further.append(f"{place}: {'; '.join(told)}.")
@@ -64,15 +73,27 @@ def findings(
     return [*sentences, *further, *(f"{one[0].upper()}{one[1:]}." for one in silent), *_counts(rows)]
 
 
-def _best(first: Mapping[str, Any], leading: str) -> str:
+def _digits(values: Series) -> int:
+    """Return how many digits distinguish the values of a study: more than four beside a large offset."""
+    known = values[np.isfinite(values.astype(float))].astype(float)
+    spread = float(known.max() - known.min()) if len(known) > 1 else 0.0
+    orders = math.log10(float(known.abs().max()) / spread) if spread > 0 else 0.0
+    return _DIGITS if orders < _DIGITS - 1 else min(_DIGITS + math.floor(orders), _MOST_DIGITS)
+
+
+def _best(first: Mapping[str, Any], leading: str, digits: int) -> str:
     verdict = "" if first["verdict"] in ("", "ok", "good") else f" ({first['verdict']})"
     seeds = f", the mean of {first['n']} seeds" if first["n"] > 1 else ", from a single seed"
     point = f" at {first['hyperparameters']}" if first["hyperparameters"] else ""
-    return f"best {leading} {cell(first['objective'])}{verdict}{seeds}{point}."
+    return f"best {leading} {cell(first['objective'], digits)}{verdict}{seeds}{point}."
 
 
 def _recommended(
-    chosen: Sequence[Mapping[str, Any]], head: Mapping[str, str], best: Mapping[str, Any], leading: str
+    chosen: Sequence[Mapping[str, Any]],
+    head: Mapping[str, str],
+    best: Mapping[str, Any],
+    leading: str,
+    digits: int,
 ) -> list[str]:
     """Say what the run recommends: the best point's mean on fresh seeds, or which other point it is."""
     found = []
@@ -84,9 +105,10 @@ def _recommended(
         said = [] if is_best else [f"the run recommends {varied or point['trial_id']}"]
         if again is not None:
             seeds = counted(point["confirmed_on"], "fresh seed")
-            said.append(f"{point.get('confirmed_as', leading)} {cell(again)} on {seeds} of this point")
+            name = point.get("confirmed_as", leading)
+            said.append(f"{name} {cell(again, digits)} on {seeds} of this point")
         elif said:
-            said.append(f"it goes by {leading} of a single trial, {cell(point['objective'])}")
+            said.append(f"it goes by {leading} of a single trial, {cell(point['objective'], digits)}")
         found += [f"{': '.join(said)}."] if said else []
     return found
 
@@ -108,21 +130,22 @@ def _risky(risks: Frame) -> list[str]:
     return found
 
 
-def _luckier(best: Frame, leading: str) -> list[str]:
+def _luckier(best: Frame, leading: str, digits: int) -> list[str]:
     """Say why a configuration of fewer seeds than the best one is not the best."""
     fewer = best[best["n"] < best["n"].max()].to_dict("records")
     return [
-        f"{one['hyperparameters']} has {leading} {cell(one['objective'])}, but on {counted(one['n'], 'seed')}"
+        f"{one['hyperparameters']} has {leading} {cell(one['objective'], digits)}, "
+        f"but on {counted(one['n'], 'seed')}"
         + (f", and {counted(one['not_ok'], 'trial')} of it did not end ok" if one["not_ok"] else "")
         + ": too few to be compared."
         for one in fewer
     ]
 
 
-def cell(value: object) -> str:
-    """Return a number to four digits, anything else as text; nothing for a missing value."""
+def cell(value: object, digits: int = _DIGITS) -> str:
+    """Return a number to some digits, anything else as text; nothing for a missing value."""
     if isinstance(value, float):
-        return "" if value != value else f"{value:.4g}"
+        return "" if value != value else f"{value:.{digits}g}"
     return str(value)
 
 
