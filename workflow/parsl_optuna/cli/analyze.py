@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from parsl_optuna.api import session
 from parsl_optuna.cli import options
 from parsl_optuna.core.load import read_yaml
 from parsl_optuna.store import document
@@ -29,6 +30,7 @@ def command(results: Path, artifacts_dir: str | None) -> None:
     """
     from parsl_optuna.report import analysis  # noqa: PLC0415
     from parsl_optuna.report.interactive import analysed  # noqa: PLC0415
+    from parsl_optuna.report.late import missing  # noqa: PLC0415
     from parsl_optuna.report.tables import table_in  # noqa: PLC0415
 
     table = table_in(results)
@@ -45,6 +47,8 @@ def command(results: Path, artifacts_dir: str | None) -> None:
     written = analysed.write(found, place, store)
     for sentence in found.findings:
         click.echo(sentence)
+    for line in missing(place.events, {str(one["trial_id"]) for one in found.trials}):
+        session.warn(line)
     click.echo(f"report   {written}")
     click.echo(f"tables   {place.root / 'analysis'}")
 
