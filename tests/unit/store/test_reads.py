@@ -97,6 +97,26 @@ def test_threads_of_the_trial_count(place):
     assert list(reads.among({})) == ["data.csv"]
 
 
+def test_threads_that_ran_before_do_not(tmp_path):
+    """Inline, the driver shows in a file that it lives."""
+    (tmp_path / "driver.lock").write_text("", encoding="utf-8")
+    begin, done = threading.Event(), threading.Event()
+
+    def beat():
+        begin.wait()
+        (tmp_path / "driver.lock").read_bytes()
+        done.set()
+
+    threading.Thread(target=beat).start()
+    reads = Reads(tmp_path, None, tmp_path / "artifacts")
+
+    with noted(reads):
+        begin.set()
+        done.wait()
+
+    assert reads.among({}) == {}
+
+
 def test_a_large_file_is_told_by_its_size_and_time(tmp_path):
     path = tmp_path / "large"
     with path.open("wb") as stream:

@@ -39,7 +39,8 @@ class Reads:
     """The files that were opened for reading, each with its mark (`mark`) when it was first opened.
 
     What the trial wrote itself is no input. Left out is also what belongs to Python, to this package, to the
-    system or to temporary folders, and everything of the artifacts but the inputs in the working folder.
+    system or to temporary folders, everything of the artifacts but the inputs in the working folder, and what
+    threads open that ran before: inline, the driver's.
 
     Args:
         launch: The folder in which the command was started; files below it are named from there.
@@ -56,6 +57,7 @@ class Reads:
         self._read: dict[str, str] = {}
         self._written: set[str] = set()
         self._busy = threading.local()
+        self._engines = {one.ident for one in threading.enumerate()} - {threading.get_ident()}
 
     def among(self, others: Mapping[str, str]) -> dict[str, str]:
         """Return the marks of what was read, and *others* unless the trial wrote to them; by name."""
@@ -65,6 +67,8 @@ class Reads:
     def opened(self, path: object, flags: int) -> None:
         """Take that a file is about to be opened; never raises, as it would in the user's code."""
         if getattr(self._busy, "now", False) or not isinstance(path, (str, bytes)):
+            return
+        if threading.get_ident() in self._engines:
             return
         self._busy.now = True  # to read the file opens it
         try:
