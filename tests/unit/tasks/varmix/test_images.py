@@ -3,10 +3,10 @@ import struct
 
 import numpy as np
 import pytest
-from parsl_optuna.core.errors import SpecError, TaskError
+from parsl_optuna.core.errors import SpecError
 from parsl_optuna.tasks.base import prepare_task
 from parsl_optuna.tasks.varmix import TASK
-from parsl_optuna.tasks.varmix.images import read_idx, split
+from parsl_optuna.tasks.varmix.images import split
 
 
 def idx(values):
@@ -46,24 +46,15 @@ def test_mnists_files_are_read_plain_and_zipped(tmp_path, monkeypatch, spelling)
     assert np.array_equal(both, np.sort(np.round(pixels * 16 / 255).ravel()))
 
 
-def test_files_that_are_no_idx_or_cut_short_are_told(tmp_path):
-    path = tmp_path / "x"
-    for content, message in (
-        (b"hello", "is not an IDX file"),
-        (idx([[1, 2]]), "with 1 dimensions"),
-        (idx([1, 2, 3])[:-1], "holds 2 values where its head says"),
-    ):
-        path.write_bytes(content)
-        with pytest.raises(TaskError, match=message):
-            read_idx(path, 1)
-
-
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
         ({"data": "idx"}, "data_dir goes with"),
         ({"data": "idx", "data_dir": "nowhere"}, "no train-images-idx3-ubyte in 'nowhere'"),
         ({"test_share": 1.0}, "between 0 and 1"),
+        ({"test_share": 1e-4}, r"test_share: 0.0001 of 1797 images leaves none to test on"),
+        ({"n_images": 1}, "of 1 image leaves none to test on"),
+        ({"n_images": -5}, "n_images -5 must be at least 1"),
     ],
 )
 def test_mistakes_have_their_place(raw, message):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,17 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from parsl_optuna.core.errors import TaskError
 from parsl_optuna.tasks import source
+from parsl_optuna.tasks.varmix.idx import read_pair
 
 TRIALS = 16
 """Pixels are binomial counts of so many trials."""
-
-_UINT8 = 0x08
-"""Type code of unsigned bytes in an IDX file."""
 
 
 def make(problem: Mapping[str, Any], folder: Path) -> None:
@@ -33,32 +27,11 @@ def make(problem: Mapping[str, Any], folder: Path) -> None:
         images, labels = bunch.data, bunch.target
     else:
         paths = {name: source.unchanged(f["path"], f["checksum"]) for name, f in problem["files"].items()}
-        pixels = read_idx(paths["train-images"], 3)
-        images = np.round(pixels.reshape(len(pixels), -1) * (TRIALS / 255.0))
-        labels = read_idx(paths["train-labels"], 1)
-        if len(labels) != len(images) or labels.max() > 9:
-            raise TaskError(f"{paths['train-labels']}: {len(labels)} labels do not fit {len(images)} images")
+        pixels, labels = read_pair(paths["train-images"], paths["train-labels"])
+        images = np.round(pixels * (TRIALS / 255.0))
     images, labels = images[: problem["n_images"]], labels[: problem["n_images"]]
     np.save(folder / "images.npy", images.astype(np.uint8), allow_pickle=False)
     np.save(folder / "labels.npy", labels.astype(np.uint8), allow_pickle=False)
-
-
-def read_idx(path: Path, dims: int) -> NDArray[np.uint8]:
-    """Read an IDX file of bytes, plain or gzipped.
-
-    Raises:
-        TaskError: Not such a file, another number of dimensions, or cut short.
-    """
-    content = path.read_bytes()
-    if content[:2] == b"\x1f\x8b":
-        content = gzip.decompress(content)
-    if len(content) < 4 + 4 * dims or content[:4] != bytes([0, 0, _UINT8, dims]):
-        raise TaskError(f"{path}: is not an IDX file of bytes with {dims} dimensions")
-    shape = struct.unpack(f">{dims}I", content[4 : 4 + 4 * dims])
-    values = np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * dims)
-    if len(values) != np.prod(shape):
-        raise TaskError(f"{path}: holds {len(values)} values where its head says {shape}")
-    return values.reshape(shape)
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
-from parsl_optuna.core.errors import SpecError
+from parsl_optuna.core.counted import noun
+from parsl_optuna.core.errors import SpecError, TaskError
 from parsl_optuna.core.load import structure, unstructure
 from parsl_optuna.core.space import Float, Int, Scalar, Space
 from parsl_optuna.tasks import source
+from parsl_optuna.tasks.varmix.idx import read_pair
 
 _FILES = ("train-images", "train-labels")
+
+_DIGITS = 1797
+"""Images that come with scikit-learn."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,8 @@ class Problem:
             raise SpecError("data_dir goes with data idx, and idx with data_dir")
         if not 0 < self.test_share < 1:
             raise SpecError(f"test_share {self.test_share} must be between 0 and 1")
+        if self.n_images is not None and self.n_images < 1:
+            raise SpecError(f"n_images {self.n_images} must be at least 1; leave it out for all")
 
 
 @dataclass(frozen=True)
@@ -105,7 +113,29 @@ def resolve(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
         del data["device"]  # problems of before there was a choice keep their ids
     if problem.data_dir is not None:
         data["files"] = {name: _file(problem.data_dir, name, f"{where}.data_dir") for name in _FILES}
+    _check_split(problem, _count(data, where), where)
     return data
+
+
+def _count(data: Mapping[str, Any], where: str) -> int:
+    """Return how many images there are; files are read here, before anything runs."""
+    if "files" not in data:
+        return _DIGITS
+    try:
+        images, _ = read_pair(*(Path.cwd() / data["files"][name]["path"] for name in _FILES))
+    except TaskError as error:
+        raise SpecError(f"{where}.data_dir: {error}") from error
+    return len(images)
+
+
+def _check_split(problem: Problem, count: int, where: str) -> None:
+    n_images = min(count, problem.n_images or count)
+    n_train = round((1 - problem.test_share) * n_images)
+    if n_train in (0, n_images):
+        part, images = "test" if n_train else "train", noun(n_images, "image")
+        raise SpecError(
+            f"{where}.test_share: {problem.test_share} of {n_images} {images} leaves none to {part} on"
+        )
 
 
 def _file(folder: str, name: str, where: str) -> dict[str, str]:
