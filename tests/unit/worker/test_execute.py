@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -122,6 +123,22 @@ def test_an_edited_manifest_is_refused(tmp_path):
 
     with pytest.raises(CorruptArtifact, match="was changed"):
         execute(store, manifest)
+
+
+def test_a_run_whose_folder_was_removed_under_it_has_no_outcome(tmp_path, monkeypatch):
+    store, manifest = stored(tmp_path / "artifacts")
+    path = store.paths.manifest(manifest.pid, manifest.method, manifest.trial_id)
+
+    def run(work):
+        shutil.rmtree(tmp_path / "artifacts")
+        work.files.joinpath("note.txt").write_text("x", encoding="utf-8")
+
+    monkeypatch.setattr("parsl_optuna.worker.attempt.load_run", lambda task: run)
+
+    with pytest.raises(StoreError, match=r"manifest.json: was removed while its trial ran; run the command"):
+        execute(store, manifest)
+
+    assert not path.with_name("metrics.json").exists()
 
 
 def test_a_run_whose_disk_was_full_has_no_outcome(tmp_path):

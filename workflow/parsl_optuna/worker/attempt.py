@@ -189,7 +189,7 @@ def attempt(
         if run.state is State.OK:
             run.state, run.reason = classify(task, run.metrics, asked.objective)
             run.cure = cure_of(task, run.metrics, asked.objective) if run.state is State.INVALID else None
-    _check_disks(store, run)
+    _check_disks(store, manifest, run)
     runtime = progress.checkpoint.used_sec + time.monotonic() - begun
     return _outcome(manifest, run, started, runtime, prepare_sec, commit)
 
@@ -200,15 +200,18 @@ def _known(reads: Reads, launch: Path, code_folder: Path, files: list[Path]) -> 
         return reads.among(local_code(launch, [code_folder], files))
 
 
-def _check_disks(store: ArtifactStore, run: _Run) -> None:
+def _check_disks(store: ArtifactStore, manifest: Manifest, run: _Run) -> None:
     """Let a run have no outcome whose disk was full or failed: that is no fault of the trial's.
 
     Raises:
-        StoreError: It is the store's disk, now.
+        StoreError: It is the store's disk, now, or somebody removed the folder of the trial under it.
         WorkerLost: It was another one, or a moment of the store's.
     """
     if run.state is State.FAILED:
         check_disk(store.paths.root)
+        path = store.paths.manifest(manifest.pid, manifest.method, manifest.trial_id)
+        if not path.exists():
+            raise StoreError(f"{path}: was removed while its trial ran; run the command again")
     if run.is_of_disk:
         raise WorkerLost(f"a disk failed under it: {run.reason}")
 
