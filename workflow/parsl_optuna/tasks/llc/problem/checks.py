@@ -67,7 +67,10 @@ def check(posed: Posed, live: Sequence[nn.Parameter], examples: Examples, origin
         _check_number(value, examples.n)
         try:
             _perturb(posed, live, before, few, generator)
-            fewer = _affordable(posed, live, few)
+            limit = posed.deadline or Deadline()
+            begun = limit.used_sec
+            _check_reproducible(posed, few)
+            fewer = _affordable(few, len(live), (limit.used_sec - begun) / 2.0, limit.left_sec)
             notes = _check_dependence(posed, live, few, fewer, original)
             check_jumps(posed, live, before, fewer, generator)
             _check_mean(posed, few, before[0].dtype, generator)
@@ -114,14 +117,11 @@ def _perturb(
     )
 
 
-def _affordable(posed: Posed, live: Sequence[Tensor], few: Examples) -> Examples:
-    """Check that the loss can be reproduced; return as many of the examples as there is time for slopes."""
-    limit = posed.deadline or Deadline()
-    begun = limit.used_sec
-    _check_reproducible(posed, few)
-    passes = (_PASSES_PER_TENSOR * len(live) + _PASSES) * (limit.used_sec - begun) / 2.0
-    affordable = _SLOPES_SHARE * limit.left_sec / max(passes, 1e-9)
-    n = few.n if affordable >= 1.0 else min(few.n, max(_FEWEST_ROWS, int(affordable * few.n)))
+def _affordable(few: Examples, n_tensors: int, pass_sec: float, left_sec: float) -> Examples:
+    """Return as many of the examples, a pass over which takes *pass_sec*, as there is time for slopes of."""
+    wanted_sec = (_PASSES_PER_TENSOR * n_tensors + _PASSES) * pass_sec
+    share = _SLOPES_SHARE * left_sec / max(wanted_sec, 1e-9)
+    n = few.n if share >= 1.0 else min(few.n, max(_FEWEST_ROWS, int(share * few.n)))
     return few if n == few.n else Examples(few.rows(slice(0, n)), n)
 
 
