@@ -53,4 +53,9 @@ def test_outcomes(errors, nmse, active, expected):
     ],
 )
 def test_a_dimension_is_claimed_only_where_it_was_read_and_learnt(intrinsic, nmse, pca, expected):
-    assert claim(intrinsic, nmse, pca)[0] == expected
+    assert claim(intrinsic, intrinsic or 2, nmse, pca)[0] == expected
+
+
+def test_a_good_run_that_kept_more_dimensions_than_were_read_says_so():
+    assert claim(2, 2, 0.02, 0.3) == ("good", None)
+    assert claim(2, 3, 0.02, 0.3) == ("good", "3 dimensions are left, and neighbours read 2 of the designs")

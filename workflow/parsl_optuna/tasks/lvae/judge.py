@@ -47,11 +47,12 @@ def outcome(curve: Curve, nmse: float, active: int, latent_dim: int) -> tuple[st
     return "good", None
 
 
-def claim(intrinsic: int | None, nmse: float, pca: float) -> tuple[str, str | None]:
+def claim(intrinsic: int | None, active: int, nmse: float, pca: float) -> tuple[str, str | None]:
     """Name what a run of the strategy `neighbours` that pruned says of the dimension; and why, if little.
 
     Args:
         intrinsic: Dimension of the designs by their nearest neighbours; None where that cannot be told.
+        active: Dimensions that are left.
         nmse: Normalised validation error.
         pca: That of PCA with as many dimensions.
     """
@@ -62,6 +63,8 @@ def claim(intrinsic: int | None, nmse: float, pca: float) -> tuple[str, str | No
         )
     if is_far_above(nmse, pca):
         return "worse_than_pca", f"normalised error {nmse:.3g}; PCA with as many dimensions has {pca:.3g}"
+    if active > intrinsic:
+        return "good", f"{active} dimensions are left, and neighbours read {intrinsic} of the designs"
     return "good", None
 
 

@@ -330,7 +330,7 @@ def _metrics(trainer: Trainer, true_dim: int | None, deadline: Deadline) -> Metr
     pca = judge.pca_nmse(trainer.designs.train, trainer.designs.val, max(active, 1))
     is_unread = outcome == "no_pruning" and trainer.designs.intrinsic is None
     if trainer.params.pruning_strategy == "neighbours" and (outcome == "good" or is_unread):
-        outcome, reason = judge.claim(trainer.designs.intrinsic, errors["val_nmse"], pca)
+        outcome, reason = judge.claim(trainer.designs.intrinsic, active, errors["val_nmse"], pca)
     last = max((event["epoch"] for event in pruner.events if event["reason"] != GIVEN_BACK), default=-1)
     return {
         **errors,
