@@ -48,6 +48,8 @@ def test_a_file_that_is_no_idx_or_has_another_length_is_told(tmp_path, content, 
         (LABELS, IMAGES, "train-images-idx3-ubyte: is not an IDX file of bytes with 3 dimensions"),
         (idx(np.zeros((0, 5, 4))), idx([]), "has no pixels: its head says 0 x 5 x 4"),
         (idx(np.zeros((20, 0, 4))), LABELS, "has no pixels"),
+        (idx(np.full((20, 5, 4), 7)), LABELS, "images-idx3-ubyte: all images are equal"),
+        (IMAGES, idx(np.full(20, 3)), "labels-idx1-ubyte: all labels are 3"),
     ],
 )
 def test_files_that_are_damaged_or_do_not_fit_are_told(tmp_path, monkeypatch, images, labels, message):

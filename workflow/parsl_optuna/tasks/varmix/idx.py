@@ -35,6 +35,10 @@ def read_pair(images: Path, labels: Path) -> tuple[NDArray[np.uint8], NDArray[np
         raise TaskError(
             f"{labels}: labels go up to {digits.max()}; they have to be digits, 0 to {_MOST_LABEL}"
         )
+    if (pixels == pixels[0]).all():
+        raise TaskError(f"{images}: all images are equal; there is nothing to learn")
+    if (digits == digits[0]).all():
+        raise TaskError(f"{labels}: all labels are {digits[0]}; clusters are compared with them")
     return pixels.reshape(len(pixels), -1), digits
 
 
