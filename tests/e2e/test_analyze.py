@@ -33,6 +33,17 @@ def test_an_analysis_is_tables_pictures_and_one_page(tmp_path):
     assert "## Outcomes" in (folder / "summary.md").read_text()
 
 
+def test_trials_of_an_earlier_sampler_that_learns_are_no_random_ones(tmp_path):
+    for sampler, n_trials in (("tpe", 8), ("random", 10)):
+        search = {"max_trials": n_trials, "batch_size": 4, "confirm": 0, "sampler": sampler}
+        run("parsl-optuna", "--config", write_config(tmp_path, optuna=search), "--inline")
+
+    run("parsl-optuna", "analyze", tmp_path / "results", "--artifacts-dir", tmp_path / "artifacts")
+
+    effects = pd.read_csv(tmp_path / "results" / "analysis" / "effects.csv")
+    assert effects.note.str.contains("a sampler that learns").all()
+
+
 def test_a_folder_without_trials_is_told(tmp_path):
     _, err = run("parsl-optuna", "analyze", tmp_path, code=2)
 

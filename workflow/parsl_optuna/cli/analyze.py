@@ -13,6 +13,7 @@ from parsl_optuna.cli import options
 from parsl_optuna.core.load import read_yaml
 from parsl_optuna.store import document
 from parsl_optuna.store.artifacts import ArtifactStore
+from parsl_optuna.store.events import EventReader, Kind
 from parsl_optuna.store.layout import Results
 
 _LEARN_NOTHING = ("random", "grid", "qmc", "brute_force")
@@ -40,7 +41,7 @@ def command(results: Path, artifacts_dir: str | None) -> None:
     found = analysis.analyse(
         table,
         store,
-        sampler_learns=_sampler_learns(settings),
+        sampler_learns=_sampler_learns(settings, place.events),
         fidelity=fidelity.get("parameter"),
         chosen=(document.read(place.best) or {}).get("studies", ()),
     )
@@ -59,8 +60,11 @@ def _settings(table: Path) -> Mapping[str, Any]:
     return (read_yaml(path).get("optuna") or {}) if path.is_file() else {}
 
 
-def _sampler_learns(settings: Mapping[str, Any]) -> bool:
-    """Whether the sampler of a run learned from its trials; yes where nothing says so."""
+def _sampler_learns(settings: Mapping[str, Any], events: Path) -> bool:
+    """Whether a sampler learned from trials, that of an earlier command too; yes where nothing says so."""
     sampler = settings.get("sampler")
-    name = sampler.get("name") if isinstance(sampler, dict) else sampler
-    return name not in _LEARN_NOTHING
+    names = {sampler.get("name") if isinstance(sampler, dict) else sampler}
+    names |= {
+        event.get("sampler") for event in EventReader(events).new() if event["event"] == Kind.SAMPLER.value
+    }
+    return not names.issubset(_LEARN_NOTHING)

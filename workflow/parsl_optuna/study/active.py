@@ -131,10 +131,13 @@ class ActiveStudy:
     @property
     def choice(self) -> Choice | None:
         """The sampler that ``auto`` takes now, and why; None where one is configured."""
+        return self.sampler if self.study.search.sampler == "auto" else None
+
+    @property
+    def sampler(self) -> Choice | None:
+        """The sampler that proposes now, and why; None of a study with fixed points."""
         points = self._points
-        if not isinstance(points, SearchPoints) or self.study.search.sampler != "auto":
-            return None
-        return points.search.choice
+        return points.search.choice if isinstance(points, SearchPoints) else None
 
     def best(self) -> Ended | None:
         """Return the point of choice; None when none succeeded.

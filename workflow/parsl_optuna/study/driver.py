@@ -174,9 +174,9 @@ class Driver:
             self._executor.drain()
 
     def _note_stops(self) -> None:
-        """Put on record which studies have stopped, and which sampler the others have come to."""
+        """Put on record which studies have stopped, and by which sampler the others search."""
         for index, study in self._studies.items():
-            choice, reason = study.choice, study.stopped
+            choice, reason = study.sampler, study.stopped
             if choice is not None and self._choices.get(index) != choice.sampler:
                 self._choices[index] = choice.sampler
                 self._events.add(
