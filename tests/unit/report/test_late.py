@@ -1,6 +1,6 @@
 import pytest
 from parsl_optuna.report.late import missing
-from parsl_optuna.store.events import EventLog, Kind
+from parsl_optuna.store.events import EventLog, EventReader, Kind
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def log(tmp_path):
             log.add(Kind.ASKED, trial_id=trial_id, by="confirm" if trial_id == "d" else "search")
             log.add(Kind.ENDED, trial_id=trial_id, state="ok")
     log.close()
-    return tmp_path / "events.jsonl"
+    return EventReader(tmp_path / "events.jsonl").new()
 
 
 def test_trials_that_ended_since_the_table_was_written_are_counted(log):
@@ -28,4 +28,4 @@ def test_of_a_whole_table_nothing_is_said(log):
 
 
 def test_without_a_record_nothing_is_known(tmp_path):
-    assert missing(tmp_path / "events.jsonl", set()) == []
+    assert missing(EventReader(tmp_path / "events.jsonl").new(), set()) == []

@@ -115,18 +115,18 @@ def carry_out(
     from parsl_optuna.report.interactive.live import LivePage  # noqa: PLC0415
 
     with Lease(results.lease), _recorded(events):
-        former = changes.former_space(results)
-        write_config(asdict(spec), results)
+        former, written = changes.former_space(results), asdict(spec)
+        write_config(written, results)
         page = LivePage(plan, store.paths, results)
         result = run_plan(plan, store, executor, events, page)
         save(plan, result, results)
-        space = asdict(spec).get("search_space")
+        ended, space = _ended(result), written.get("search_space")
         for line in [
-            *changes.other_code(_ended(result)),
-            *changes.other_space(former, space, result.n_started, len(_ended(result))),
+            *changes.other_code(ended),
+            *changes.other_space(former, space, result.n_started, len(ended)),
         ]:
             warn(line)
-        page.close(_ended(result), best_points(result))
+        page.close(ended, best_points(result))
         report(result)
     return result
 

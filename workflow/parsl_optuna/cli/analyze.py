@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,19 +36,19 @@ def command(results: Path, artifacts_dir: str | None) -> None:
 
     table = table_in(results)
     store, place = ArtifactStore(Path(artifacts_dir or "artifacts")), Results(table.parent, table.stem)
-    settings = _settings(table)
+    settings, events = _settings(table), EventReader(place.events).new()
     fidelity = settings.get("fidelity") or {}
     found = analysis.analyse(
         table,
         store,
-        sampler_learns=_sampler_learns(settings, place.events),
+        sampler_learns=_sampler_learns(settings, events),
         fidelity=fidelity.get("parameter"),
         chosen=(document.read(place.best) or {}).get("studies", ()),
     )
     written = analysed.write(found, place, store)
     for sentence in found.findings:
         click.echo(sentence)
-    for line in missing(place.events, {str(one["trial_id"]) for one in found.trials}):
+    for line in missing(events, {str(one["trial_id"]) for one in found.trials}):
         session.warn(line)
     click.echo(f"report   {written}")
     click.echo(f"tables   {place.root / 'analysis'}")
@@ -60,11 +60,9 @@ def _settings(table: Path) -> Mapping[str, Any]:
     return (read_yaml(path).get("optuna") or {}) if path.is_file() else {}
 
 
-def _sampler_learns(settings: Mapping[str, Any], events: Path) -> bool:
+def _sampler_learns(settings: Mapping[str, Any], events: Iterable[Mapping[str, Any]]) -> bool:
     """Whether a sampler learned from trials, that of an earlier command too; yes where nothing says so."""
     sampler = settings.get("sampler")
     names = {sampler.get("name") if isinstance(sampler, dict) else sampler}
-    names |= {
-        event.get("sampler") for event in EventReader(events).new() if event["event"] == Kind.SAMPLER.value
-    }
+    names |= {event.get("sampler") for event in events if event["event"] == Kind.SAMPLER.value}
     return not names.issubset(_LEARN_NOTHING)

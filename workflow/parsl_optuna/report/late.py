@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from pathlib import Path
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 from parsl_optuna.core.counted import noun
 from parsl_optuna.core.records import AFTERWARDS
-from parsl_optuna.store.events import EventReader, Kind
+from parsl_optuna.store.events import Kind
 
 _NO_ROWS = {*AFTERWARDS, "reference"}
 """Who asks for trials that have no row in the table."""
 
 
-def missing(events: Path, trial_ids: Collection[str]) -> list[str]:
+def missing(events: Iterable[Mapping[str, Any]], trial_ids: Collection[str]) -> list[str]:
     """Say how many trials of the last command have ended and are not in a table; nothing if it has all.
 
     Args:
-        events: The record of events; where there is none, nothing is known.
+        events: All that are on record, in order; where there are none, nothing is known.
         trial_ids: Those in the table.
     """
     without_row: set[str] = set()
     ended: set[str] = set()
-    for event in EventReader(events).new():
+    for event in events:
         kind, trial_id = event["event"], str(event.get("trial_id"))
         if kind == Kind.COMMAND_STARTED.value:
             ended.clear()

@@ -125,7 +125,7 @@ def _listen(real: Any, ears: _Ears) -> None:
     @functools.wraps(define)
     def heard_define(self: Any, name: str, *args: Any, **options: Any) -> Any:
         found = define(self, name, *args, **options)
-        ears.of(self).define(name, *(options.get(key) for key in ("summary", "goal", "overwrite")))
+        _define(ears.of(self), name, options)
         return found
 
     @functools.wraps(finish)
@@ -145,6 +145,11 @@ def _listen(real: Any, ears: _Ears) -> None:
         heard_finish,
         heard_update,
     )
+
+
+def _define(recorder: Any, name: str, options: Any) -> None:
+    """Have a recorder hear of a metric's definition; its other options change no result."""
+    recorder.define(name, *(options.get(key) for key in ("summary", "goal", "overwrite")))
 
 
 def _nested(summary: Any, values: Any) -> Any:
@@ -189,7 +194,7 @@ def _listen_to_disabled(real: Any, run: Any, recorder: Any) -> None:
         recorder.log(data, step, commit)
 
     def define_metric(name: str, *args: Any, **options: Any) -> Any:
-        recorder.define(name, *(options.get(key) for key in ("summary", "goal", "overwrite")))
+        _define(recorder, name, options)
         return type(run).define_metric(run, name, *args, **options)
 
     def finish(*args: Any, **more: Any) -> None:
