@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from parsl_optuna.tasks.lvae.designs import FAMILIES
-from parsl_optuna.tasks.lvae.intrinsic import intrinsic_dim
+from parsl_optuna.tasks.lvae.intrinsic import _some, intrinsic_dim
 
 
 def made(name, points):
@@ -33,3 +33,22 @@ def test_copies_count_once_and_few_designs_tell_nothing():
     assert intrinsic_dim(np.repeat(sheet, 3, axis=0)) == 2
     assert intrinsic_dim(sheet[:20]) is None
     assert intrinsic_dim(np.repeat(sheet[:3], 200, axis=0)) is None
+
+
+def test_of_a_large_sorted_set_a_random_subset_is_read():
+    """The first 2,000 of 40,000 disks in order of their radius have nearly one radius: they read 2."""
+    points = np.random.default_rng(1).random((40_000, 3))
+    disks = made("disk3", points[points[:, 2].argsort()])
+
+    assert intrinsic_dim(disks[:2000]) == 2
+    assert intrinsic_dim(disks) == intrinsic_dim(disks) == 3
+
+
+@pytest.mark.parametrize("count", [33, 400, 2000])
+def test_up_to_2000_designs_are_all_looked_at(count):
+    """So what version 5 of the task read, the first 2,000, holds for these: the subset is the set itself."""
+    designs = made("sheet", np.random.default_rng(0).random((2001, 2)))
+
+    assert np.array_equal(_some(designs[:count]), designs[:count])
+    assert len(np.unique(_some(designs), axis=0)) == 2000
+    assert not np.array_equal(_some(designs), designs[:2000])

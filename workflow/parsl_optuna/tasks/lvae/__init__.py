@@ -123,7 +123,7 @@ def _from_file(problem: params.Problem, given: str, where: str) -> dict[str, Any
 
 TASK = Task(
     name="lvae",
-    version=5,
+    version=6,
     resolve=resolve,
     methods=("lvae",),
     complete=params.complete,

@@ -20,7 +20,7 @@ grids.
 """
 
 _MOST = 2000
-"""Designs that are looked at: all distances between them take 32 MB."""
+"""Designs that are looked at, all or as many at random: all distances between them take 32 MB."""
 
 _LATTICE, _EQUAL = 0.2, 1e-2
 """A larger share of first and second neighbours at the same distance, to this fraction, is no accident (it
@@ -36,9 +36,10 @@ def intrinsic_dim(designs: NDArray[np.floating]) -> int | None:
     must be smooth at these distances, without noise, and sampled at random.
 
     Args:
-        designs: ``(n, length)``; equal ones count once.
+        designs: ``(n, length)``; equal ones count once. Of more than 2,000 a random subset of this size is
+            read, always the same one: the first of a sorted set may all have nearly one value of a parameter.
     """
-    x = np.asarray(designs[:_MOST], dtype=np.float64)
+    x = np.asarray(_some(designs), dtype=np.float64)
     x = np.unique(x - x.mean(axis=0), axis=0)
     if len(x) <= 4 * _WIDE:
         return None
@@ -53,6 +54,13 @@ def intrinsic_dim(designs: NDArray[np.floating]) -> int | None:
         return None
     near, wide = _estimate(nearest, _NEAR), _estimate(nearest, _WIDE)
     return max(round(near), 1) if max(near, wide) <= _AGREE * min(near, wide) else None
+
+
+def _some(designs: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return all designs, or `_MOST` of them, drawn without replacement by a generator of fixed seed."""
+    if len(designs) <= _MOST:
+        return designs
+    return designs[np.random.default_rng(0).permutation(len(designs))[:_MOST]]
 
 
 def _estimate(nearest: NDArray[np.float64], k: int) -> float:
