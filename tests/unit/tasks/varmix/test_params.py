@@ -1,6 +1,6 @@
 import pytest
 from parsl_optuna.core.errors import SpecError
-from parsl_optuna.tasks.varmix.params import complete, space
+from parsl_optuna.tasks.varmix.params import complete, irrelevant, space
 
 
 def test_the_default_space_lies_within_what_is_allowed():
@@ -22,3 +22,12 @@ def test_the_default_space_lies_within_what_is_allowed():
 def test_mistakes_are_told(params, message):
     with pytest.raises(SpecError, match=message):
         complete({}, "varmix", params, "p")
+
+
+def test_with_a_penalty_and_a_learned_rho_everything_matters():
+    assert irrelevant("varmix", {}) == set()
+    assert irrelevant("varmix", {"conj_weight": 0, "mode": "analytical"}) == {
+        "conj_warmup_steps",
+        "prior_samples",
+        "rho_lr",
+    }

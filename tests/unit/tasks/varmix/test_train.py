@@ -4,6 +4,7 @@ from parsl_optuna.core.errors import TaskError
 from parsl_optuna.store.checkpoint import Checkpoint
 from parsl_optuna.tasks.base import Work, prepare_task, run_task
 from parsl_optuna.tasks.varmix import TASK
+from parsl_optuna.tasks.varmix.params import irrelevant
 
 SMALL = {"n_latent": 8, "n_clusters": 10, "n_steps": 300, "kl_warmup_steps": 100, "lr_warmup_steps": 20}
 
@@ -80,6 +81,19 @@ def test_interrupted_is_uninterrupted_to_the_last_digit(digits, tmp_path, mode):
 @pytest.mark.parametrize("settings", [{"interaction": "hierarchical"}, {"mode": "analytical"}])
 def test_the_other_forms_train_too(digits, settings):
     assert run(digits, **settings)["nmi"] > 0.3
+
+
+@pytest.mark.parametrize(
+    ("settings", "others"),
+    [
+        ({"conj_weight": 0.0}, {"conj_warmup_steps": 7, "prior_samples": 9}),
+        ({"mode": "analytical"}, {"rho_lr": 30.0}),
+    ],
+)
+def test_what_is_called_irrelevant_changes_nothing(digits, settings, others):
+    assert irrelevant("varmix", settings) == set(others)
+    assert run(digits, n_steps=20, **settings, **others) == run(digits, n_steps=20, **settings)
+    assert run(digits, n_steps=20, **others) != run(digits, n_steps=20)
 
 
 def test_a_loss_that_is_not_finite_is_an_error(digits):

@@ -21,6 +21,7 @@ TASK = Task(
     extends={"varmix": "n_steps"},
     objectives=("nmi_loss", "r2_loss"),
     problem_params=("data", "data_dir", "n_images", "test_share", "data_seed"),
+    irrelevant=params.irrelevant,
     columns={
         "nmi": "float",
         "r2": "float",

@@ -7,6 +7,7 @@ import math
 import struct
 import zlib
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,20 @@ _MOST_LABEL = 9
 """Labels are digits."""
 
 
-def read_pair(images: Path, labels: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return pixels ``(n, pixels)`` and labels ``(n,)``.
+class Pair(NamedTuple):
+    """Images ``(n, rows, columns)`` and their labels ``(n,)``."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """Return the images as rows ``(n, pixels)``."""
+        return self.images.reshape(len(self.images), -1)
+
+
+def read_pair(images: Path, labels: Path) -> Pair:
+    """Read images and their labels.
 
     Raises:
         TaskError: One is no such file, they do not fit, or there is nothing to learn or to compare with.
@@ -39,7 +52,7 @@ def read_pair(images: Path, labels: Path) -> tuple[NDArray[np.uint8], NDArray[np
         raise TaskError(f"{images}: all images are equal; there is nothing to learn")
     if (digits == digits[0]).all():
         raise TaskError(f"{labels}: all labels are {digits[0]}; clusters are compared with them")
-    return pixels.reshape(len(pixels), -1), digits
+    return Pair(pixels, digits)
 
 
 def read_idx(path: Path, dims: int) -> NDArray[np.uint8]:
