@@ -39,6 +39,39 @@ def test_a_linear_model_has_its_exact_coefficient(regression, kernel):
     assert found.draws["excess"].shape == found.excess.T.shape
 
 
+def test_laplace_needs_no_chains_where_the_posterior_is_normal(regression, tmp_path):
+    model, x, y, eigenvalues = regression
+
+    found = parsl_optuna.estimate_llc(model, nn.MSELoss(), (x, y), kernel="laplace", relative_error=0.02)
+    found.plot(tmp_path / "llc.png")
+
+    assert abs(found.llc - quadratic(eigenvalues, n_beta(400))) < 4 * found.se
+    assert found.status == "ok", found.reason
+    assert found.metrics["diagnostics"]["normal_llc"] == pytest.approx(quadratic(eigenvalues, n_beta(400)))
+
+
+def test_an_approximation_that_is_too_poor_says_that_nobody_knows_the_interval():
+    x = torch.ones(1000, 1)
+    model = nn.Sequential(
+        nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+    )
+    for weight in model.parameters():
+        nn.init.zeros_(weight)
+
+    found = parsl_optuna.estimate_llc(model, nn.MSELoss(), (x, 0 * x), gamma=0.01, kernel="laplace")
+
+    assert found.status == "uncertain"
+    assert "k-hat" in str(found)
+    assert found.interval == (-math.inf, math.inf)
+
+
+def test_laplace_refuses_what_it_cannot_do(regression):
+    model, x, y, _ = regression
+
+    with pytest.raises(SpecError, match="observables: kernel 'laplace' draws from an approximation"):
+        parsl_optuna.estimate_llc(model, nn.MSELoss(), (x, y), kernel="laplace", observables={"all": (x, y)})
+
+
 def test_temperature_and_localiser_are_those_asked_for(regression):
     model, x, y, eigenvalues = regression
 

@@ -42,7 +42,7 @@ class Estimate:
         notes: What else to know: examples left out, integers converted, parameters without effect.
         metrics: Everything that was measured.
         excess: t (L - L0) of every draw, ``(draws, chains)``.
-        controlled: The same with control variates; its mean is *llc*.
+        controlled: The same with control variates; its mean is *llc*, but for draws that were weighted.
         distance: ``|w - w*|`` of every draw, ``(draws, chains)``.
         observables: What was asked for, by name.
     """
@@ -63,15 +63,17 @@ class Estimate:
 
     def __str__(self) -> str:
         text = f"LLC {self.llc:.4g} ± {self.se:.2g}"
-        text += f", bias about {self.bias:.2g}" if self.bias > _SHOWN_BIAS * self.se else ""
+        is_shown = _SHOWN_BIAS * self.se < self.bias < math.inf
+        text += f", bias about {self.bias:.2g}" if is_shown else ""
         text += f" ({self.status}"
         text += f": {self.reason})" if self.reason else ")"
         return f"{text}, {self.parameters:,} parameters" + "".join(f"\n  note: {note}" for note in self.notes)
 
     @property
     def bias(self) -> float:
-        """How far the LLC may be off beside its standard error, as far as that shows."""
-        return self.metrics["bias"]
+        """How far the LLC may be off beside its standard error, as far as that shows; inf if nobody knows."""
+        known = self.metrics["bias"]
+        return math.inf if known is None else known
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -188,7 +190,7 @@ def estimate_llc(
     parameters: Parameters = None,
     n_beta: float | None = None,
     gamma: float = 1.0,
-    kernel: Literal["langevin", "hmc", "sgld"] = "langevin",
+    kernel: Literal["langevin", "hmc", "sgld", "laplace"] = "langevin",
     relative_error: float = 0.005,
     budget_sec: float = 60.0,
     polish: bool = False,
@@ -213,7 +215,7 @@ def estimate_llc(
         n_beta: t, the factor on the loss; n / ln n by default.
         gamma: Precision of the localization prior, ``gamma/2 |w - w*|^2``.
         kernel: ``langevin`` takes most from a gradient; ``hmc`` has no error of discretisation; ``sgld``
-            uses minibatches.
+            uses minibatches; ``laplace`` weighs draws of the normal approximation at w*, without chains.
         relative_error: Stop once the standard error is this share of the LLC.
         budget_sec: Or after this number of seconds, reading and *polish* included.
         polish: Move the weights to a stationary point first; a negative LLC shows that they are not at one.

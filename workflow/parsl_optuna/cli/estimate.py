@@ -59,7 +59,10 @@ _METHOD = "auto"
     help="Set a key of the problem, e.g. overrides.data.n_data=1000.",
 )
 @click.option(
-    "--kernel", default="langevin", show_default=True, help="langevin, hmc (exact) or sgld (minibatches)."
+    "--kernel",
+    default="langevin",
+    show_default=True,
+    help="langevin, hmc (exact), sgld (minibatches) or laplace (no chains).",
 )
 @click.option("--error", "relative_error", default=0.005, show_default=True, help="Standard error over LLC.")
 @click.option("--budget", default=60.0, show_default=True, help="Seconds per problem or checkpoint.")

@@ -19,6 +19,9 @@ TRUSTED = 0.7
 _FEWEST_TAIL = 5
 """Ratios of a tail that a Pareto law is fitted to, at least; a fifth of the draws, as in the paper."""
 
+_ALIKE = 1e-3
+"""Relative range of the largest ratios within which they are alike: what that moves is a thousandth of sd."""
+
 
 class Corrected(NamedTuple):
     """An expectation under the target, its standard error and k-hat; nan where draws are too few."""
@@ -55,8 +58,8 @@ def _smoothed(ratios: Tensor) -> tuple[Tensor, float]:
     order = torch.argsort(ratios)
     cut = ratios[order[-tail - 1]]
     excess = (ratios[order[-tail:]] - cut).numpy()
-    if not excess[-1] > 0 or excess[0] == excess[-1]:
-        return ratios, -math.inf  # all alike: the approximation is the target
+    if not excess[-1] > _ALIKE * ratios[order[-1]]:
+        return ratios, -math.inf  # the approximation is the target, up to rounding, of which no tail tells
     excess = np.maximum(excess, np.finfo(float).tiny)
     khat, _, scale = genpareto.fit(excess, floc=0.0)
     ranks = (np.arange(tail) + 0.5) / tail

@@ -34,7 +34,9 @@ from parsl_optuna.tasks.llc.problem.slopes import WrongLoss
 from parsl_optuna.tasks.llc.problem.spec import Posterior, Training, check_device
 from parsl_optuna.tasks.llc.problem.target import Summary, Target, examine
 from parsl_optuna.tasks.llc.problem.timed import TimedLoss
+from parsl_optuna.tasks.llc.samplers import automatic
 from parsl_optuna.tasks.llc.samplers.auto import Params, estimate
+from parsl_optuna.tasks.llc.samplers.base import Automatic
 
 Precision = Literal["float64", "float32"]
 
@@ -95,11 +97,21 @@ class Settings:
                 f"precision {self.precision!r}: {nearest(str(self.precision), get_args(Precision))}"
             )
         Params(self.kernel, self.relative_error)  # raises where it cannot be
+        if self.observables and not self.has_chains:
+            raise SpecError(
+                f"observables: kernel '{self.kernel}' draws from an approximation of the posterior; "
+                "take another kernel"
+            )
 
     def check_temperature(self, n: int) -> None:
         """Refuse numbers of examples without a temperature."""
         if self.n_beta is None and n < _FEWEST_EXAMPLES:
             raise SpecError(f"n_beta: n / ln n means nothing for n = {n}; give a number")
+
+    @property
+    def has_chains(self) -> bool:
+        """Whether the kernel moves chains."""
+        return isinstance(automatic()[self.kernel], Automatic)
 
     @property
     def most_bytes(self) -> float:
@@ -215,7 +227,7 @@ def _run(
     estimand, notes = _estimand(exact, sampled, settings, phases, notes)
     _check_memory(estimand, examples, settings)
     metrics, trace = _sampled(estimand, settings, phases)
-    notes = [*notes, *of_gamma(metrics), *of_sides(estimand, trace), *of_rounding(estimand, metrics)]
+    notes = [*notes, *_seen_in(estimand, trace, metrics, settings)]
     metrics |= {
         "parameters": selection.dim,
         "parameters_held": selection.total - selection.dim,
@@ -235,6 +247,16 @@ def _run(
     centre = {name: value[0].cpu().numpy() for name, value in at_centre.items()}
     recorded = {name: trace.values[RECORDED + name].cpu().numpy() for name in centre}
     return Result(metrics, **pictured(trace, settings.gamma), observables=recorded, centre=centre)
+
+
+def _seen_in(
+    estimand: Estimand, trace: chain.Trace, metrics: dict[str, Any], settings: Settings
+) -> Iterator[str]:
+    """Yield notes of what the draws show."""
+    yield from of_gamma(metrics)
+    if settings.has_chains:
+        yield from of_sides(estimand, trace)
+    yield from of_rounding(estimand, metrics)
 
 
 def _check_callable(loss: Any) -> None:

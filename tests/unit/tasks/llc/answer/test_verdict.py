@@ -79,7 +79,8 @@ def test_good_draws_are_ok(changes):
             "prior_dominated",
             "0.80",
         ),
-        ({"llc_corrected": math.nan, "khat": math.nan, **CORRECTED}, "uncertain", "nan"),
+        ({"llc_corrected": math.nan, "khat": math.nan, **CORRECTED}, "uncertain", "no k-hat"),
+        ({**POOR, "nature": Nature(is_fit=True, is_given=True), "virial_ratio": 9.0}, "uncertain", "0.90"),
     ],
 )
 def test_a_status_comes_with_the_number_that_shows_it(changes, status, number):

@@ -68,12 +68,14 @@ class Nature:
 
     Attributes:
         is_exact: Whether every step is Metropolis tested on all data: no step size can bias it.
-        is_fit: Whether the draws are of a fitted approximation.
+        is_fit: Whether the draws are of an approximation.
+        is_given: Whether that was not optimised, and draws are independent: nothing has to converge.
         energy_limit: Largest tolerated energy variance of untested steps; None without one.
     """
 
     is_exact: bool = False
     is_fit: bool = False
+    is_given: bool = False
     energy_limit: float | None = None
 
 
@@ -169,6 +171,8 @@ def _no_minimum(case: _Case) -> _Found:
 
 def _no_equilibrium(case: _Case) -> _Found:
     seen, gate = case.seen, case.gate
+    if case.nature.is_given:
+        return
     if not seen["rhat"] <= gate.rhat:
         yield "not_converged", f"R-hat {seen['rhat']:.3f} above {gate.rhat}", _over(seen["rhat"], gate.rhat)
     if not seen["ess"] >= gate.ess:
@@ -234,11 +238,13 @@ def _too_little_known(case: _Case) -> _Found:
     if error > max(gate.relative_error * abs(value), _NOTHING):
         told = f"standard error {error:.2g} above {gate.relative_error:.0%} of the LLC"
         yield "uncertain", told, _over(error, max(gate.relative_error * abs(value), _NOTHING))
-    if _SIGMAS * seen["virial_se"] > 2 * _VIRIAL_TOLERANCE:
+    if not nature.is_given and _SIGMAS * seen["virial_se"] > 2 * _VIRIAL_TOLERANCE:
         told = f"virial/dim is known to {seen['virial_se']:.2f} only: equilibrium is unchecked"
         yield "uncertain", told, _over(_SIGMAS * seen["virial_se"], 2 * _VIRIAL_TOLERANCE)
     if nature.is_fit and not is_corrected(seen):
         told = f"k-hat {seen['khat']:.2f} above {TRUSTED}: the family may be too poor"
+        if math.isnan(seen["khat"]):
+            told = "no k-hat: too few draws, or the normal approximation is not known well enough"
         yield "uncertain", told, seen["free_energy"]
 
 

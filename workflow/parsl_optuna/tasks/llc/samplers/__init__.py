@@ -14,7 +14,7 @@ from typing import Any
 from parsl_optuna.core.errors import SpecError, nearest
 from parsl_optuna.core.load import structure, unstructure
 from parsl_optuna.core.space import Scalar, Space
-from parsl_optuna.tasks.llc.samplers.base import Automatic, Method
+from parsl_optuna.tasks.llc.samplers.base import Automatic, Direct, Method
 
 
 def _modules() -> dict[str, ModuleType]:
@@ -27,7 +27,7 @@ def methods() -> dict[str, Method]:
     return {name: module.METHOD for name, module in _modules().items() if hasattr(module, "METHOD")}
 
 
-def automatic() -> dict[str, Automatic]:
+def automatic() -> dict[str, Automatic | Direct]:
     """Return the samplers of the method ``auto`` by name."""
     return {name: module.AUTOMATIC for name, module in _modules().items() if hasattr(module, "AUTOMATIC")}
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from parsl_optuna.core.errors import SpecError, nearest
 from parsl_optuna.core.space import Categorical, Dimension
 from parsl_optuna.tasks.llc import samplers
-from parsl_optuna.tasks.llc.samplers.base import Method, check_positive, later
+from parsl_optuna.tasks.llc.samplers.base import Direct, Method, check_positive, later
 
 if TYPE_CHECKING:
     from parsl_optuna.core.clock import Deadline
@@ -29,7 +29,8 @@ class Params:
     """A run that chooses its own settings, and stops at a standard error of *relative_error* times the LLC.
 
     *kernel* names the sampler: ``langevin`` gains most per gradient, ``hmc`` is exact, ``sgld`` uses
-    minibatches. *chains* null means 8 to 256, more for small models.
+    minibatches, ``laplace`` weighs draws of the normal approximation at w*, without chains. *chains* null
+    means 8 to 256, more for small models.
     """
 
     kernel: str = "langevin"
@@ -41,6 +42,8 @@ class Params:
         if self.kernel not in kernels:
             raise SpecError(f"no kernel '{self.kernel}'; {nearest(self.kernel, kernels)}")
         check_positive(self, "relative_error")
+        if self.chains is not None and isinstance(kernels[self.kernel], Direct):
+            raise SpecError(f"chains {self.chains}: kernel '{self.kernel}' has none; leave it out")
         if self.chains is not None and self.chains < _FEWEST_CHAINS:
             raise SpecError(f"chains {self.chains} must be at least {_FEWEST_CHAINS}: R-hat compares them")
 
@@ -57,6 +60,8 @@ def estimate(
 ) -> tuple[Metrics, chain.Trace]:
     """Return the metrics and the draws they come from; see `engine.auto.estimate`."""
     chosen = samplers.automatic()[params.kernel]
+    if isinstance(chosen, Direct):
+        return chosen.estimate(estimand, params.relative_error, stages, deadline)
     n_chains = params.chains or auto.chains_for(estimand)
     return auto.estimate(estimand, chosen, n_chains, params.relative_error, stages, deadline, sparing=sparing)
 

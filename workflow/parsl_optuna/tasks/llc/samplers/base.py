@@ -16,6 +16,8 @@ from parsl_optuna.core.errors import SpecError
 from parsl_optuna.core.space import Dimension, Int
 
 if TYPE_CHECKING:
+    from parsl_optuna.core.clock import Deadline
+    from parsl_optuna.kernels.chain import Trace
     from parsl_optuna.tasks.base import Metrics, Work
     from parsl_optuna.tasks.llc.engine.draw import Goal, Run
     from parsl_optuna.tasks.llc.engine.stages import Stages
@@ -53,6 +55,17 @@ class Automatic:
     build: Callable[[Estimand, Arrived, Stages, Goal], Run]
     warm_up_share: float
     is_tested: bool = True
+
+
+@dataclass(frozen=True)
+class Direct:
+    """A way to the LLC without chains, for the method ``auto``.
+
+    Attributes:
+        estimate: ``(estimand, relative error, stages, deadline) -> (metrics, draws)``.
+    """
+
+    estimate: Callable[[Estimand, float, Stages, Deadline], tuple[Metrics, Trace]]
 
 
 class _Later(ModuleType):

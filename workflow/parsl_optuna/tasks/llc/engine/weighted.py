@@ -1,0 +1,200 @@
+"""An LLC from weighted draws of the normal approximation at w*: no chains, no warm-up, no burn-in.
+
+Pareto-smoothed importance sampling (`kernels.importance`) makes the draws those of the posterior where k-hat
+shows that the approximation is near it. Elsewhere the answer is that of the approximation, and not `ok`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Generator, Tensor
+
+from parsl_optuna.core.clock import Deadline
+from parsl_optuna.kernels import chain, laplace
+from parsl_optuna.kernels.importance import TRUSTED, Corrected, expectation
+from parsl_optuna.tasks.llc.answer.summary import Draws, Traces, summarise
+from parsl_optuna.tasks.llc.answer.verdict import TRIAL_GATE, Nature
+from parsl_optuna.tasks.llc.engine.stages import Stages
+from parsl_optuna.tasks.llc.problem.curvature import EXACT_LIMIT
+from parsl_optuna.tasks.llc.problem.estimand import Estimand
+
+_FEWEST, _MOST = 256, 2**16
+"""Draws: the first show whether k-hat allows an answer at all, and more than the second no answer needs."""
+
+_ROWS, _ELEMENTS = 256, 2**19
+"""Draws of a batch, and numbers in one vector of all of them: more save no time, and 256 vectors are kept."""
+
+_HESSIAN_SHARE = 0.5
+"""Of the budget, at most, for the whole Hessian: then there is time for draws."""
+
+
+class _Seen(NamedTuple):
+    """What draws showed, each ``(n,)``: `Traces`, logarithms of weights, and what the approximation gives.
+
+    Weights mean something where all of it *is_settled*.
+    """
+
+    excess: Tensor
+    radius: Tensor
+    virial: Tensor
+    log_ratio: Tensor
+    llc: Tensor
+    log_volume: Tensor
+    is_settled: bool
+    ended: bool
+
+
+def estimate(
+    estimand: Estimand, relative_error: float, stages: Stages, deadline: Deadline
+) -> tuple[dict[str, Any], chain.Trace]:
+    """Return the metrics of `summarise`, and the draws they come from.
+
+    Args:
+        estimand: What to estimate.
+        relative_error: Wanted standard error over LLC.
+        stages: Source of randomness, where progress is kept, and to whom it is reported.
+        deadline: The budget; the estimate so far is returned when it ends.
+    """
+    begun = deadline.used_sec
+    draw = _approximation(estimand, stages.stream, deadline)
+    ready = deadline.used_sec
+
+    def more(seen: _Seen) -> _Seen:
+        before = deadline.used_sec
+        drawn = draw(_batch(estimand.dim, len(seen.excess)))
+        if drawn is None:
+            return seen._replace(ended=True)
+        now = _joined(seen, _looked_at(estimand, drawn, stages.stream))
+        is_last = deadline.left_sec < deadline.used_sec - before
+        return now._replace(ended=is_last or _is_enough(now, relative_error))
+
+    nothing = estimand.centre.new_zeros(0)
+    seen = stages.run(
+        more,
+        _Seen(*[nothing] * 6, is_settled=True, ended=False),
+        lambda at: at.ended,
+        lambda at: (0, at.excess.unsqueeze(1)),
+    )
+    times = {"warmup_sec": ready - begun, "drawing_sec": deadline.used_sec - ready}
+    return _summarised(estimand, seen, times, stages.stream, is_cut=deadline.expired)
+
+
+def _approximation(
+    estimand: Estimand, generator: Generator, deadline: Deadline
+) -> Callable[[int], laplace.Drawn | None]:
+    """Return what draws so many: from the whole Hessian, where that is small and quickly formed."""
+    posterior = laplace.Posterior(estimand.loss_hvp, estimand.t, estimand.gamma)
+    if estimand.dim <= EXACT_LIMIT and _is_quick(estimand, generator, deadline):
+        whole = laplace.whole(posterior, estimand.centre)
+        return lambda n: whole.draw(n, generator)
+    return lambda n: laplace.krylov(posterior, n, estimand.centre, generator, deadline)
+
+
+def _is_quick(estimand: Estimand, generator: Generator, deadline: Deadline) -> bool:
+    """Whether two gradients per parameter fit into the budget."""
+    before = deadline.used_sec
+    estimand.energy(estimand.centre.unsqueeze(0), generator)
+    return 2 * estimand.dim * (deadline.used_sec - before) < _HESSIAN_SHARE * deadline.left_sec
+
+
+def _batch(dim: int, done: int) -> int:
+    """Return how many to draw next: few of a large model, whose first ones show how long they take."""
+    if dim <= EXACT_LIMIT:
+        return _ROWS
+    return max(1, min(_ROWS, _ELEMENTS // dim, max(1, done)))
+
+
+def _looked_at(estimand: Estimand, drawn: laplace.Drawn, generator: Generator) -> _Seen:
+    """Evaluate draws of the approximation; the logarithm of a weight is up to a constant of all."""
+    energy, gradient = estimand.energy(estimand.centre + drawn.shift, generator)
+    radius = 0.5 * estimand.gamma * drawn.shift.square().sum(1)
+    excess, virial = estimand.excess_from(energy, radius), (drawn.shift * gradient).sum(1)
+    ratio = drawn.energy - excess - radius
+    return _Seen(excess, radius, virial, ratio, drawn.llc, drawn.log_volume, drawn.is_settled, ended=False)
+
+
+def _joined(first: _Seen, second: _Seen) -> _Seen:
+    pairs = zip(first[:6], second[:6], strict=True)
+    is_settled = first.is_settled and second.is_settled
+    excess, radius, virial, ratio, llc, volume = (torch.cat(pair) for pair in pairs)
+    return _Seen(excess, radius, virial, ratio, llc, volume, is_settled, ended=False)
+
+
+def _is_enough(seen: _Seen, relative_error: float) -> bool:
+    """Whether more draws would not change the answer: it is as precise as wanted, or never to be trusted."""
+    done = len(seen.excess)
+    if done < _FEWEST or done & (done - 1):  # looks cost more than draws: at powers of 2
+        return False
+    found = expectation(seen.excess, seen.log_ratio)
+    if done >= _MOST or not found.khat <= TRUSTED:
+        return True
+    return found.se <= relative_error * abs(found.value) and _worth(seen) >= 2 * TRIAL_GATE.ess
+
+
+def _worth(seen: _Seen) -> float:
+    """Return how many draws of the posterior the weighted ones are worth (Kish 1965)."""
+    weights = (seen.log_ratio - seen.log_ratio.max()).double().exp()
+    return float(weights.sum().square() / weights.square().sum())
+
+
+def _summarised(
+    estimand: Estimand, seen: _Seen, times: dict[str, float], generator: Generator, *, is_cut: bool
+) -> tuple[dict[str, Any], chain.Trace]:
+    lost = int((~torch.isfinite(torch.stack(seen[:4])).all(0)).sum())
+    found = expectation(seen.excess, seen.log_ratio)
+    if not seen.is_settled:  # then weights are not those of the draws
+        found = Corrected(math.nan, math.nan, math.nan)
+    is_near = found.khat <= TRUSTED
+    settings = {
+        **times,
+        "llc_corrected": found.value,
+        "se_corrected": found.se,
+        "khat": found.khat,
+        "free_energy": _free_energy(estimand, seen),
+        "normal_llc": float(seen.llc.mean()) if len(seen.llc) else math.nan,
+    }
+    shown = _resampled(seen, generator) if is_near else Traces(*seen[:3])
+    traces = Traces(*(value.unsqueeze(1).cpu() for value in shown))  # independent draws: one chain of them
+    draws = Draws(
+        traces,
+        n_steps=len(seen.excess),
+        truncated=is_cut,
+        settings=settings | {"draws_lost": lost},
+        nature=Nature(is_exact=True) if is_near else Nature(is_fit=True, is_given=True),
+    )
+    value = (found.value, found.se) if is_near else _of_approximation(seen)
+    return summarise(estimand, draws, TRIAL_GATE, value), _trace(traces, len(seen.excess), is_cut=is_cut)
+
+
+def _of_approximation(seen: _Seen) -> tuple[float, float]:
+    """Return the LLC of the approximation, and its standard error over random vectors."""
+    if not len(seen.llc):
+        return math.nan, math.nan
+    spread = float(seen.llc.std()) if len(seen.llc) > 1 else math.nan
+    return float(seen.llc.mean()), spread / math.sqrt(len(seen.llc))
+
+
+def _free_energy(estimand: Estimand, seen: _Seen) -> float:
+    """Return (E_q[t (L - L0)] + KL(q || prior)) / dim of the approximation q."""
+    if not len(seen.excess):
+        return math.nan
+    entropy = seen.log_volume.mean() - 0.5 * estimand.dim
+    return float((seen.excess + seen.radius).mean() + entropy) / estimand.dim
+
+
+def _resampled(seen: _Seen, generator: Generator) -> Traces:
+    """Draw as many by weight as all of them are worth, so that they count as independent."""
+    weights = (seen.log_ratio - seen.log_ratio.max()).exp()
+    chosen = torch.multinomial(weights, max(1, int(_worth(seen))), replacement=True, generator=generator)
+    return Traces(*(value[chosen] for value in seen[:3]))
+
+
+def _trace(traces: Traces, n_steps: int, *, is_cut: bool) -> chain.Trace:
+    """Return the draws as those of chains whose steps are all accepted."""
+    values = traces._asdict() | {"adjusted": traces.excess}
+    ones = torch.ones_like(traces.excess)
+    return chain.Trace(values, ones, 0.0 * ones, ones < 0, n_steps, n_steps, is_cut)
