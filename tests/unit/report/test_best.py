@@ -26,6 +26,16 @@ def test_the_best_point_is_the_least_and_its_fresh_error_stands_beside_it(tmp_pa
     assert point["varied"].keys() == {"x", "k", "kind"}
 
 
+def test_hyperparameters_without_effect_on_the_best_point_are_not_named(tmp_path):
+    plan = toy_plan(1.0)
+    task = replace(plan.task, irrelevant=lambda method, params: frozenset({"k"} if "x" in params else ()))
+
+    point = best_points(drive(replace(plan, task=task), tmp_path))[0]
+
+    assert point["varied"].keys() == {"x", "kind"}
+    assert "k" in point["hyperparams"]
+
+
 def shown(points):
     console = Console(width=160, record=True, file=io.StringIO())
     for table in best_tables(points):

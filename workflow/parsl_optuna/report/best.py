@@ -185,7 +185,7 @@ def _point(trials: ActiveStudy) -> dict[str, Any]:
             any(run.violations[name] > 0 for name in asked) for run in trials.fresh if run.values is not None
         ),
         "hyperparams": dict(best.manifest.hyperparams),
-        "varied": trials.study.varied_of(best.manifest.hyperparams),
+        "varied": trials.varied_of(best.manifest.hyperparams),
         "estimate": _estimated(trials, [best, *trials.fresh]),
         "sec": fmean(run.outcome.runtime_sec for run in trials.fresh or (best,)),
         "baselines": [_baseline(trials, baseline) for baseline in trials.study.baselines],

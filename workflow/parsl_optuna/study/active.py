@@ -9,6 +9,7 @@ from parsl_optuna.core.counted import counted
 from parsl_optuna.core.ended import Ended
 from parsl_optuna.core.objective import Scoring
 from parsl_optuna.core.records import AFTERWARDS, Asked, Outcome, ReferenceValue, Trial
+from parsl_optuna.core.space import Scalar
 from parsl_optuna.store.artifacts import ArtifactStore
 from parsl_optuna.study.plan.plans import Baseline, RunPlan, StudyPlan
 from parsl_optuna.study.pruning import Watch
@@ -177,6 +178,13 @@ class ActiveStudy:
         """The further replicates of the point of choice that ran everywhere, each pooled over problems."""
         chosen = self._recommended()
         return () if chosen is None else chosen.fresh
+
+    def varied_of(self, hyperparams: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        """Return those of a trial's hyperparameters that vary and have an effect on it."""
+        irrelevant = self._plan.task.irrelevant
+        without = frozenset() if irrelevant is None else irrelevant(self.study.method, hyperparams)
+        found = self.study.varied_of(hyperparams)
+        return {name: value for name, value in found.items() if name not in without}
 
     # Building it.
 
