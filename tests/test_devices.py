@@ -41,7 +41,12 @@ class Recurrent(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("name", "kernel"), [*((name, "langevin") for name in MODELS), ("fused", "hmc"), ("together", "sgld")]
+    ("name", "kernel"),
+    [
+        *((name, "langevin") for name in MODELS),
+        *(("fused", kernel) for kernel in ("hmc", "nuts")),
+        ("together", "sgld"),
+    ],
 )
 def test_an_estimate_names_the_device_of_all_that_it_makes(name, kernel):
     make, loss, y = MODELS[name]

@@ -24,7 +24,7 @@ def regression(generator):
     return model, x, y, torch.linalg.eigvalsh(2 * x.T @ x / 400).tolist()
 
 
-@pytest.mark.parametrize("kernel", ["hmc", "sgld"])
+@pytest.mark.parametrize("kernel", ["hmc", "nuts", "sgld"])
 def test_a_linear_model_has_its_exact_coefficient(regression, kernel):
     model, x, y, eigenvalues = regression
 

@@ -25,6 +25,13 @@ def uniform_like(values: Tensor, generator: Generator) -> Tensor:
     return torch.rand(values.shape, generator=generator, dtype=values.dtype, device=values.device)
 
 
+def shrunk_like(values: Tensor, spread: float, generator: Generator) -> Tensor:
+    """Return factors 2^(-spread u^3) on a step size, u uniform; nothing is drawn without a spread."""
+    if spread == 0.0:
+        return torch.ones_like(values)
+    return 2.0 ** (-spread * uniform_like(values, generator).pow(3))
+
+
 class MetropolisResult(NamedTuple):
     """A Metropolis test: energy error, acceptance probability and decision, each ``(chains,)``.
 

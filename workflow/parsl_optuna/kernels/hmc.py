@@ -15,10 +15,10 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from parsl_optuna.kernels.batch import metropolis, normal_like, select, uniform_like
+from parsl_optuna.kernels.batch import metropolis, normal_like, select, shrunk_like
 from parsl_optuna.kernels.types import DIVERGENCE_THRESHOLD, Info, Kernel, Potential
 
-_SHORT = 2.0**-0.5
+SHORT = 2.0**-0.5
 """A step is short when it is shrunk by at least this to the power of the spread: half of the range."""
 
 
@@ -66,18 +66,18 @@ def step(state: State, generator: Generator, *, potential: Potential, params: Pa
     sd = params.inverse_mass.sqrt()
     momentum = normal_like(state.position, generator) / sd
     n_steps = _jittered(params.leapfrog_steps, generator)
-    shrink = _shrink(state.potential, params.spread, generator)
+    shrink = shrunk_like(state.potential, params.spread, generator)
     proposal, end_momentum = _leapfrog(
         state, momentum, shrink.unsqueeze(-1) * params.step_size, n_steps, potential, params, generator
     )
     change = (
         proposal.potential
         - state.potential
-        + _kinetic(end_momentum, params.inverse_mass)
-        - _kinetic(momentum, params.inverse_mass)
+        + kinetic(end_momentum, params.inverse_mass)
+        - kinetic(momentum, params.inverse_mass)
     )
     change, acceptance, accepted = metropolis(change, generator)
-    diverged = (change > DIVERGENCE_THRESHOLD) & (shrink <= _SHORT**params.spread)
+    diverged = (change > DIVERGENCE_THRESHOLD) & (shrink <= SHORT**params.spread)
     return select(accepted, proposal, state), Info(acceptance, change, diverged, n_steps)
 
 
@@ -99,15 +99,9 @@ def _leapfrog(
     return State(position, energy, gradient), momentum
 
 
-def _kinetic(momentum: Tensor, inverse_mass: Tensor) -> Tensor:
+def kinetic(momentum: Tensor, inverse_mass: Tensor) -> Tensor:
+    """Return p' M^-1 p / 2 ``(chains,)``."""
     return 0.5 * (inverse_mass * momentum.square()).sum(-1)
-
-
-def _shrink(like: Tensor, spread: float, generator: Generator) -> Tensor:
-    """Return factors ``(chains,)`` on the step size; no random number is drawn without a spread."""
-    if spread == 0.0:
-        return torch.ones_like(like)
-    return 2.0 ** (-spread * uniform_like(like, generator).pow(3))
 
 
 def _jittered(mean: int, generator: Generator) -> int:

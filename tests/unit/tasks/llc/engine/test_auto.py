@@ -33,7 +33,7 @@ KNOWN = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kernel", ["langevin", "hmc", "sgld"])
+@pytest.mark.parametrize("kernel", ["langevin", "hmc", "nuts", "sgld"])
 @pytest.mark.parametrize("name", [*list(KNOWN)[:4], *first_fast(list(KNOWN)[4:])])
 def test_the_answer_is_right_within_its_error(tmp_path, name, kernel):
     raw, truth, uncertainty = KNOWN[name]
@@ -51,7 +51,7 @@ def test_the_answer_is_right_within_its_error(tmp_path, name, kernel):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kernel", ["langevin", "hmc", "sgld"])
+@pytest.mark.parametrize("kernel", ["langevin", "hmc", "nuts", "sgld"])
 def test_a_network_on_minibatches_and_on_all_data_agree(tmp_path, kernel, monkeypatch):
     monkeypatch.setattr(langevin, "_REJECTED", 0.0)  # never test each step
     tanh = {"kind": "mlp", "in_dim": 2, "out_dim": 1, "depth": 1, "hidden": 3, "activation": "tanh"}
@@ -69,7 +69,7 @@ def test_a_network_on_minibatches_and_on_all_data_agree(tmp_path, kernel, monkey
         assert 0.0 < told["gradient_noise_bias"] * metrics["llc_hat"] <= 1.001 * metrics["bias"]
 
 
-@pytest.mark.parametrize("kernel", ["langevin", "hmc", "sgld"])
+@pytest.mark.parametrize("kernel", ["langevin", "hmc", "nuts", "sgld"])
 def test_controls_sharpen_what_is_nearly_normal_and_leave_singular_posteriors_alone(tmp_path, kernel):
     raw, truth, _ = KNOWN["stiff and flat"]
     normal = Bench({**raw, "overrides": N_1000}, tmp_path / "normal").run("auto", kernel=kernel)
@@ -82,7 +82,7 @@ def test_controls_sharpen_what_is_nearly_normal_and_leave_singular_posteriors_al
     assert singular["diagnostics"]["control_gain"] == pytest.approx(1.0, rel=1e-6)
 
 
-@pytest.mark.parametrize("kernel", ["langevin", "hmc", "sgld"])
+@pytest.mark.parametrize("kernel", ["langevin", "hmc", "nuts", "sgld"])
 def test_a_wrong_centre_is_exactly_negative_and_said(tmp_path, kernel):
     model = {"kind": "quadratic", "dim": 4, "curvature": [2.0], "offset": 0.3}
 
@@ -149,7 +149,7 @@ def test_the_traces_are_left_for_a_picture(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kernel", ["langevin", "hmc", "sgld"])
+@pytest.mark.parametrize("kernel", ["langevin", "hmc", "nuts", "sgld"])
 @pytest.mark.parametrize("name", ["stiff and flat", "w1^2 w2^2", "dln (2, 2, 2) 0"])
 def test_stated_intervals_cover_the_truth(tmp_path, name, kernel):
     """95 % intervals over 100 seeds: between 90 and 99 of them hold the exact value."""

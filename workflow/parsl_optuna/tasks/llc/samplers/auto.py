@@ -28,9 +28,9 @@ _FEWEST_CHAINS = 4
 class Params:
     """A run that chooses its own settings, and stops at a standard error of *relative_error* times the LLC.
 
-    *kernel* names the sampler: ``langevin`` gains most per gradient, ``hmc`` is exact, ``sgld`` uses
-    minibatches, ``laplace`` weighs draws of the normal approximation at w*, without chains. *chains* null
-    means 8 to 256, more for small models.
+    *kernel* names the sampler: ``langevin`` gains most per gradient, ``hmc`` is exact, and ``nuts`` with
+    trajectories that end where they turn; ``sgld`` uses minibatches; ``laplace`` weighs draws of the normal
+    approximation at w*, without chains. *chains* null means 8 to 256, more for small models.
     """
 
     kernel: str = "langevin"

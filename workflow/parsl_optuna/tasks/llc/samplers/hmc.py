@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING
 
 from parsl_optuna.core.space import Dimension, Float, Int
 from parsl_optuna.tasks.llc.samplers.base import Automatic, Method, check_fraction, check_positive, later
 
 if TYPE_CHECKING:
-    from parsl_optuna.core.clock import Deadline
-    from parsl_optuna.kernels import adapt, hmc
-    from parsl_optuna.kernels.metric import Metric
+    import torch
+    from torch import Tensor
+
+    from parsl_optuna.kernels import hmc
+    from parsl_optuna.kernels.types import Kernel, Potential
     from parsl_optuna.tasks.base import Metrics, Work
     from parsl_optuna.tasks.llc.answer import observables
-    from parsl_optuna.tasks.llc.engine import draw, reference
+    from parsl_optuna.tasks.llc.engine import draw, reference, tuning
     from parsl_optuna.tasks.llc.engine.stages import Stages
     from parsl_optuna.tasks.llc.engine.warmup import Arrived
     from parsl_optuna.tasks.llc.problem.estimand import Estimand
 else:
-    adapt, hmc, observables = later("kernels.adapt", "kernels.hmc", "tasks.llc.answer.observables")
+    torch, hmc, observables = later("torch", "kernels.hmc", "tasks.llc.answer.observables")
     draw, reference = later("tasks.llc.engine.draw", "tasks.llc.engine.reference")
+    (tuning,) = later("tasks.llc.engine.tuning")
 
 _TRAJECTORY = 1.5
 """Length of a trajectory where every direction has unit scale: about a quarter of a period, pi/2."""
@@ -28,9 +32,8 @@ _TRAJECTORY = 1.5
 _MOST_LEAPFROGS = 64
 """Leapfrog steps of a trajectory at most: a step size that has not settled must not stall the tuning."""
 
-_TUNING, _TUNING_DRAWS = (0.2, 0.3, 0.5), 50
-"""Parts of the tuning, after which the search for the step size starts anew from what it has found, and its
-draws in `auto`: the last 25 are enough to average an acceptance to 0.05."""
+_TUNING_DRAWS = 50
+"""Draws of the tuning in `auto`: the last 25 are enough to average an acceptance to 0.05."""
 
 _TUNING_SHARE = 0.2
 """Of what is left of the budget of a reference after warm-up, at most; as in `auto`."""
@@ -38,16 +41,6 @@ _TUNING_SHARE = 0.2
 _ACCEPT = 0.8
 """Target acceptance, Stan's default; 0.65 is optimal for independent coordinates (Beskos et al.
 2013).
-"""
-
-_SPREAD = 6.0
-"""Exponent range of step sizes where chains get stuck: factors 2^-6 to 1, for curvatures that differ
-4,000-fold.
-"""
-
-_HOPELESS, _STUCK = 0.05, 0.05
-"""A proposal with an acceptance below the first is hopeless; from the second share of them on, sizes are
-spread.
 """
 
 
@@ -90,12 +83,14 @@ def space(n: int) -> dict[str, Dimension]:
 def run(estimand: Estimand, params: Params, stages: Stages, work: Work) -> Metrics:
     """Anneal, learn coordinates, tune the step size, and draw until the gate and the error are reached."""
     arrived = reference.arrive(estimand, params.chains, stages, work.deadline)
-    settings = _Settings(params.target_accept, params.warmup, params.leapfrog_steps)
+    settings = tuning.Settings(params.target_accept, params.warmup)
+    kernel = partial(_kernel, params.leapfrog_steps)
     deadline = work.deadline.part(_TUNING_SHARE)
-    tuned = _tuned(estimand, arrived, settings, stages, deadline)
+    tuned = tuning.tune(estimand, arrived, kernel, settings, stages, deadline)
 
     def build(factor: float) -> draw.Run:
-        return _drawing(estimand, arrived, tuned._replace(step_size=factor * tuned.step_size), settings)
+        shorter = tuned._replace(step_size=factor * tuned.step_size)
+        return _drawing(estimand, arrived, shorter, params.leapfrog_steps)
 
     length = reference.Length(params.draws, params.max_draws, params.relative_error)
     done = arrived.n_steps + params.warmup
@@ -107,72 +102,32 @@ METHOD = Method(Params, space, run, extends="draws")
 
 def build(estimand: Estimand, arrived: Arrived, stages: Stages, goal: draw.Goal) -> draw.Run:
     """Tune the step size to an acceptance of 0.8, as a stage of its own."""
-    settings = _Settings(_ACCEPT, _TUNING_DRAWS, None)
-    tuned = _tuned(estimand, arrived, settings, stages, goal.deadline)
-    return _drawing(estimand, arrived, tuned, settings)
+    settings, kernel = tuning.Settings(_ACCEPT, _TUNING_DRAWS), partial(_kernel, None)
+    tuned = tuning.tune(estimand, arrived, kernel, settings, stages, goal.deadline)
+    return _drawing(estimand, arrived, tuned, None)
 
 
-class _Settings(NamedTuple):
-    """How to tune: acceptance, draws, and leapfrog steps of a trajectory, None where they follow the step."""
-
-    accept: float
-    draws: int
-    leapfrog_steps: int | None
-
-
-def _tuned(
-    estimand: Estimand, arrived: Arrived, settings: _Settings, stages: Stages, deadline: Deadline
-) -> _Tuning:
-    metric = arrived.metric
-    potential = metric.potential(estimand.energy)
-    rule = adapt.DualAveraging(settings.accept)
-
-    def advance(at: _Tuning) -> _Tuning:
-        state, size, memory, hopeless = at.chains, at.step_size, rule.start(at.step_size), []
-        for _ in range(max(1, round(_TUNING[at.rounds] * settings.draws))):
-            trajectory = _trajectories(metric, size, at.spread, settings.leapfrog_steps)
-            state, info = hmc.step(state, stages.stream, potential=potential, params=trajectory)
-            memory, size = rule.update(memory, info)
-            hopeless.append(float((info.acceptance < _HOPELESS).double().mean()))
-            if deadline.expired:
-                break
-        later_half = hopeless[len(hopeless) // 2 :]
-        spread = _SPREAD if sum(later_half) / len(later_half) > _STUCK else at.spread
-        rounds = len(_TUNING) if deadline.expired else at.rounds + 1
-        return _Tuning(state, rule.final(memory), spread, rounds)
-
-    state = hmc.init(metric.coordinates(arrived.position), stages.stream, potential=potential)
-    begin = _Tuning(state, 0.5 * estimand.dim**-0.25, 1.0, 0)
-    return stages.run(advance, begin, lambda at: at.rounds == len(_TUNING))
-
-
-def _drawing(estimand: Estimand, arrived: Arrived, tuned: _Tuning, settings: _Settings) -> draw.Run:
-    metric = arrived.metric
-    trajectory = _trajectories(metric, tuned.step_size, tuned.spread, settings.leapfrog_steps)
-    chosen = {
-        "step_size": tuned.step_size,
-        "leapfrog_steps": trajectory.leapfrog_steps,
-        "spread": tuned.spread,
-    }
+def _drawing(
+    estimand: Estimand, arrived: Arrived, tuned: tuning.Tuned, leapfrog_steps: int | None
+) -> draw.Run:
+    metric, step_size = arrived.metric, tuned.step_size
+    leapfrogs = _leapfrogs(step_size) if leapfrog_steps is None else leapfrog_steps
+    chosen = {"step_size": step_size, "leapfrog_steps": leapfrogs, "spread": tuned.spread}
     observer = observables.Observer(estimand, metric, arrived.loss_coordinates)
-    kernel = hmc.build(metric.potential(estimand.energy), trajectory)
+    kernel = _kernel(leapfrogs, metric.potential(estimand.energy), step_size, tuned.spread, metric.sd)
     return draw.Run(kernel, tuned.chains, 1, observer.all_data, observer.known, chosen, is_exact=True)
 
 
-class _Tuning(NamedTuple):
-    """Where the search for the step size is."""
+def _kernel(
+    leapfrogs: int | None, potential: Potential, step_size: float, spread: float, like: Tensor
+) -> Kernel[hmc.State]:
+    """Return the kernel; trajectories are about a quarter of a period long unless *leapfrogs* are given."""
+    leapfrogs = _leapfrogs(step_size) if leapfrogs is None else leapfrogs
+    return hmc.build(potential, hmc.Params(step_size, torch.ones_like(like), leapfrogs, spread))
 
-    chains: hmc.State
-    step_size: float
-    spread: float
-    rounds: int
 
-
-def _trajectories(metric: Metric, step_size: float, spread: float, leapfrogs: int | None) -> hmc.Params:
-    """Return settings; trajectories are about a quarter of a period long unless *leapfrogs* are given."""
-    if leapfrogs is None:
-        leapfrogs = max(1, min(_MOST_LEAPFROGS, round(_TRAJECTORY / step_size)))
-    return hmc.Params(step_size, metric.sd.new_ones(metric.sd.shape), leapfrogs, spread)
+def _leapfrogs(step_size: float) -> int:
+    return max(1, min(_MOST_LEAPFROGS, round(_TRAJECTORY / step_size)))
 
 
 AUTOMATIC = Automatic(build, warm_up_share=0.4)
