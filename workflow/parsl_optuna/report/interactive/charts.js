@@ -62,12 +62,12 @@ const hover = (trial) => {
   return [`${trial.id.slice(0, 12)} (${trial.number ?? "-"}) ${trial.state}`, groupName(trial), ...params].join("<br>");
 };
 const isNumeric = (values) => values.length > 0 && values.every(known);
-// Over one and a half orders of magnitude only a logarithm shows more than one corner.
+// Over an order of magnitude the small values, as those of another problem, are one line on a linear axis.
 const wantsLog = (values) => {
   if (!isNumeric(values)) return false;
   let low = Infinity, high = 0;
   for (const value of values) { if (value <= 0) return false; low = Math.min(low, value); high = Math.max(high, value); }
-  return high / low > 30;
+  return high / low > 10;
 };
 const decades = (values) => {
   let low = Infinity, high = 0;
@@ -76,9 +76,9 @@ const decades = (values) => {
 };
 const levelsOf = (values) => [...new Set(values)].sort((a, b) => known(a) && known(b) ? a - b : text(a).localeCompare(text(b), undefined, {numeric: true}));
 const axis = (title, values) => ({
-  title: {text: drawnText(title)}, ...(isNumeric(values) ? {type: wantsLog(values) ? "log" : "linear"} : {type: "category", categoryorder: "array", categoryarray: levelsOf(values.map(text))}),
+  title: {text: drawnText(title), standoff: 8}, ...(isNumeric(values) ? {type: wantsLog(values) ? "log" : "linear"} : {type: "category", categoryorder: "array", categoryarray: levelsOf(values.map(text))}),
   gridcolor: style("--line"), zerolinecolor: style("--line"), automargin: true, exponentformat: "power",
-  ...(wantsLog(values) && decades(values) < 12 ? {dtick: 1} : {}),
+  ...(wantsLog(values) && decades(values) < 12 ? {dtick: decades(values) < 2 ? "D2" : 1} : {}),
 });
 const layout = (extra) => ({
   margin: {l: 50, r: 10, t: 10, b: 40}, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
@@ -166,8 +166,9 @@ function parallel(trials) {
   const shared = names.filter((name) => usable.every((trial) => name in trial.params));
   if (!shared.length) return "These trials have no hyperparameter in common: choose a method.";
   const dimensions = [...shared.map((name) => dimension(name, usable.map((trial) => trial.params[name]))), last];
+  const longest = Math.max(...(dimensions[0].ticktext || []).map((one) => one.length), 6); // it stands left of the first axis
   return {traces: [{type: "parcoords", dimensions, line: {color: last.values, colorscale: "Viridis"}, labelangle: -20}],
-    layout: {width: Math.max(document.getElementById("charts").clientWidth - 22, 90 * dimensions.length), margin: {l: 60, r: 60, t: 70, b: 20}}};
+    layout: {width: Math.max(document.getElementById("charts").clientWidth - 22, 90 * dimensions.length), margin: {l: Math.min(24 + 7 * longest, 240), r: 60, t: 70, b: 20}}};
 }
 
 function frontOf(trials) {

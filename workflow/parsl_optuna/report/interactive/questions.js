@@ -45,8 +45,8 @@ const titled = (group) => ({legend: {orientation: "h", y: 1.02, yanchor: "bottom
 function byGroups(trials, [metric, name, group]) {
   const y = metricOf(metric), x = xOf(name, DATA.trials);
   const every = scored(trials).filter((trial) => known(y(trial)) && x(trial) !== undefined && x(trial) !== null);
-  const different = new Set(every.map(x)).size; // a box of one value says nothing
-  const isScale = isNumeric(every.map(x)) && (different > FEW || different === every.length), usable = isScale ? thinned(every) : every;
+  const different = new Set(every.map(x)).size; // where most values are of one trial, as in a search, boxes say nothing
+  const isScale = isNumeric(every.map(x)) && (different > FEW || 2 * different > every.length), usable = isScale ? thinned(every) : every;
   if (!usable.length) return null;
   const values = usable.map(x);
   const order = levelsOf(values).map(text);
@@ -94,11 +94,13 @@ function forest(rows, x, label, note) {
   const several = new Set(rows.map(groupName)).size > 1;
   const y = rows.map((row) => label(row) + (several ? `<br>${drawnText(groupName(row))}` : ""));
   const limit = limitOf(rows.flatMap((row) => [x(row), row.low, row.high])), isNear = (row) => [x(row), row.low, row.high].every((one) => !known(one) || Math.abs(one) <= limit);
+  const near = rows.filter(isNear).flatMap((row) => [x(row), row.low, row.high]).filter(known);
+  const least = Math.min(0, ...near), most = Math.max(0, ...near), room = .06 * (most - least); // of one point without interval it would be one to either side
   const reach = (name, sign) => rows.map((row) => row[name] === null || !isNear(row) ? 0 : sign * (row[name] - x(row)));
   return {
     traces: [{type: "scatter", mode: "markers", y, x: rows.map((row) => isNear(row) ? x(row) : null), error_x: {type: "data", symmetric: false, array: reach("high", 1), arrayminus: reach("low", -1), thickness: 1.5},
       text: rows.map(note), hovertemplate: "%{x}<br>%{text}<extra></extra>", marker: {size: 8, color: COLOURS[0]}}],
-    layout: {height: Math.max(240, 90 + 44 * rows.length), showlegend: false, xaxis: {...axis("", [1]), zeroline: true, zerolinewidth: 2, zerolinecolor: style("--quiet")},
+    layout: {height: Math.max(240, 90 + 44 * rows.length), showlegend: false, xaxis: {...axis("", [1]), ...(room > 0 ? {range: [least - room, most + room]} : {}), zeroline: true, zerolinewidth: 2, zerolinecolor: style("--quiet")},
       yaxis: {type: "category", automargin: true, autorange: "reversed"},
       annotations: rows.map((row, index) => ({x: 1, xref: "paper", xanchor: "right", y: index, yshift: 13, showarrow: false, text: note(row) + (isNear(row) ? "" : "; far outside"), font: {size: 10, color: style("--quiet")}}))},
   };
@@ -107,7 +109,7 @@ function forest(rows, x, label, note) {
 function differences(trials, [name]) {
   const rows = DATA.pairs.filter((row) => row.parameter === name && isShown(row)).slice(0, MOST_ROWS);
   if (!rows.length) return null;
-  const note = (row) => [row.d_z === null ? null : `d_z ${number(row.d_z)}`, row.p_holm === null ? null : `p ${number(row.p_holm)} (Holm)`, `${row.seeds} ${row.seeds === 1 ? "seed" : "seeds"}, ${row.matches} ${row.matches === 1 ? "match" : "matches"}`].filter(Boolean).join(", ");
+  const note = (row) => [row.d_z === null ? null : `d_z ${number(row.d_z)}`, row.p_holm === null ? null : `p ${number(row.p_holm)} (Holm)`, `${row.seeds} ${row.seeds === 1 ? "seed (no interval)" : "seeds"}, ${row.matches} ${row.matches === 1 ? "match" : "matches"}`].filter(Boolean).join(", ");
   const drawn = forest(rows, (row) => row.difference, (row) => `${drawnText(row.second)} − ${drawnText(row.first)}`, note);
   drawn.layout.xaxis.title = {text: `difference of ${drawnText(objectiveName())}, 95 % over seeds`};
   return drawn;
