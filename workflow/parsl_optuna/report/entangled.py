@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats as _stats
 
 from parsl_optuna.report import linear
-from parsl_optuna.report.configurations import PREFIX, Frame, varied
+from parsl_optuna.report.configurations import PREFIX, Frame, Series, label, varied
 
 stats: Any = _stats  # as in `linear`
 
@@ -56,6 +56,7 @@ class Design:
         self.names = varied(units)
         self.columns = {name: linear.columns(units[name]) for name in self.names}
         self._scales = {name for name in self.names if linear.is_scale(units[name].dropna())}
+        self._units = units
         self._everywhere = [name for name in self.names if units[name].notna().all()]
         self._bases = {name: linear.basis(self.columns[name]) for name in self._everywhere}
         self._known: dict[tuple[str, str], bool] = {}
@@ -63,6 +64,15 @@ class Design:
     def straight(self, name: str) -> np.ndarray:
         """Return the columns of a hyperparameter without the squares of a scale."""
         return self.columns[name][:, :1] if name in self._scales else self.columns[name]
+
+    def owned(self, name: str) -> frozenset[str]:
+        """Return the hyperparameters that only some values of *name* have: momentum, of an optimizer.
+
+        A mean over their values is a part of what these values of *name* do.
+        """
+        alike = self._units[name].map(label, na_action="ignore")
+        others = (one for one in self.names if one not in {name, *self._everywhere})
+        return frozenset(one for one in others if _is_owned(self._units[one].notna(), alike))
 
     def entanglement(self, name: str) -> Entanglement:
         """Return how *name* varies with others that all of these configurations have.
@@ -115,6 +125,16 @@ def entanglement(units: Frame, name: str) -> Entanglement:
         name: Column of a hyperparameter.
     """
     return Design(units[units[name].notna()]).entanglement(name)
+
+
+def _is_owned(is_there: Series, alike: Series) -> bool:
+    """Whether some value, of several configurations, never has what others have, and not by chance."""
+    shares = is_there.groupby(alike).agg(["mean", "size"])
+    without = shares[(shares["mean"] == 0) & (shares["size"] > 1)]
+    if without.empty:
+        return False
+    chance = float((1 - is_there.mean()) ** without["size"].sum())
+    return chance < _ASSOCIATED or bool(shares["mean"].isin([0, 1]).all())
 
 
 def _rest(model: np.ndarray, told: np.ndarray) -> np.ndarray:

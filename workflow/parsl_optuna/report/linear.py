@@ -17,6 +17,9 @@ stats: Any = _stats  # scipy's annotations lack what its functions return
 _ROUNDING = 1e-12
 """Share of the whole sum of squares below which a rest is that of rounding."""
 
+_ALONE = 1e-9
+"""What a model leaves free of a configuration through which it goes, beside rounding."""
+
 
 @dataclass(frozen=True)
 class FTest:
@@ -29,6 +32,8 @@ class FTest:
         freedom: Configurations beyond the coefficients of the larger model.
         p: The p-value; missing without added coefficients, freedom or a rest to explain.
         fitted: What the added columns contribute to the larger model's fit ``(n,)``.
+        robust_p: The p-value of a test that holds where the rest spreads more in some configurations than in
+            others, as it does where an effect depends on another hyperparameter. Missing where ``p`` is.
     """
 
     share: float
@@ -37,6 +42,7 @@ class FTest:
     freedom: int
     p: float
     fitted: np.ndarray
+    robust_p: float
 
 
 def is_scale(values: Series) -> bool:
@@ -74,14 +80,31 @@ def added(model: np.ndarray, more: np.ndarray, y: np.ndarray) -> FTest:
     """
     y = y / max(float(np.abs(y).max()), 1e-300)  # F has no unit, and squares overflow
     before, n_before, _ = _fit(model, y)
-    after, n_after, coefficients = _fit(np.column_stack([model, more]), y)
-    fitted = more @ coefficients[model.shape[1] :]
+    whole = np.column_stack([model, more])
+    after, n_after, coefficients = _fit(whole, y)
+    fitted, rest = more @ coefficients[model.shape[1] :], y - whole @ coefficients
     n_added, freedom = n_after - n_before, len(y) - n_after
     if n_added == 0 or freedom < 1 or before <= 0:
-        return FTest(math.nan, math.nan, n_added, freedom, math.nan, fitted)
+        return FTest(math.nan, math.nan, n_added, freedom, math.nan, fitted, math.nan)
     f = math.inf if after <= 0 else (before - after) / n_added / (after / freedom)
     p = float(stats.f.sf(f, n_added, freedom))
-    return FTest((before - after) / before, f, n_added, freedom, p, fitted)
+    robust = p if after <= 0 else _robust(model, more, y, rest, freedom)
+    return FTest((before - after) / before, f, n_added, freedom, p, fitted, robust)
+
+
+def _robust(model: np.ndarray, more: np.ndarray, y: np.ndarray, rest: np.ndarray, freedom: int) -> float:
+    """Return the p-value of the columns *more* by Wald's test, with a variance of its own for every row.
+
+    Source: HC3 of MacKinnon and White 1985, Journal of Econometrics 29.
+    """
+    own = _orthonormal(model)
+    new = _orthonormal(more - own @ (own.T @ more), float(np.linalg.norm(more, axis=0).max()))
+    free = 1.0 - (own**2).sum(1) - (new**2).sum(1)
+    is_alone = free < _ALONE  # the model goes through it, and what it leaves says nothing of its spread
+    spread = np.where(is_alone, rest @ rest / freedom, (rest / np.where(is_alone, 1.0, free)) ** 2)
+    found = new.T @ y
+    wald = float(found @ np.linalg.pinv(new.T @ (spread[:, None] * new)) @ found)
+    return float(stats.f.sf(wald / len(found), len(found), freedom))
 
 
 def rarest(y: np.ndarray) -> float:
@@ -103,7 +126,12 @@ def _fit(x: np.ndarray, y: np.ndarray) -> tuple[float, int, np.ndarray]:
     return (found if found > _ROUNDING * total else 0.0), int(rank), coefficients
 
 
+def _orthonormal(x: np.ndarray, size: float = 0.0) -> np.ndarray:
+    """Return orthonormal columns that span those of *x*; *size* is that of columns that are no rounding."""
+    left, sizes, _ = np.linalg.svd(x, full_matrices=False)
+    return left[:, sizes > max(x.shape) * np.finfo(float).eps * max(size, float(sizes[0]))]
+
+
 def basis(x: np.ndarray) -> np.ndarray:
     """Return orthonormal columns ``(n, r)`` that span those of *x* ``(n, k)`` and a constant."""
-    left, sizes, _ = np.linalg.svd(np.column_stack([np.ones(len(x)), x]), full_matrices=False)
-    return left[:, sizes > max(x.shape) * np.finfo(float).eps * sizes[0]]
+    return _orthonormal(np.column_stack([np.ones(len(x)), x]))
