@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
+from parsl_optuna.core.clock import Expired
 from parsl_optuna.kernels.batch import normal_like
 from parsl_optuna.kernels.chain import Expiring
 from parsl_optuna.kernels.device import precise
@@ -99,14 +100,18 @@ def krylov(
         n: Number of draws.
         like: A tensor ``(dim,)``.
         generator: Source of randomness.
-        deadline: When it expires, the steps so far must do; None after fewer than `_LOOK`.
+        deadline: When it expires, or products raise `Expired`, the steps so far must do; None after fewer
+            than `_LOOK`.
     """
     z = normal_like(like.expand(n, -1), generator)
     length = z.norm(dim=1)
     lanczos = _Lanczos(posterior.products, z / length.unsqueeze(1))
     found, is_settled = None, False
     while not (is_settled or deadline.expired) and len(lanczos.diagonal) < min(_MOST_STEPS, len(like)):
-        lanczos.step()
+        try:
+            lanczos.step()
+        except Expired:
+            break
         if len(lanczos.diagonal) % _LOOK == 0 or lanczos.is_exhausted:
             before, found = found, _quadrature(posterior, lanczos)
             is_settled = lanczos.is_exhausted or (before is not None and found.is_near(before))

@@ -59,7 +59,7 @@ def test_good_draws_are_ok(changes):
         ({"lowest_excess": -0.5}, "not_minimum", "0.5"),
         ({"centre_bias": 0.4}, "not_minimum", "0.4"),
         ({"rhat": 1.02}, "not_converged", "1.020"),
-        ({"rhat": math.nan}, "not_converged", "nan"),
+        ({"rhat": math.nan, "n_draws": 6}, "not_converged", "6 per chain"),
         ({"ess": 300.0}, "not_converged", "300"),
         ({"drift": -4.5}, "not_converged", "-4.5"),
         ({"virial_ratio": 0.8}, "not_converged", "0.800, should be 1"),

@@ -173,7 +173,9 @@ def _no_equilibrium(case: _Case) -> _Found:
     seen, gate = case.seen, case.gate
     if case.nature.is_given:
         return
-    if not seen["rhat"] <= gate.rhat:
+    if math.isnan(seen["rhat"]):
+        yield "not_converged", f"too few draws for R-hat: {seen['n_draws']} per chain", math.inf
+    elif seen["rhat"] > gate.rhat:
         yield "not_converged", f"R-hat {seen['rhat']:.3f} above {gate.rhat}", _over(seen["rhat"], gate.rhat)
     if not seen["ess"] >= gate.ess:
         yield (

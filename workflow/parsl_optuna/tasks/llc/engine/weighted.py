@@ -28,8 +28,10 @@ _FEWEST, _MOST = 256, 2**16
 _ROWS, _ELEMENTS = 256, 2**19
 """Draws of a batch, and numbers in one vector of all of them: more save no time, and 256 vectors are kept."""
 
-_HESSIAN_SHARE = 0.5
-"""Of the budget, at most, for the whole Hessian: then there is time for draws."""
+_HESSIAN_SHARE, _LANCZOS_SHARE = 0.5, 0.8
+"""Of what is left of the budget, at most, for the whole Hessian, and for the steps of a batch of draws: then
+there is time to look at these.
+"""
 
 
 class _Seen(NamedTuple):
@@ -70,7 +72,9 @@ def estimate(
             return seen._replace(ended=True)
         now = _joined(seen, _looked_at(estimand, drawn, stages.stream))
         is_last = deadline.left_sec < deadline.used_sec - before
-        return now._replace(ended=is_last or _is_enough(now, relative_error))
+        done = len(now.excess)
+        is_look = done >= _FEWEST and not done & (done - 1)  # it costs more than draws: at powers of 2
+        return now._replace(ended=is_last or (is_look and _is_enough(now, relative_error)))
 
     nothing = estimand.centre.new_zeros(0)
     seen = stages.run(
@@ -80,7 +84,8 @@ def estimate(
         lambda at: (0, at.excess.unsqueeze(1)),
     )
     times = {"warmup_sec": ready - begun, "drawing_sec": deadline.used_sec - ready}
-    return _summarised(estimand, seen, times, stages.stream, is_cut=deadline.expired)
+    is_cut = not _is_enough(seen, relative_error)
+    return _summarised(estimand, seen, times, stages.stream, is_cut=is_cut)
 
 
 def _approximation(
@@ -91,7 +96,7 @@ def _approximation(
     if estimand.dim <= EXACT_LIMIT and _is_quick(estimand, generator, deadline):
         whole = laplace.whole(posterior, estimand.centre)
         return lambda n: whole.draw(n, generator)
-    return lambda n: laplace.krylov(posterior, n, estimand.centre, generator, deadline)
+    return lambda n: laplace.krylov(posterior, n, estimand.centre, generator, deadline.part(_LANCZOS_SHARE))
 
 
 def _is_quick(estimand: Estimand, generator: Generator, deadline: Deadline) -> bool:
@@ -126,11 +131,10 @@ def _joined(first: _Seen, second: _Seen) -> _Seen:
 
 def _is_enough(seen: _Seen, relative_error: float) -> bool:
     """Whether more draws would not change the answer: it is as precise as wanted, or never to be trusted."""
-    done = len(seen.excess)
-    if done < _FEWEST or done & (done - 1):  # looks cost more than draws: at powers of 2
+    if len(seen.excess) < _FEWEST:
         return False
     found = expectation(seen.excess, seen.log_ratio)
-    if done >= _MOST or not found.khat <= TRUSTED:
+    if len(seen.excess) >= _MOST or not found.khat <= TRUSTED:
         return True
     return found.se <= relative_error * abs(found.value) and _worth(seen) >= 2 * TRIAL_GATE.ess
 
