@@ -140,7 +140,7 @@ function pairs(trials, [first, second]) {
   if (!usable.length) return null;
   const values = usable.map((trial) => trial.values[0]), log = wantsLog(values);
   const shown = (name) => (trial) => known(trial.params[name]) ? trial.params[name] : text(trial.params[name]);
-  const bar = {title: {text: (log ? "log10 " : "") + drawnText(objectiveName())}, thickness: 12};
+  const bar = {title: {text: (log ? "log10 " : "") + drawnText(objectiveName())}, thickness: 12, exponentformat: "power"};
   const marker = {size: 9, color: log ? values.map(Math.log10) : values, colorscale: "Viridis", showscale: true, colorbar: bar};
   return {
     traces: [points(usable, shown(first), shown(second), {marker})],
