@@ -37,6 +37,21 @@ def test_a_file_with_several_problems_is_told_one_by_one(tmp_path):
     assert "status   not_minimum: " in out
 
 
+def test_an_approximation_is_told_with_what_shows_that_it_is_poor(tmp_path):
+    out, _ = run("parsl-optuna", "estimate", "--problem", "dln", "--kernel", "laplace", cwd=tmp_path, code=1)
+
+    assert "status   uncertain: k-hat " in out
+    assert "normal approximation " in out
+
+
+def test_what_too_short_a_run_does_not_know_is_left_out(tmp_path):
+    out, _ = run("parsl-optuna", "estimate", "--problem", "dln", "--budget", "1e-6", cwd=tmp_path, code=1)
+
+    _, *lines = out.splitlines()  # the first one has the LLC ± nan
+    assert "too few draws for R-hat" in lines[0]
+    assert "nan" not in "".join(lines)
+
+
 @pytest.fixture
 def training(tmp_path):
     """A line through the origin: weight 1 on its way, 2 at the minimum of a loss of 0."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -226,6 +227,21 @@ def _draw(trace: Path, outcome: Mapping[str, Any], picture: Path) -> bool:
     return True
 
 
+_CHECKS = (
+    ("rhat", "R-hat", ".3f"),
+    ("ess", "ESS", ".0f"),
+    ("virial_ratio", "virial/dim", ".3f"),
+    ("variance_over_mean", "variance/mean", ".2f"),
+    ("khat", "k-hat", ".2f"),
+    ("normal_llc", "normal approximation", ".4g"),
+)
+"""Diagnostics that are printed: name, label, format."""
+
+
+def _is_known(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
 def _tell(outcome: Mapping[str, Any]) -> None:
     name = outcome["problem"]
     if outcome.get("llc_hat") is None:
@@ -236,13 +252,12 @@ def _tell(outcome: Mapping[str, Any]) -> None:
     reason = outcome.get("status_reason")
     click.echo(f"  status   {outcome['status']}" + (f": {reason}" if reason else ""))
     seen = outcome["diagnostics"]
-    click.echo(
-        f"  checks   R-hat {seen['rhat']:.3f} · ESS {seen['ess']:.0f} · "
-        f"virial/dim {seen['virial_ratio']:.3f} · variance/mean {seen['variance_over_mean']:.2f}"
-    )
-    if bias := outcome.get("bias"):
+    shown = [f"{label} {seen[name]:{form}}" for name, label, form in _CHECKS if _is_known(seen.get(name))]
+    if shown:
+        click.echo(f"  checks   {' · '.join(shown)}")
+    if _is_known(bias := outcome.get("bias")) and bias:
         click.echo(f"  bias     about {bias:.2g}, which the standard error does not contain")
-    if seen["control_gain"] > 1.0:
+    if seen.get("control_gain", 1.0) > 1.0:
         click.echo(f"  controls worth {seen['control_gain']:.3g} times as many draws")
     click.echo(f"  trial    {outcome['pid']} {outcome['trial_id']}")
     if outcome["picture"]:

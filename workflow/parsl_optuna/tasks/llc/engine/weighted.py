@@ -178,6 +178,8 @@ def _of_approximation(seen: _Seen) -> tuple[float, float]:
     """Return the LLC of the approximation, and its standard error over random vectors."""
     if not len(seen.llc):
         return math.nan, math.nan
+    if len(seen.llc) > 1 and bool((seen.llc == seen.llc[0]).all()):
+        return float(seen.llc[0]), 0.0  # of the whole Hessian
     spread = float(seen.llc.std()) if len(seen.llc) > 1 else math.nan
     return float(seen.llc.mean()), spread / math.sqrt(len(seen.llc))
 
