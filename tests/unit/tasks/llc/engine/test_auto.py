@@ -17,6 +17,7 @@ T = n_beta(1000)
 N_1000 = {"data": {"n_data": 1000}}
 SIGMAS = 4.0
 CURVATURES = [0.0, 1e-3, 0.5, 4.0, 1e3]
+NUTS = pytest.param("nuts", marks=pytest.mark.slow)  # as hmc, but for its trajectories
 KNOWN = {
     "regular": ({"model": "quadratic"}, quadratic([2.0] * 10, T), 0.0),
     "stiff and flat": (
@@ -69,7 +70,7 @@ def test_a_network_on_minibatches_and_on_all_data_agree(tmp_path, kernel, monkey
         assert 0.0 < told["gradient_noise_bias"] * metrics["llc_hat"] <= 1.001 * metrics["bias"]
 
 
-@pytest.mark.parametrize("kernel", ["langevin", "hmc", "nuts", "sgld"])
+@pytest.mark.parametrize("kernel", ["langevin", "hmc", NUTS, "sgld"])
 def test_controls_sharpen_what_is_nearly_normal_and_leave_singular_posteriors_alone(tmp_path, kernel):
     raw, truth, _ = KNOWN["stiff and flat"]
     normal = Bench({**raw, "overrides": N_1000}, tmp_path / "normal").run("auto", kernel=kernel)
@@ -82,7 +83,7 @@ def test_controls_sharpen_what_is_nearly_normal_and_leave_singular_posteriors_al
     assert singular["diagnostics"]["control_gain"] == pytest.approx(1.0, rel=1e-6)
 
 
-@pytest.mark.parametrize("kernel", ["langevin", "hmc", "nuts", "sgld"])
+@pytest.mark.parametrize("kernel", ["langevin", "hmc", NUTS, "sgld"])
 def test_a_wrong_centre_is_exactly_negative_and_said(tmp_path, kernel):
     model = {"kind": "quadratic", "dim": 4, "curvature": [2.0], "offset": 0.3}
 
