@@ -1,6 +1,7 @@
 """The commands on the toy task: what a person types, and what comes back."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -214,3 +215,16 @@ def test_a_table_of_another_configuration_is_not_replaced_without_a_word(tmp_pat
 
     assert "optuna_trials.parquet had 5 trials of 1.0, guess, which this configuration does not have" in err
     assert "0 references and trials run by this command; for more, raise optuna.max_trials" in out
+
+
+def test_status_does_not_count_the_copy_of_a_folder_of_trials(tmp_path):
+    config = write_config(tmp_path, problems=[{"truth": 1.0}], methods=["guess"])
+    run("parsl-optuna", "--config", config, "--inline", "--max-trials", "2")
+    before, _ = run("parsl-optuna", "status", cwd=tmp_path)
+    (problem,) = (tmp_path / "artifacts" / "runs").iterdir()
+    shutil.copytree(problem / "guess", problem / "old_guess")
+
+    after, _ = run("parsl-optuna", "status", cwd=tmp_path)
+
+    assert "guess" in before
+    assert after == before

@@ -221,3 +221,19 @@ def test_the_choice_stands_beside_its_preset_and_what_needs_no_tuning(tmp_path):
         assert one["estimate"]["value"] == pytest.approx(1.0 + one["confirmed"], abs=1e-6)
     assert len(result.studies[0].runs) == 6
     assert drive(plan, tmp_path).n_started == 0
+
+
+def test_values_beside_a_large_offset_look_different(tmp_path):
+    path = tmp_path / "large.py"
+    path.write_text("def large(x):\n    return 1e9 + x * 1e-3\n")
+    raw = {
+        "task": "function",
+        "problems": [{"function": f"{path}:large"}],
+        "search_space": {"function": {"x": {"choices": [1.0, 2.0]}}},
+        "optuna": {"max_trials": 2, "batch_size": 1, "confirm": 1, "sampler": "grid"},
+    }
+
+    points = best_points(drive(plan_run(structure(RunSpec, raw, "$"), "$"), tmp_path))
+
+    assert list(points[0]["digits"].values()) == [15]
+    assert shown(points).count("1000000000.001") == 2  # selected, and on a fresh seed

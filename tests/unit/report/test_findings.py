@@ -147,3 +147,17 @@ def test_what_the_run_recommends_is_told_with_its_fresh_seeds(tmp_path):
     assert "m on p: acc 1.5 on 2 fresh seeds of this point." in said[0]
     assert "m on p: the run recommends a=2: acc 1.5 on 2 fresh seeds of this point." in said[1]
     assert "m on p: the run recommends a=2: it goes by acc of a single trial, 0.9." in said[2]
+
+
+def test_a_point_of_several_seeds_is_the_best_whichever_of_its_trials_stands_for_it(tmp_path):
+    points = [{"a": k, "seed": seed} for k in (1, 2) for seed in range(3)]
+    path = table_in(tmp_path, trials(points, [1.0, 1.0, 1.0, 2.0, 2.0, 2.0]))
+    store = ArtifactStore(tmp_path / "artifacts")
+    point = {"problem": "p", "method": "m", "confirmed": None, "objective": 1.0, "varied": {"a": 1}}
+
+    same, other = (
+        analyse(path, store, chosen=[point | {"trial_id": one}]).findings for one in ("r_1", "r_4")
+    )
+
+    assert not any("recommends" in one for one in same)
+    assert "m on p: the run recommends a=1: it goes by acc of 3 seeds, 1." in other

@@ -48,3 +48,9 @@ def test_a_terminal_gets_a_table_of_studies():
 
     for word in ("small", "sgld", "3/8", "0.25", "waits for its problem"):
         assert word in stream.getvalue()
+
+
+def test_a_best_value_has_the_digits_that_tell_it_from_others():
+    study = StudyStatus("small", "p_1", "sgld", 3, 1, 2, 8, 1e9 + 0.25, None, digits=12)
+
+    assert " · best 1000000000.25 · " in headline(Snapshot(0, 0, (study,), 1.0, None))

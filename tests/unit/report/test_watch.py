@@ -102,3 +102,11 @@ def test_a_new_command_begins_from_nothing_and_an_ended_one_runs_nothing():
 
 def test_events_of_later_versions_are_shown():
     assert "melted  what=core" in drawn(watched(RUN[0], event("melted", 5, what="core")))
+
+
+def test_a_best_value_has_the_digits_that_its_driver_tells():
+    study = STUDY | {"best": 1e9 + 0.25, "digits": 12}
+
+    text = drawn(watched(*RUN), PROGRESS | {"studies": [study]})
+
+    assert row(text, "small")[3] == "1000000000.25"

@@ -41,11 +41,20 @@ def _problem(store: ArtifactStore, pid: str) -> list[dict]:
     if reference is not None:
         lines.append({**head, "method": "", "states": {f"reference {reference.get('status')}": 1}})
     for method in store.methods(pid):
-        counts: Counter[str] = Counter()
-        for trial_id in store.trial_ids(pid, method):
-            counts[_state(store.paths.trials(pid, method) / trial_id)] += 1
-        lines.append({**head, "method": method, "states": dict(counts)})
+        folders = [store.paths.trials(pid, method) / trial_id for trial_id in store.trial_ids(pid, method)]
+        counts = Counter(_state(folder) for folder in folders if not _is_copy(folder, pid, method))
+        if counts:
+            lines.append({**head, "method": method, "states": dict(counts)})
     return lines or [{**head, "method": "", "states": {}}]
+
+
+def _is_copy(folder: Path, pid: str, method: str) -> bool:
+    """Whether a trial of another problem or method lies here, in a copy of its folder."""
+    try:
+        manifest = document.read(folder / "manifest.json") or {}
+    except CorruptArtifact:
+        return False
+    return (manifest.get("pid", pid), manifest.get("method", method)) != (pid, method)
 
 
 def _state(folder: Path) -> str:

@@ -13,6 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from parsl_optuna.core.digits import FEW, digits_of
 from parsl_optuna.core.labels import named
 from parsl_optuna.core.objective import finite
 from parsl_optuna.study.pooling import middle
@@ -53,7 +54,7 @@ def best_tables(points: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
         _, table, below = tables.setdefault(point["pid"], (_title(title), _table(point), []))
         cells = _estimate(point)
         varied = "  ".join(f"{name}={short(value)}" for name, value in point["varied"].items())
-        selected = _number(point["objective"])
+        selected = _number(point["objective"], digits_in(point))
         if not cells and not point.get("feasible", True):
             selected += " (infeasible)"  # where there are cells, one of them is the status
         first = (point["method"], selected, _confirmed(point))
@@ -152,13 +153,14 @@ def _front(point: Mapping[str, Any]) -> RenderableType:
     title = _title(f"Pareto front of {point['method']} for {named(point['problem'], point['pid'])}")
     table = Table(box=SIMPLE, pad_edge=False)
     names = list(point["objectives"])
+    digits = {name: digits_in(point, name) for name in names}
     leading = point.get("leading", names[0])
     again = "fresh seeds" if leading == point.get("confirmed_as", leading) else "fresh seeds, no ranks"
     for name in (leading, *names[1:], again, "trial"):
         table.add_column(name, no_wrap=True)
     for member in point["front"]:
-        values = (_number(member["objectives"][name]) for name in names)
-        table.add_row(*values, _member_confirmed(member, names), member["trial_id"])
+        values = (_number(member["objectives"][name], digits[name]) for name in names)
+        table.add_row(*values, _member_confirmed(member, digits), member["trial_id"])
     return Group(title, table)
 
 
@@ -174,6 +176,10 @@ def _point(trials: ActiveStudy) -> dict[str, Any]:
         "trial_id": best.manifest.trial_id,
         "objective": next(iter(best.objectives.values())),
         "objectives": dict(best.objectives),
+        "digits": {
+            name: digits_of(one.objectives.get(name) for one in trials.state.points.values())
+            for name in best.objectives
+        },
         "leading": trials.leading,
         "spread": best.spread,
         "confirmed": middle(next(iter(best.objectives)), "mean")(again) if again else None,
@@ -306,23 +312,29 @@ def _confirmed(point: Mapping[str, Any]) -> str:
     metric = point.get("confirmed_as", point.get("leading"))
     name = "" if metric == point.get("leading") else f"{metric} "  # beside a rank
     count = f"{n_ok} of {n_ok + n_failed}" if n_failed else f"{n_ok}"
-    return f"{name}{_number(point['confirmed'])} (n={count})"
+    return f"{name}{_number(point['confirmed'], digits_in(point))} (n={count})"
 
 
-def _member_confirmed(member: Mapping[str, Any], names: Sequence[str]) -> str:
+def _member_confirmed(member: Mapping[str, Any], digits: Mapping[str, int]) -> str:
     """Return the means of a member of a front over its fresh replicates; older files have none."""
     n_ok, n_failed = member.get("confirmed_on", 0), len(member.get("fresh_failed", ()))
     if not n_ok + n_failed:
         return "-"
     means = member["confirmed"] or {}
     count = f"{n_ok} of {n_ok + n_failed}" if n_failed else f"{n_ok}"
-    return f"{', '.join(_number(means.get(name)) for name in names)} (n={count})"
+    return f"{', '.join(_number(means.get(name), some) for name, some in digits.items())} (n={count})"
 
 
-def _number(value: float | None, digits: int = 4) -> str:
+def digits_in(point: Mapping[str, Any], name: str | None = None) -> int:
+    """Return the digits of an objective, the first one unless named; older files do not have them."""
+    found = point.get("digits") or {}
+    return found.get(name, FEW) if name is not None else next(iter(found.values()), FEW)
+
+
+def _number(value: float | None, digits: int = FEW) -> str:
     return "-" if value is None else f"{value:.{digits}g}"
 
 
-def short(value: object) -> str:
-    """Return a number to four digits, anything else as text."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def short(value: object, digits: int = FEW) -> str:
+    """Return a number to some digits, anything else as text."""
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from parsl_optuna.core.counted import counted
-from parsl_optuna.report.configurations import Frame, Series, label, strata, within
+from parsl_optuna.core.digits import FEW as FEW_DIGITS
+from parsl_optuna.core.digits import digits_of
+from parsl_optuna.report.configurations import Frame, label, strata, within
 from parsl_optuna.report.effects import ADAPTIVE
 from parsl_optuna.report.importance import FEW
 
@@ -22,9 +21,6 @@ _CONSTANT = "effects are not tested: the metric is the same everywhere"
 
 _MOST_PAIRS = 3
 """Clear differences and interactions that are told per problem and method; the tables have them all."""
-
-_DIGITS, _MOST_DIGITS = 4, 15
-"""Of a number that is told; a double has no more than 15 that count."""
 
 _GOES = {"rises": "more", "falls": "fewer"}
 
@@ -46,12 +42,13 @@ def findings(
     leading = objectives[0]
     sentences, further, quiet = [], [], Counter[str]()
     for head, group in strata(rows):
-        digits = _digits(group["objective"])
+        digits = digits_of(group["objective"].astype(float))
         place, mine = f"{head['method']} on {head['problem']}", _of(tables["best"], head)
         if not mine.empty:
             sentences.append(f"{place}: {_best(mine.iloc[0], leading, digits)}")
+            mine_chosen = [one for one in chosen if all(one.get(name) == head[name] for name in head)]
             further += [
-                f"{place}: {one}" for one in _recommended(chosen, head, mine.iloc[0], leading, digits)
+                f"{place}: {one}" for one in _recommended(mine_chosen, group, mine.iloc[0], leading, digits)
             ]
             further += [f"{place}: {one}" for one in _risky(_of(tables["risks"], head))]
             further += [f"{place}: {one}" for one in _luckier(mine, leading, digits)]
@@ -73,14 +70,6 @@ def findings(
     return [*sentences, *further, *(f"{one[0].upper()}{one[1:]}." for one in silent), *_counts(rows)]
 
 
-def _digits(values: Series) -> int:
-    """Return how many digits distinguish the values of a study: more than four beside a large offset."""
-    known = values[np.isfinite(values.astype(float))].astype(float)
-    spread = float(known.max() - known.min()) if len(known) > 1 else 0.0
-    orders = math.log10(float(known.abs().max()) / spread) if spread > 0 else 0.0
-    return _DIGITS if orders < _DIGITS - 1 else min(_DIGITS + math.floor(orders), _MOST_DIGITS)
-
-
 def _best(first: Mapping[str, Any], leading: str, digits: int) -> str:
     verdict = "" if first["verdict"] in ("", "ok", "good") else f" ({first['verdict']})"
     seeds = f", the mean of {first['n']} seeds" if first["n"] > 1 else ", from a single seed"
@@ -90,17 +79,18 @@ def _best(first: Mapping[str, Any], leading: str, digits: int) -> str:
 
 def _recommended(
     chosen: Sequence[Mapping[str, Any]],
-    head: Mapping[str, str],
+    group: Frame,
     best: Mapping[str, Any],
     leading: str,
     digits: int,
 ) -> list[str]:
     """Say what the run recommends: the best point's mean on fresh seeds, or which other point it is."""
     found = []
+    configurations = dict(zip(group["trial_id"], group["configuration"], strict=True))
+    of_best = configurations.get(best["trial"])
     for point in chosen:
-        if any(point.get(name) != value for name, value in head.items()):
-            continue
-        is_best, again = point["trial_id"] == best["trial"], point.get("confirmed")
+        own, again = configurations.get(point["trial_id"]), point.get("confirmed")
+        is_best = point["trial_id"] == best["trial"] or (own is not None and own == of_best)
         varied = "  ".join(f"{name}={value_text(one)}" for name, one in point.get("varied", {}).items())
         said = [] if is_best else [f"the run recommends {varied or point['trial_id']}"]
         if again is not None:
@@ -108,7 +98,9 @@ def _recommended(
             name = point.get("confirmed_as", leading)
             said.append(f"{name} {cell(again, digits)} on {seeds} of this point")
         elif said:
-            said.append(f"it goes by {leading} of a single trial, {cell(point['objective'], digits)}")
+            seeds = sum(one == own for one in configurations.values()) if own is not None else 1
+            of = "a single trial" if seeds == 1 else f"{seeds} seeds"
+            said.append(f"it goes by {leading} of {of}, {cell(point['objective'], digits)}")
         found += [f"{': '.join(said)}."] if said else []
     return found
 
@@ -142,7 +134,7 @@ def _luckier(best: Frame, leading: str, digits: int) -> list[str]:
     ]
 
 
-def cell(value: object, digits: int = _DIGITS) -> str:
+def cell(value: object, digits: int = FEW_DIGITS) -> str:
     """Return a number to some digits, anything else as text; nothing for a missing value."""
     if isinstance(value, float):
         return "" if value != value else f"{value:.{digits}g}"

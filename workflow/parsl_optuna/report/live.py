@@ -79,7 +79,7 @@ def headline(snapshot: Snapshot) -> str:
     total = sum(study.max_trials for study in snapshot.studies)
     running = sum(study.running for study in snapshot.studies)
     failed = sum(study.failed for study in snapshot.studies)
-    bests = [study.best for study in snapshot.studies if study.best is not None]
+    bests = [f"{study.best:.{study.digits}g}" for study in snapshot.studies if study.best is not None]
     parts = []
     if snapshot.references:
         parts.append(f"references {snapshot.references_done}/{snapshot.references}")
@@ -88,7 +88,7 @@ def headline(snapshot: Snapshot) -> str:
         counts = [f"{snapshot.backend.running} running", f"{snapshot.backend.queued} queued"]
     parts.append(f"trials {ended}/{total} ({', '.join([*counts, f'{failed} failed'])})")
     if len(bests) == 1:
-        parts.append(f"best {bests[0]:.4g}")
+        parts.append(f"best {bests[0]}")
     parts.append(f"{duration(snapshot.elapsed_sec)} elapsed")
     if snapshot.left_sec is not None:
         parts.append(f"about {duration(snapshot.left_sec)} left")
@@ -117,7 +117,7 @@ def _table(snapshot: Snapshot) -> Table:
             f"{study.ended}/{study.max_trials}",
             str(study.running),
             str(study.failed),
-            "-" if study.best is None else f"{study.best:.4g}",
+            "-" if study.best is None else f"{study.best:.{study.digits}g}",
             study.note or "",
         )
     for note in () if snapshot.backend is None else snapshot.backend.notes:

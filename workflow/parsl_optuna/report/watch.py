@@ -12,6 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from parsl_optuna.core.digits import FEW
 from parsl_optuna.report.live import duration
 from parsl_optuna.store.events import Kind, text_of
 
@@ -181,7 +182,7 @@ def _studies(watched: Watched, progress: Progress | None, labels: Mapping[str, s
             labels.get(pid, str(study.get("label") or pid)),
             method,
             f"{study['ended']}/{study['max_trials']}" if study else "-",
-            "-" if best is None else f"{best:.4g}",
+            "-" if best is None else f"{best:.{study.get('digits') or FEW}g}",
             *map(str, (counts["ok"], counts["pruned"], failed, out[pid, method])),
             str(study.get("note") or ""),
         )

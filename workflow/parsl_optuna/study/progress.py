@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from parsl_optuna.core.digits import FEW, digits_of
 from parsl_optuna.execution.backend import BackendStatus
 from parsl_optuna.study.active import ActiveStudy
 from parsl_optuna.study.plan.plans import StudyPlan
@@ -25,6 +26,7 @@ class StudyStatus:
         best: Best first objective so far, as people see it.
         note: Why it waits or has stopped.
         left: Points and confirmations that are still to come.
+        digits: How many of *best* tell it from others of the study.
     """
 
     label: str
@@ -37,6 +39,7 @@ class StudyStatus:
     best: float | None
     note: str | None
     left: int = 0
+    digits: int = FEW
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ def status_of(study: StudyPlan, active: ActiveStudy | None, failure: str | None)
         failed=state.n_failed,
         running=len(state.running),
         best=None if best is None else next(iter(best.objectives.values())),
+        digits=digits_of(next(iter(one.objectives.values()), None) for one in state.points.values()),
         note="its reference is running" if state.is_waiting_for_reference else active.stopped,
         left=max(study.max_trials - len(state.points), 0)
         + max(confirm.most(study) - len(state.confirmed) // len(study.instances), 0)

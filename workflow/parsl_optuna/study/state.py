@@ -13,6 +13,7 @@ from dataclasses import replace
 from statistics import fmean
 
 from parsl_optuna.core.counted import counted
+from parsl_optuna.core.digits import digits_of
 from parsl_optuna.core.ended import Ended, age_of, score
 from parsl_optuna.core.objective import Scoring
 from parsl_optuna.core.records import AFTERWARDS, Comparison, Outcome, ReferenceValue, State, Trial
@@ -284,9 +285,10 @@ class StudyState:
         is_whole = fidelity is None or params[fidelity.parameter] == fidelity.max
         if rules.target is not None and best is not None and is_whole and not self.best.violation:
             is_maximised = self.best.scoring.is_maximised(name)
+            digits = digits_of((best, rules.target))
             if best >= rules.target if is_maximised else best <= rules.target:
                 words = "at least" if is_maximised else "at most"
-                return f"reached its target: {best:.4g} is {words} {rules.target:.4g}"
+                return f"reached its target: {best:.{digits}g} is {words} {rules.target:.{digits}g}"
         if rules.patience is not None and self._since_best >= rules.patience:
             return f"no improvement in its last {counted(self._since_best, 'trial')}"
         return None

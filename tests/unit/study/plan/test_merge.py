@@ -54,3 +54,10 @@ def test_mistakes_are_told_with_their_place(changes, words):
         merge(changes)
 
     assert all(word in str(caught.value) for word in ["f.yaml $.search_space.m", *words])
+
+
+@pytest.mark.parametrize("name", ["", " "])
+def test_a_parameter_without_a_name_is_refused(name):
+    """A program would get it as --=0.3."""
+    with pytest.raises(SpecError, match=r"search_space\.m: a parameter has the empty name"):
+        merge_space(Space({}), {name: {"low": 0.0, "high": 1.0}}, {name: 0.0}, "f.yaml $.search_space.m")

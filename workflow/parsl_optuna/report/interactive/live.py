@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from parsl_optuna.core.clock import Clock
 from parsl_optuna.core.ended import Ended
-from parsl_optuna.report.best import comparisons, doubts, short
+from parsl_optuna.report.best import comparisons, digits_in, doubts, short
 from parsl_optuna.report.live import duration, headline
 from parsl_optuna.store.events import EventReader
 from parsl_optuna.store.layout import Artifacts, Results
@@ -146,8 +146,9 @@ def _row(status: StudyStatus) -> dict[str, Any]:
 
 
 def _so_far(status: StudyStatus) -> str:
+    best = short(status.best, status.digits)
     return (
-        f"{status.method} on {status.label}: best so far {status.best:.4g}, the luckiest of {status.ended} "
+        f"{status.method} on {status.label}: best so far {best}, the luckiest of {status.ended} "
         "trials until it is confirmed."
     )
 
@@ -159,9 +160,11 @@ def _place(point: Mapping[str, Any]) -> str:
 def _chosen(point: Mapping[str, Any]) -> str:
     """Say what is best, and by how much its search flattered it."""
     chosen = "  ".join(f"{name}={short(value)}" for name, value in point["varied"].items())
-    value = f"{_place(point)}: best {point['leading']} {short(point['objective'])}"
+    value = f"{_place(point)}: best {point['leading']} {short(point['objective'], digits_in(point))}"
     if point["confirmed"] is not None:
         name = point.get("confirmed_as", point["leading"])
         metric = "" if name == point["leading"] else f"{name} "
-        value += f"; {metric}{short(point['confirmed'])} on {point['confirmed_on']} fresh seeds"
+        value += (
+            f"; {metric}{short(point['confirmed'], digits_in(point))} on {point['confirmed_on']} fresh seeds"
+        )
     return f"{value}, at {chosen}." if chosen else f"{value}."

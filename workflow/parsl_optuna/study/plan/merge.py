@@ -30,6 +30,8 @@ def merge_space(
     dimensions, fixed, conditions = dict(default.dimensions), dict(default.fixed), dict(default.conditions)
     for name, change in changes.items():
         place = f"{where}.{name}"
+        if not str(name).strip():
+            raise SpecError(f"{where}: a parameter has the empty name {name!r}; name it")
         if name not in params:
             raise SpecError(f"{place}: unknown parameter; {nearest(name, params)}")
         if isinstance(change, Mapping):
