@@ -69,7 +69,7 @@ ALONG = ("parsl-optuna", "estimate", "--checkpoints", "steps", "--model", "line.
 def test_checkpoints_are_trials_of_which_none_runs_twice(training):
     out, _ = run(*ALONG, cwd=training, code=1)
     torch.save({"weight": torch.tensor([[2.0]])}, training / "steps" / "step_11.pt")
-    again, _ = run(*ALONG, cwd=training, code=1)
+    again, told = run(*ALONG, cwd=training, code=1)
 
     first, second, *_ = out.splitlines()
     assert first.startswith("9: loss 0.3401, LLC -")
@@ -79,6 +79,8 @@ def test_checkpoints_are_trials_of_which_none_runs_twice(training):
     assert "2 checkpoints, 2 run by this command" in out
     assert again.splitlines()[:2] == [first, second]
     assert "3 checkpoints, 1 run by this command" in again
+    assert "trials 3/3" in told
+    assert "best" not in told
     assert (training / "results" / "llc_along_training.png").stat().st_size > 5_000
 
 

@@ -62,6 +62,7 @@ def plan_along(
         max_trials=len(points),
         batch_size=len(points),
         points=tuple(points),
+        has_best=False,
     )
     scoring = Scoring(Objective("metric", metric="llc_hat"))
     return Along(RunPlan(TASK, (problem,), (study,), scoring), labels)

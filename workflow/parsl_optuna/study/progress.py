@@ -91,7 +91,7 @@ def status_of(study: StudyPlan, active: ActiveStudy | None, failure: str | None)
         ended=len(state.points),
         failed=state.n_failed,
         running=len(state.running),
-        best=None if best is None else next(iter(best.objectives.values())),
+        best=None if best is None or not study.has_best else next(iter(best.objectives.values())),
         digits=digits_of(next(iter(one.objectives.values()), None) for one in state.points.values()),
         note="its reference is running" if state.is_waiting_for_reference else active.stopped,
         left=max(study.max_trials - len(state.points), 0)

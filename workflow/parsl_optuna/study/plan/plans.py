@@ -142,6 +142,7 @@ class StudyPlan:
         replication: How often every point runs.
         instances: The problems that every point runs on; left out, it is the one.
         baselines: What its choice is compared with, on as many fresh replicates as that is confirmed on.
+        has_best: Whether one of its points is the best; of checkpoints along a training run none is.
     """
 
     pid: str
@@ -158,6 +159,7 @@ class StudyPlan:
     replication: Replication = field(default_factory=Replication)
     instances: tuple[ProblemInstance, ...] = ()
     baselines: tuple[Baseline, ...] = ()
+    has_best: bool = True
 
     def __post_init__(self) -> None:
         if not self.instances:
