@@ -79,7 +79,7 @@ def test_checkpoints_are_trials_of_which_none_runs_twice(training):
     assert "2 checkpoints, 2 run by this command" in out
     assert again.splitlines()[:2] == [first, second]
     assert "3 checkpoints, 1 run by this command" in again
-    assert "trials 3/3" in told
+    assert told.startswith("trials 2/3")
     assert "best" not in told
     assert (training / "results" / "llc_along_training.png").stat().st_size > 5_000
 
