@@ -71,8 +71,13 @@ class Row:
         )
 
 
-def measure(known: Known, methods: Mapping[str, tuple[str, dict[str, Any]]], seeds: range) -> list[Row]:
-    """Prepare one target and run every method on it."""
+def measure(
+    known: Known,
+    methods: Mapping[str, tuple[str, dict[str, Any]]],
+    seeds: range,
+    cpu_seconds: float | None = None,
+) -> list[Row]:
+    """Prepare one target and run every method on it, for so many seconds of CPU time if they are given."""
     problem = TASK.resolve(known.raw(), known.name)
     with tempfile.TemporaryDirectory() as folder:
         prepare_task(TASK, problem, Path(folder))
@@ -85,6 +90,8 @@ def measure(known: Known, methods: Mapping[str, tuple[str, dict[str, Any]]], see
             for seed in seeds:
                 begun = time.perf_counter()
                 deadline = Deadline(known.seconds)
+                if cpu_seconds is not None:
+                    deadline = Deadline(cpu_seconds, time.process_time)
                 found = run_task(TASK, Work(problem, method, params, seed, deadline, Path(folder)))
                 took = time.perf_counter() - begun
                 rows.append(
@@ -124,15 +131,28 @@ def summaries(rows: list[Row]) -> Iterator[str]:
 @click.option("--seeds", default=1, show_default=True)
 @click.option("--first-seed", default=0, show_default=True, help="To share seeds out over runs.")
 @click.option("--only", default="", help="Targets whose name contains this.")
+@click.option("--method", default="", help="Methods whose name contains this, such as 'auto nuts'.")
+@click.option("--cpu-seconds", type=float, help="Budget in CPU time, which other work does not take from.")
 @click.option("--workers", default=1, show_default=True, help="Targets measured at once, one core each.")
-def main(everything: bool, large: bool, seeds: int, first_seed: int, only: str, workers: int) -> None:
+def main(
+    everything: bool,
+    large: bool,
+    seeds: int,
+    first_seed: int,
+    only: str,
+    method: str,
+    cpu_seconds: float | None,
+    workers: int,
+) -> None:
     """Print a line per result and a summary per method."""
-    methods = {**AUTO, **FIXED} if everything else AUTO
+    known_methods = {**AUTO, **FIXED} if everything else AUTO
+    methods = {name: given for name, given in known_methods.items() if method in name}
     chosen = [known for known in (LARGE if large else TARGETS) if only in known.name]
     repeats = range(first_seed, first_seed + seeds)
     rows: list[Row] = []
     with ProcessPoolExecutor(workers) as pool:
-        for found in pool.map(measure, chosen, [methods] * len(chosen), [repeats] * len(chosen)):
+        given = ([methods] * len(chosen), [repeats] * len(chosen), [cpu_seconds] * len(chosen))
+        for found in pool.map(measure, chosen, *given):
             rows += found
             for row in found:
                 click.echo(row.text())
