@@ -65,6 +65,29 @@ def test_an_approximation_that_is_too_poor_says_that_nobody_knows_the_interval()
     assert found.interval == (-math.inf, math.inf)
 
 
+class Wells(nn.Module):
+    """Two parameters: a narrow minimum of 0 at their start, and a wide one at (1.5, 0)."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(2))
+
+    def forward(self, x):
+        near = 80.0 * self.w.square().sum()
+        far = 0.05 * (self.w[0] - 1.5).square() + 0.01 * self.w[1].square()
+        return -torch.logaddexp(-500.0 * near, -500.0 * far).expand(len(x)) / 500.0
+
+
+def test_laplace_is_not_sure_where_most_of_the_posterior_is_elsewhere():
+    """All draws near w* agree with each other: 1.004 ± 0.016, with a k-hat as of a normal law."""
+    x = torch.zeros(1000, 1)
+
+    found = parsl_optuna.estimate_llc(Wells(), lambda outputs, y: outputs.mean(), (x, x), kernel="laplace")
+
+    assert found.status == "uncertain"
+    assert "k-hat" in str(found)
+
+
 def test_laplace_refuses_what_it_cannot_do(regression):
     model, x, y, _ = regression
 

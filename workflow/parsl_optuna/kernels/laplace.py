@@ -27,6 +27,9 @@ _LOOK, _SETTLED = 8, 1e-4
 _BLOCK = 32
 """Vectors that are kept in one tensor: products with many at once are what processors are fast at."""
 
+_PER_PRIOR = 8
+"""Draws of which one is from the prior: few enough to cost an eighth, and enough to see what is there."""
+
 _ENERGY = 0.5
 """Error of a draw's energy, in the median, up to which weights mean something: it is a factor on each."""
 
@@ -57,6 +60,7 @@ class Drawn(NamedTuple):
         energy: Minus the logarithm of the density, up to a constant of all draws.
         llc: 1/2 tr[t H (t H + gamma)^-1], the LLC of the approximation; estimates without the whole H.
         log_volume: 1/2 ln det(1 + t H / gamma), likewise.
+        is_local: Whether it is of the approximation, rather than of the localization prior.
         is_settled: Whether more steps of Lanczos' method would not change them, and energies are right.
     """
 
@@ -64,6 +68,7 @@ class Drawn(NamedTuple):
     energy: Tensor
     llc: Tensor
     log_volume: Tensor
+    is_local: Tensor
     is_settled: bool = True
 
 
@@ -75,12 +80,23 @@ class Whole(NamedTuple):
     gamma: float
 
     def draw(self, n: int, generator: Generator) -> Drawn:
-        """Draw independently."""
+        """Draw independently, one in eight from the localization prior.
+
+        Without these, parts of the posterior away from w* would neither be seen nor missed: weights of draws
+        that are all near w* may be as even as can be. Both kinds count as draws of the mixture (defensive
+        importance sampling: Hesterberg 1995).
+        """
         z = normal_like(self.basis.new_empty(n, len(self.stiffness)), generator)
-        shift = (z * (self.stiffness + self.gamma).rsqrt()) @ self.basis.T
-        share = self.stiffness / (self.stiffness + self.gamma)
-        llc, volume = 0.5 * share.sum(), 0.5 * torch.log1p(self.stiffness / self.gamma).sum()
-        return Drawn(shift, 0.5 * z.square().sum(1), llc.expand(n), volume.expand(n))
+        is_local = torch.arange(n, device=z.device) >= n // _PER_PRIOR
+        precision = torch.where(is_local.unsqueeze(1), self.stiffness + self.gamma, self.gamma)
+        along = z * precision.rsqrt()
+        volume = 0.5 * torch.log1p(self.stiffness / self.gamma).sum()
+        near = volume - 0.5 * ((self.stiffness + self.gamma) * along.square()).sum(1)
+        prior = -0.5 * self.gamma * along.square().sum(1)
+        share = is_local.to(z).mean()
+        energy = -torch.logaddexp(near + share.log(), prior + (1.0 - share).log())
+        llc = 0.5 * (self.stiffness / (self.stiffness + self.gamma)).sum()
+        return Drawn(along @ self.basis.T, energy, llc.expand(n), volume.expand(n), is_local)
 
 
 def whole(posterior: Posterior, like: Tensor) -> Whole:
@@ -121,7 +137,8 @@ def krylov(
     dim, energy = len(like), 0.5 * length.square()
     seen = 0.5 * ((posterior.t * posterior.products(shift) + posterior.gamma * shift) * shift).sum(1)
     is_settled &= bool((seen - energy).abs().median() <= _ENERGY)  # products may be too coarse
-    return Drawn(shift, energy, dim * found.llc, dim * found.log_volume, is_settled)
+    is_local = torch.ones_like(energy) > 0
+    return Drawn(shift, energy, dim * found.llc, dim * found.log_volume, is_local, is_settled)
 
 
 class _Lanczos:

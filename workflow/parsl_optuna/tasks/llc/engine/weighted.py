@@ -37,7 +37,7 @@ there is time to look at these.
 class _Seen(NamedTuple):
     """What draws showed, each ``(n,)``: `Traces`, logarithms of weights, and what the approximation gives.
 
-    Weights mean something where all of it *is_settled*.
+    Which draws are its own *is_local* tells. Weights mean something where all of it *is_settled*.
     """
 
     excess: Tensor
@@ -46,6 +46,7 @@ class _Seen(NamedTuple):
     log_ratio: Tensor
     llc: Tensor
     log_volume: Tensor
+    is_local: Tensor
     is_settled: bool
     ended: bool
 
@@ -79,7 +80,7 @@ def estimate(
     nothing = estimand.centre.new_zeros(0)
     seen = stages.run(
         more,
-        _Seen(*[nothing] * 6, is_settled=True, ended=False),
+        _Seen(*[nothing] * 6, is_local=nothing > 0, is_settled=True, ended=False),
         lambda at: at.ended,
         lambda at: (0, at.excess.unsqueeze(1)),
     )
@@ -119,14 +120,16 @@ def _looked_at(estimand: Estimand, drawn: laplace.Drawn, generator: Generator) -
     radius = 0.5 * estimand.gamma * drawn.shift.square().sum(1)
     excess, virial = estimand.excess_from(energy, radius), (drawn.shift * gradient).sum(1)
     ratio = drawn.energy - excess - radius
-    return _Seen(excess, radius, virial, ratio, drawn.llc, drawn.log_volume, drawn.is_settled, ended=False)
+    ratio = torch.where(torch.isfinite(ratio), ratio, -torch.inf)  # where the loss is infinite, or no number
+    of_normal = (drawn.llc, drawn.log_volume, drawn.is_local, drawn.is_settled)
+    return _Seen(excess, radius, virial, ratio, *of_normal, ended=False)
 
 
 def _joined(first: _Seen, second: _Seen) -> _Seen:
-    pairs = zip(first[:6], second[:6], strict=True)
+    pairs = zip(first[:7], second[:7], strict=True)
     is_settled = first.is_settled and second.is_settled
-    excess, radius, virial, ratio, llc, volume = (torch.cat(pair) for pair in pairs)
-    return _Seen(excess, radius, virial, ratio, llc, volume, is_settled, ended=False)
+    excess, radius, virial, ratio, llc, volume, is_local = (torch.cat(pair) for pair in pairs)
+    return _Seen(excess, radius, virial, ratio, llc, volume, is_local, is_settled, ended=False)
 
 
 def _is_enough(seen: _Seen, relative_error: float) -> bool:
@@ -148,26 +151,26 @@ def _worth(seen: _Seen) -> float:
 def _summarised(
     estimand: Estimand, seen: _Seen, times: dict[str, float], generator: Generator, *, is_cut: bool
 ) -> tuple[dict[str, Any], chain.Trace]:
-    lost = int((~torch.isfinite(torch.stack(seen[:4])).all(0)).sum())
     found = expectation(seen.excess, seen.log_ratio)
     if not seen.is_settled:  # then weights are not those of the draws
         found = Corrected(math.nan, math.nan, math.nan)
     is_near = found.khat <= TRUSTED
+    own = Traces(*(value[seen.is_local] for value in seen[:3]))
     settings = {
         **times,
         "llc_corrected": found.value,
         "se_corrected": found.se,
         "khat": found.khat,
-        "free_energy": _free_energy(estimand, seen),
+        "free_energy": _free_energy(estimand, own, seen.log_volume),
         "normal_llc": float(seen.llc.mean()) if len(seen.llc) else math.nan,
     }
-    shown = _resampled(seen, generator) if is_near else Traces(*seen[:3])
+    shown = _resampled(seen, generator) if is_near else own
     traces = Traces(*(value.unsqueeze(1).cpu() for value in shown))  # independent draws: one chain of them
     draws = Draws(
         traces,
         n_steps=len(seen.excess),
         truncated=is_cut,
-        settings=settings | {"draws_lost": lost},
+        settings=settings,
         nature=Nature(is_exact=True) if is_near else Nature(is_fit=True, is_given=True),
     )
     value = (found.value, found.se) if is_near else _of_approximation(seen)
@@ -184,12 +187,12 @@ def _of_approximation(seen: _Seen) -> tuple[float, float]:
     return float(seen.llc.mean()), spread / math.sqrt(len(seen.llc))
 
 
-def _free_energy(estimand: Estimand, seen: _Seen) -> float:
+def _free_energy(estimand: Estimand, own: Traces, log_volume: Tensor) -> float:
     """Return (E_q[t (L - L0)] + KL(q || prior)) / dim of the approximation q."""
-    if not len(seen.excess):
+    if not len(own.excess):
         return math.nan
-    entropy = seen.log_volume.mean() - 0.5 * estimand.dim
-    return float((seen.excess + seen.radius).mean() + entropy) / estimand.dim
+    entropy = log_volume.mean() - 0.5 * estimand.dim
+    return float((own.excess + own.radius).mean() + entropy) / estimand.dim
 
 
 def _resampled(seen: _Seen, generator: Generator) -> Traces:
