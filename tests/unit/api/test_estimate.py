@@ -1,6 +1,7 @@
 import math
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -86,6 +87,32 @@ def test_laplace_is_not_sure_where_most_of_the_posterior_is_elsewhere():
 
     assert found.status == "uncertain"
     assert "k-hat" in str(found)
+
+
+class Slow(nn.Module):
+    """A linear model whose chains run one by one, each for 15 ms."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(10, 1, bias=False)
+        self.register_buffer("calls", torch.zeros(()))
+        nn.init.zeros_(self.inner.weight)
+
+    def forward(self, x):
+        self.calls += 1
+        time.sleep(0.015)
+        return self.inner(x)
+
+
+def test_laplace_answers_with_the_draws_that_there_is_time_for():
+    x = torch.randn(64, 10, generator=torch.Generator().manual_seed(1))
+
+    found = parsl_optuna.estimate_llc(
+        Slow(), nn.MSELoss(), (x, torch.zeros(64, 1)), kernel="laplace", budget_sec=4.0
+    )
+
+    assert found.llc == pytest.approx(5.0, rel=0.5)
+    assert found.seconds < 6.0
 
 
 def test_laplace_refuses_what_it_cannot_do(regression):

@@ -92,6 +92,7 @@ def test_products_that_are_too_coarse_are_told():
 
     assert drawn is not None
     assert not drawn.is_settled
+    assert not drawn.is_cut
 
 
 def test_a_deadline_ends_the_steps_and_is_told():
@@ -111,6 +112,7 @@ def test_a_deadline_ends_the_steps_and_is_told():
 
     assert drawn is not None
     assert not drawn.is_settled
+    assert drawn.is_cut
     assert nothing is None
 
 

@@ -27,7 +27,7 @@ _LOOK, _SETTLED = 8, 1e-4
 _BLOCK = 32
 """Vectors that are kept in one tensor: products with many at once are what processors are fast at."""
 
-_PER_PRIOR = 8
+PER_PRIOR = 8
 """Draws of which one is from the prior: few enough to cost an eighth, and enough to see what is there."""
 
 _ENERGY = 0.5
@@ -62,6 +62,7 @@ class Drawn(NamedTuple):
         log_volume: 1/2 ln det(1 + t H / gamma), likewise.
         is_local: Whether it is of the approximation, rather than of the localization prior.
         is_settled: Whether more steps of Lanczos' method would not change them, and energies are right.
+        is_cut: Whether the deadline ended these steps before.
     """
 
     shift: Tensor
@@ -70,6 +71,7 @@ class Drawn(NamedTuple):
     log_volume: Tensor
     is_local: Tensor
     is_settled: bool = True
+    is_cut: bool = False
 
 
 class Whole(NamedTuple):
@@ -87,7 +89,7 @@ class Whole(NamedTuple):
         importance sampling: Hesterberg 1995).
         """
         z = normal_like(self.basis.new_empty(n, len(self.stiffness)), generator)
-        is_local = torch.arange(n, device=z.device) >= n // _PER_PRIOR
+        is_local = torch.arange(n, device=z.device) >= n // PER_PRIOR
         precision = torch.where(is_local.unsqueeze(1), self.stiffness + self.gamma, self.gamma)
         along = z * precision.rsqrt()
         volume = 0.5 * torch.log1p(self.stiffness / self.gamma).sum()
@@ -122,11 +124,15 @@ def krylov(
     z = normal_like(like.expand(n, -1), generator)
     length = z.norm(dim=1)
     lanczos = _Lanczos(posterior.products, z / length.unsqueeze(1))
-    found, is_settled = None, False
-    while not (is_settled or deadline.expired) and len(lanczos.diagonal) < min(_MOST_STEPS, len(like)):
+    found, is_settled, is_cut = None, False, False
+    while not is_settled and len(lanczos.diagonal) < min(_MOST_STEPS, len(like)):
         try:
-            lanczos.step()
+            is_cut = deadline.expired
+            if not is_cut:
+                lanczos.step()
         except Expired:
+            is_cut = True
+        if is_cut:
             break
         if len(lanczos.diagonal) % _LOOK == 0 or lanczos.is_exhausted:
             before, found = found, _quadrature(posterior, lanczos)
@@ -138,7 +144,7 @@ def krylov(
     seen = 0.5 * ((posterior.t * posterior.products(shift) + posterior.gamma * shift) * shift).sum(1)
     is_settled &= bool((seen - energy).abs().median() <= _ENERGY)  # products may be too coarse
     is_local = torch.ones_like(energy) > 0
-    return Drawn(shift, energy, dim * found.llc, dim * found.log_volume, is_local, is_settled)
+    return Drawn(shift, energy, dim * found.llc, dim * found.log_volume, is_local, is_settled, is_cut)
 
 
 class _Lanczos:

@@ -4,6 +4,7 @@ import math
 
 import pytest
 from parsl_optuna.core.errors import SpecError
+from parsl_optuna.kernels import laplace
 from parsl_optuna.tasks.llc.samplers.auto import Params
 
 from tests.scenarios import DLN, Bench, n_beta, power, quadratic
@@ -58,6 +59,28 @@ def test_a_singular_posterior_is_not_called_ok(tmp_path, name):
     assert metrics["bias"] is None
     assert metrics["llc_hat"] == pytest.approx(metrics["diagnostics"]["normal_llc"])
     assert abs(metrics["llc_hat"] / DLN[name][0] - 1.0) > 0.2  # which it is right not to claim
+
+
+def test_draws_that_the_deadline_cut_off_do_not_cost_the_others_their_weights(tmp_path, monkeypatch):
+    whole, sizes = laplace.krylov, []
+
+    def cut_at_last(posterior, n, *others):
+        drawn = whole(posterior, n, *others)
+        assert drawn is not None
+        sizes.append(n)
+        return drawn if len(sizes) < 10 else drawn._replace(is_settled=False, is_cut=True)
+
+    monkeypatch.setattr(laplace, "krylov", cut_at_last)
+    curvatures = [5.0] * 10 + [0.0] * 1490
+
+    metrics = found(
+        tmp_path, {"kind": "quadratic", "dim": 1500, "curvature": curvatures}, relative_error=1e-6
+    )
+
+    assert metrics["diagnostics"]["khat"] < 0.7
+    assert metrics["diagnostics"]["n_steps"] == sum(sizes[:9])
+    assert len(sizes) == 10
+    assert metrics["truncated"]
 
 
 def test_without_time_for_a_draw_there_is_none_and_it_says_so(tmp_path):

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
-from parsl_optuna.core.clock import Deadline
+from parsl_optuna.core.clock import Deadline, Expired
 from parsl_optuna.kernels import chain, laplace
 from parsl_optuna.kernels.importance import TRUSTED, Corrected, expectation
 from parsl_optuna.tasks.llc.answer.summary import Draws, Traces, summarise
@@ -32,6 +33,9 @@ _HESSIAN_SHARE, _LANCZOS_SHARE = 0.5, 0.8
 """Of what is left of the budget, at most, for the whole Hessian, and for the steps of a batch of draws: then
 there is time to look at these.
 """
+
+_FITTING = 0.8
+"""Of what is left of the budget, what the next draws may take at the pace of the last ones."""
 
 
 class _Seen(NamedTuple):
@@ -63,19 +67,21 @@ def estimate(
         deadline: The budget; the estimate so far is returned when it ends.
     """
     begun = deadline.used_sec
-    draw = _approximation(estimand, stages.stream, deadline)
-    ready = deadline.used_sec
+    draw, fewest = _approximation(estimand, stages.stream, deadline)
+    ready, pace = deadline.used_sec, 0.0
 
     def more(seen: _Seen) -> _Seen:
-        before = deadline.used_sec
-        drawn = draw(_batch(estimand.dim, len(seen.excess)))
-        if drawn is None:
+        nonlocal pace
+        before, done = deadline.used_sec, len(seen.excess)
+        rows = _batch(estimand.dim, done, fewest)
+        if pace:
+            rows = min(rows, int(_FITTING * deadline.left_sec / pace) // fewest * fewest)
+        now = _with_more(estimand, draw, rows, seen, stages.stream) if rows > 0 else None
+        if now is None:
             return seen._replace(ended=True)
-        now = _joined(seen, _looked_at(estimand, drawn, stages.stream))
-        is_last = deadline.left_sec < deadline.used_sec - before
-        done = len(now.excess)
+        pace, done = (deadline.used_sec - before) / rows, len(now.excess)
         is_look = done >= _FEWEST and not done & (done - 1)  # it costs more than draws: at powers of 2
-        return now._replace(ended=is_last or (is_look and _is_enough(now, relative_error)))
+        return now._replace(ended=is_look and _is_enough(now, relative_error))
 
     nothing = estimand.centre.new_zeros(0)
     seen = stages.run(
@@ -91,13 +97,21 @@ def estimate(
 
 def _approximation(
     estimand: Estimand, generator: Generator, deadline: Deadline
-) -> Callable[[int], laplace.Drawn | None]:
-    """Return what draws so many: from the whole Hessian, where that is small and quickly formed."""
+) -> tuple[Callable[[int], laplace.Drawn | None], int]:
+    """Return what draws so many: from the whole Hessian, where that is small and quickly formed.
+
+    Also return the least number to draw at once, of which others are multiples.
+    """
     posterior = laplace.Posterior(estimand.loss_hvp, estimand.t, estimand.gamma)
     if estimand.dim <= EXACT_LIMIT and _is_quick(estimand, generator, deadline):
         whole = laplace.whole(posterior, estimand.centre)
-        return lambda n: whole.draw(n, generator)
-    return lambda n: laplace.krylov(posterior, n, estimand.centre, generator, deadline.part(_LANCZOS_SHARE))
+        return partial(whole.draw, generator=generator), laplace.PER_PRIOR
+
+    def krylov(n: int) -> laplace.Drawn | None:
+        part = deadline.part(_LANCZOS_SHARE)
+        return laplace.krylov(posterior, n, estimand.centre, generator, part)
+
+    return krylov, 1
 
 
 def _is_quick(estimand: Estimand, generator: Generator, deadline: Deadline) -> bool:
@@ -107,11 +121,31 @@ def _is_quick(estimand: Estimand, generator: Generator, deadline: Deadline) -> b
     return 2 * estimand.dim * (deadline.used_sec - before) < _HESSIAN_SHARE * deadline.left_sec
 
 
-def _batch(dim: int, done: int) -> int:
-    """Return how many to draw next: few of a large model, whose first ones show how long they take."""
-    if dim <= EXACT_LIMIT:
-        return _ROWS
-    return max(1, min(_ROWS, _ELEMENTS // dim, max(1, done)))
+def _batch(dim: int, done: int, fewest: int) -> int:
+    """Return how many to draw next: few at first, which show how long they take."""
+    return max(fewest, min(_ROWS, _ELEMENTS // dim // fewest * fewest, done))
+
+
+def _with_more(
+    estimand: Estimand,
+    draw: Callable[[int], laplace.Drawn | None],
+    rows: int,
+    seen: _Seen,
+    generator: Generator,
+) -> _Seen | None:
+    """Add draws; None where there was no time for them.
+
+    Those that were cut off count only where there are no others: weights of the others would be lost.
+    """
+    try:
+        drawn = draw(rows)
+        if drawn is None or (drawn.is_cut and len(seen.excess)):
+            return None
+        return _joined(seen, _looked_at(estimand, drawn, generator))
+    except Expired:
+        if not len(seen.excess):
+            raise
+        return None
 
 
 def _looked_at(estimand: Estimand, drawn: laplace.Drawn, generator: Generator) -> _Seen:
