@@ -47,6 +47,26 @@ def test_the_answer_says_when_it_depends_on_gamma(regression):
     assert any("twice as much would lower the LLC by 0.1" in note for note in held.notes)
 
 
+def test_an_approximation_that_is_not_near_says_nothing_of_the_prior(tmp_path):
+    class Kink(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.zeros(1))
+
+        def forward(self, x):
+            return (torch.relu(self.w) + 0.5 * torch.relu(-self.w).square()).expand(len(x))
+
+    x = torch.zeros(1000, 1)
+
+    sweep = parsl_optuna.gamma_sweep(
+        Kink(), lambda outputs, y: outputs.mean(), (x, x), [0.1, 1.0], kernel="laplace"
+    )
+
+    assert sweep.table["status"].tolist() == ["uncertain"] * 2
+    assert sweep.table[["filled", "slope"]].isna().all(axis=None)
+    sweep.plot(tmp_path / "gamma.png")
+
+
 def test_gammas_are_chosen_by_the_size_of_the_weights(regression, monkeypatch):
     """Weights of 3 and -4 have a root mean square of 3.5, a precision of 0.08."""
     model, x, y, _ = regression

@@ -37,7 +37,8 @@ class GammaSweep:
         """One row per gamma.
 
         Beside LLC, error and status: ``width``, 1/sqrt(gamma), of the prior; ``filled``, the share of it that
-        the posterior has, sqrt(gamma E|w - w*|^2 / parameters); and ``slope``, d ln LLC / d ln gamma.
+        the posterior has, sqrt(gamma E|w - w*|^2 / parameters); and ``slope``, d ln LLC / d ln gamma. Both
+        are nan of a normal approximation that is not near the posterior.
         """
         import pandas as pd  # noqa: PLC0415
 
@@ -45,8 +46,8 @@ class GammaSweep:
             {
                 "gamma": gamma,
                 "width": gamma**-0.5,
-                "filled": found.metrics["diagnostics"]["prior_width_filled"],
-                "slope": -found.metrics["diagnostics"]["prior_sensitivity"],
+                "filled": _known(found, "prior_width_filled"),
+                "slope": -_known(found, "prior_sensitivity"),
                 **row(found),
             }
             for gamma, found in zip(self.gammas, self.estimates, strict=True)
@@ -63,6 +64,11 @@ class GammaSweep:
         from parsl_optuna.store.atomic import write_bytes  # noqa: PLC0415
 
         write_bytes(Path(path), series_picture(self.table, "gamma", "filled", log=True))
+
+
+def _known(found: Estimate, name: str) -> float:
+    """Return what draws show of the posterior; nan where they are of something else."""
+    return math.nan if math.isinf(found.bias) else found.metrics["diagnostics"][name]
 
 
 def gamma_sweep(

@@ -18,7 +18,7 @@ from parsl_optuna.kernels.batch import normal_like
 from parsl_optuna.kernels.chain import Expiring
 from parsl_optuna.kernels.device import precise
 
-_MOST_STEPS = 256
+MOST_STEPS = 256
 """Of Lanczos' method: a share of sqrt(condition) would do, and every vector is kept."""
 
 _LOOK, _SETTLED = 8, 1e-4
@@ -125,7 +125,7 @@ def krylov(
     length = z.norm(dim=1)
     lanczos = _Lanczos(posterior.products, z / length.unsqueeze(1))
     found, is_settled, is_cut = None, False, False
-    while not is_settled and len(lanczos.diagonal) < min(_MOST_STEPS, len(like)):
+    while not is_settled and len(lanczos.diagonal) < min(MOST_STEPS, len(like)):
         try:
             is_cut = deadline.expired
             if not is_cut:

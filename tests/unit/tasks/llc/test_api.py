@@ -4,8 +4,9 @@ import time
 
 import pytest
 import torch
-from parsl_optuna.core.clock import Deadline
+from parsl_optuna.core.clock import Deadline, Expired
 from parsl_optuna.core.errors import SpecError
+from parsl_optuna.tasks.llc import api
 from parsl_optuna.tasks.llc.api import Phases, Settings, run
 from parsl_optuna.tasks.llc.engine import warmup
 from torch import nn
@@ -40,6 +41,27 @@ def test_a_budget_that_is_too_small_says_what_took_it_and_what_would_do(polish):
     assert float(found.metrics["status_reason"].split("about ")[1].split(" s")[0]) >= 100
 
 
+def test_laplace_says_what_budget_would_do_for_it(monkeypatch):
+    """A Hessian of 4 parameters and 256 draws take 264 gradients, each of one set of weights."""
+
+    def over(*_, **__):
+        raise Expired("over")
+
+    monkeypatch.setattr(api, "estimate", over)
+
+    found = run(Slow(), nn.MSELoss(), (X, X[:, :1]), Settings(kernel="laplace"), Deadline(60.0))
+
+    assert found.metrics["status"] == "not_converged"
+    assert float(found.metrics["status_reason"].split("about ")[1].split(" s")[0]) <= 20
+    assert not found.metrics["notes"]
+
+
+def test_a_budget_that_is_over_before_any_phase_is_told_without_phases():
+    found = run(nn.Linear(3, 1), nn.MSELoss(), (X, X[:, :1]), Settings(), Deadline(1e-3))
+
+    assert "()" not in found.metrics["status_reason"]
+
+
 def test_a_budget_that_ends_in_the_checks_of_the_second_precision_gives_a_status():
     """The clock stands still until the loss has been posed in float64, then jumps."""
     model, seen = nn.Linear(3, 1), []
@@ -68,10 +90,11 @@ def test_the_limit_is_a_little_later_than_the_budget():
         ({"device": "tpu"}, "device 'tpu': .*cpu"),
         ({"device": "cuda"}, "device 'cuda': torch finds none"),
         ({"precision": "float16"}, "precision 'float16': did you mean"),
-        ({"kernel": "nuts"}, "no kernel 'nuts'"),
+        ({"kernel": "nut"}, "no kernel 'nut'; did you mean 'nuts'"),
         ({"memory_gb": 0.0}, "memory_gb 0.0 must be"),
         ({"memory_gb": 1e-7}, "memory_gb"),
         ({"memory_gb": 1e-5}, "256 chains of 4 parameters and the data take about"),
+        ({"memory_gb": 1e-5, "kernel": "laplace"}, "kernel 'laplace', vectors of 4 parameters and the data"),
         ({"n_beta": float("inf")}, "n_beta inf must be"),
         ({"n_beta": "5"}, "n_beta '5' must be a number"),
         ({"gamma": True}, "gamma True must be a number"),

@@ -22,9 +22,9 @@ from parsl_optuna.tasks.llc.answer.summary import drawn, summarise
 from parsl_optuna.tasks.llc.answer.verdict import TRIAL_GATE, Nature
 from parsl_optuna.tasks.llc.engine.auto import chains_for, pictured, recorded_values
 from parsl_optuna.tasks.llc.engine.stages import Stages
-from parsl_optuna.tasks.llc.notes import of_gamma, of_modes, of_rounding, of_sides
+from parsl_optuna.tasks.llc.engine.weighted import kept_values
+from parsl_optuna.tasks.llc.notes import of_gamma, of_modes, of_place, of_rounding, of_sides
 from parsl_optuna.tasks.llc.problem.centre import find_centre
-from parsl_optuna.tasks.llc.problem.curvature import EXACT_LIMIT
 from parsl_optuna.tasks.llc.problem.estimand import Estimand
 from parsl_optuna.tasks.llc.problem.examples import Examples, read
 from parsl_optuna.tasks.llc.problem.pose import PosedLoss, pose
@@ -54,6 +54,9 @@ _FEWEST_GRADIENTS = 1000
 """Gradients on all data that an estimate takes at least: three windows of warm-up (304), curvatures (120),
 settling, and 128 draws that are a few steps apart.
 """
+
+_FEWEST_DRAWS = 256
+"""Of a kernel without chains, for an error of a few percent."""
 
 _BEFORE = ("reading", "checks", "polish", "examination")
 """Phases before sampling."""
@@ -241,7 +244,7 @@ def _run(
         ),
     }
     if not trace.n_draws:
-        metrics["status_reason"] = _without_draw(estimand, phases, metrics["status_reason"])
+        metrics["status_reason"] = _without_draw(estimand, settings, phases, metrics["status_reason"])
         nothing = torch.empty(0, 0, device="cpu").numpy()
         return Result(metrics, nothing, nothing, nothing, {}, {})
     at_centre = estimand.recording.at(estimand.centre.unsqueeze(0))
@@ -257,8 +260,8 @@ def _seen_in(
     yield from of_gamma(metrics)
     if settings.has_chains:
         yield from of_sides(estimand, trace)
-    elif estimand.dim > EXACT_LIMIT:
-        yield f"kernel '{settings.kernel}' sees the posterior near w* alone; chains begin elsewhere, too"
+    else:
+        yield from of_place(metrics, settings.kernel)
     yield from of_rounding(estimand, metrics)
 
 
@@ -346,15 +349,19 @@ def _estimand(
 
 
 def _check_memory(estimand: Estimand, examples: Examples, settings: Settings) -> None:
-    """Refuse chains that will not fit the memory."""
-    chains, size = chains_for(estimand), estimand.centre.element_size()
-    values = _KEPT_STATES * chains * estimand.dim + recorded_values(estimand, chains)
-    needed = values * size + examples.bytes()
+    """Refuse what will not fit the memory."""
+    if settings.has_chains:
+        chains = chains_for(estimand)
+        values = _KEPT_STATES * chains * estimand.dim + recorded_values(estimand, chains)
+        what, rest = f"{chains} chains", ", observables included"
+    else:
+        values = kept_values(estimand.dim)
+        what, rest = f"kernel '{settings.kernel}', vectors", ""
+    needed = values * estimand.centre.element_size() + examples.bytes()
     if needed > settings.most_bytes:
         raise SpecError(
-            f"memory_gb {settings.memory_gb:g}: {chains} chains of {estimand.dim:,} parameters and the data "
-            f"take about {needed / 2**30:.2g}, observables included; raise it, or sample a part with "
-            "parameters="
+            f"memory_gb {settings.memory_gb:g}: {what} of {estimand.dim:,} parameters and the data "
+            f"take about {needed / 2**30:.2g}{rest}; raise it, or sample a part with parameters="
         )
 
 
@@ -378,12 +385,15 @@ def _sampled(estimand: Estimand, settings: Settings, phases: Phases) -> tuple[di
     return metrics, trace
 
 
-def _without_draw(estimand: Estimand, phases: Phases, reason: str) -> str:
+def _without_draw(estimand: Estimand, settings: Settings, phases: Phases, reason: str) -> str:
     """Say which phase took the budget, and what budget would do."""
-    text = f"{reason} ({phases.said()})"
+    said = phases.said()
+    text = f"{reason} ({said})" if said else reason
     loss = estimand.target.loss
     if not isinstance(loss, TimedLoss) or not loss.gradients:  # not even one gradient: it is far too little
         return f"{text}; try {10.0 * phases.deadline.budget_sec:g} s"
     before = sum(sec for name, sec in phases.seconds.items() if name in _BEFORE)
     wanted = before + _FEWEST_GRADIENTS * loss.seconds_for(chains_for(estimand))
+    if not settings.has_chains:  # a Hessian, or a few draws without it, and draws to look at
+        wanted = before + (2 * min(estimand.dim, _FEWEST_GRADIENTS) + _FEWEST_DRAWS) * loss.seconds_for(1)
     return f"{text}; about {float(f'{wanted:.1g}'):g} s would do"

@@ -20,21 +20,39 @@ _MODES = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
 _NEGLIGIBLE = 0.01
 """Share of the LLC by which it may depend on a factor of 2 in gamma without a note."""
 
+_FEWEST_OF_PRIOR = 5.0
+"""Draws of the posterior that those of the prior must be worth to show what is elsewhere."""
+
 _APART, _FEWEST_COMPARED = 4.0, 16
 """Standard errors between the chains of both sides that are told, of so many draws or more."""
 
 
 def of_gamma(metrics: dict[str, Any]) -> list[str]:
-    """Say by how much the LLC depends on gamma, if that is more than its interval."""
+    """Say by how much the LLC depends on gamma, if that is more than its interval.
+
+    Draws of a fit that is too poor, whose bias nobody knows, do not show that.
+    """
     seen, value, error = metrics["diagnostics"], metrics["llc_hat"], metrics["se_hat"]
     slope, chance = seen["prior_sensitivity"], 2.0 * seen["prior_sensitivity_se"]
     share = 1.0 - 2.0 ** -max(slope - chance, 0.0)  # certain, of a gamma twice as large
-    if not share * value > max(2.0 * error, _NEGLIGIBLE * value):  # so also of nan
+    is_known = metrics["bias"] is not None
+    if not (is_known and share * value > max(2.0 * error, _NEGLIGIBLE * value)):  # so also of nan
         return []
     lower = (1.0 - 2.0**-slope) * value
     return [
         f"gamma {metrics['gamma']:g}: twice as much would lower the LLC by {lower:.2g}, more than its "
         f"interval; the posterior fills {seen['prior_width_filled']:.0%} of the prior's width"
+    ]
+
+
+def of_place(metrics: dict[str, Any], kernel: str) -> list[str]:
+    """Say where draws of the prior, which a kernel without chains takes, did not reach the posterior."""
+    seen = metrics["diagnostics"]
+    if not seen["n_draws"] or seen["prior_draws_worth"] >= _FEWEST_OF_PRIOR:
+        return []
+    return [
+        f"kernel '{kernel}' sees the posterior near w* alone: draws of the prior do not reach it; chains "
+        "begin there, too"
     ]
 
 

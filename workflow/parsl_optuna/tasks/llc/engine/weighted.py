@@ -121,6 +121,13 @@ def _is_quick(estimand: Estimand, generator: Generator, deadline: Deadline) -> b
     return 2 * estimand.dim * (deadline.used_sec - before) < _HESSIAN_SHARE * deadline.left_sec
 
 
+def kept_values(dim: int) -> int:
+    """Return how many numbers are kept at most: the Hessian and its eigenvectors, or Lanczos vectors."""
+    if dim <= EXACT_LIMIT:
+        return 4 * dim**2 + 4 * _ROWS * dim
+    return laplace.MOST_STEPS * max(min(_ROWS * dim, _ELEMENTS), dim)
+
+
 def _batch(dim: int, done: int, fewest: int) -> int:
     """Return how many to draw next: few at first, which show how long they take."""
     return max(fewest, min(_ROWS, _ELEMENTS // dim // fewest * fewest, done))
@@ -173,12 +180,15 @@ def _is_enough(seen: _Seen, relative_error: float) -> bool:
     found = expectation(seen.excess, seen.log_ratio)
     if len(seen.excess) >= _MOST or not found.khat <= TRUSTED:
         return True
-    return found.se <= relative_error * abs(found.value) and _worth(seen) >= 2 * TRIAL_GATE.ess
+    return found.se <= relative_error * abs(found.value) and _worth(seen.log_ratio) >= 2 * TRIAL_GATE.ess
 
 
-def _worth(seen: _Seen) -> float:
-    """Return how many draws of the posterior the weighted ones are worth (Kish 1965)."""
-    weights = (seen.log_ratio - seen.log_ratio.max()).double().exp()
+def _worth(log_ratio: Tensor) -> float:
+    """Return how many draws of the posterior those with such weights are worth (Kish 1965)."""
+    usable = log_ratio[torch.isfinite(log_ratio)].double()
+    if not len(usable):
+        return 0.0
+    weights = (usable - usable.max()).exp()
     return float(weights.sum().square() / weights.square().sum())
 
 
@@ -197,6 +207,7 @@ def _summarised(
         "khat": found.khat,
         "free_energy": _free_energy(estimand, own, seen.log_volume),
         "normal_llc": float(seen.llc.mean()) if len(seen.llc) else math.nan,
+        "prior_draws_worth": _worth(-seen.excess[~seen.is_local]),
     }
     shown = _resampled(seen, generator) if is_near else own
     traces = Traces(*(value.unsqueeze(1).cpu() for value in shown))  # independent draws: one chain of them
@@ -232,7 +243,9 @@ def _free_energy(estimand: Estimand, own: Traces, log_volume: Tensor) -> float:
 def _resampled(seen: _Seen, generator: Generator) -> Traces:
     """Draw as many by weight as all of them are worth, so that they count as independent."""
     weights = (seen.log_ratio - seen.log_ratio.max()).exp()
-    chosen = torch.multinomial(weights, max(1, int(_worth(seen))), replacement=True, generator=generator)
+    chosen = torch.multinomial(
+        weights, max(1, int(_worth(seen.log_ratio))), replacement=True, generator=generator
+    )
     return Traces(*(value[chosen] for value in seen[:3]))
 
 
