@@ -120,6 +120,29 @@ def test_a_poor_approximation_tells_nothing_of_gamma():
     assert not any("gamma" in note for note in found.notes)
 
 
+class Walled(nn.Module):
+    """One parameter whose loss is infinite beyond 0.05, where most of the prior is."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x):
+        return torch.where(self.w.abs() < 0.05, self.w.square(), torch.inf).expand(len(x))
+
+
+def test_chains_begin_where_the_loss_is_finite():
+    x = torch.zeros(1000, 1)
+
+    found = parsl_optuna.estimate_llc(
+        Walled(), lambda outputs, y: outputs.mean(), (x, x), kernel="hmc", budget_sec=3.0
+    )
+
+    assert found.status != "ok"  # at a wall the identity that is checked does not hold
+    assert found.metrics["diagnostics"]["lost_chains"] == 0
+    assert found.excess.max() <= n_beta(1000) * 0.05**2
+
+
 class Slow(nn.Module):
     """A linear model whose chains run one by one, each for 15 ms."""
 

@@ -234,6 +234,7 @@ _CHECKS = (
     ("variance_over_mean", "variance/mean", ".2f"),
     ("khat", "k-hat", ".2f"),
     ("normal_llc", "normal approximation", ".4g"),
+    ("prior_draws_worth", "draws of the prior worth", ".0f"),
 )
 """Diagnostics that are printed: name, label, format."""
 

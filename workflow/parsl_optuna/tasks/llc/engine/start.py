@@ -51,6 +51,10 @@ _FEWEST_EXAMPLES, _EXAMPLES_PER_T = 192, 1.5
 """Examples of a trajectory: with 1.5 t of them posteriors of different subsets overlap."""
 
 
+_HALVINGS = 20
+"""Of the way from w*, at most: a loss that is finite only within a millionth of the prior is not sampled."""
+
+
 class _Cooling(NamedTuple):
     """Where the cooling is: temperatures done, positions ``(chains, dim)``, step sizes ``(chains, 1)``."""
 
@@ -95,9 +99,9 @@ def annealed(
         deadline: When it expires, the remaining temperatures are skipped.
         stiffest: They also are when the prior is as many median step sizes wide.
     """
-    w = prior_draws(estimand, chains, stages.stream)
-    excess = estimand.excess(w) / estimand.t
-    first = 1.0 / max(float(excess.nan_to_num(torch.inf).median()), 1.0 / estimand.t)
+    w, excess = _where_finite(estimand, prior_draws(estimand, chains, stages.stream))
+    typical = float(excess.median()) / estimand.t if len(excess) else 0.0
+    first = 1.0 / max(typical, 1.0 / estimand.t)
     n_temperatures = max(1, math.ceil(_TEMPERATURES_PER_DECADE * math.log10(estimand.t / first)))
     sizes = torch.full((chains, 1), 0.5 / math.sqrt(estimand.gamma), dtype=w.dtype, device=w.device)
 
@@ -110,6 +114,21 @@ def annealed(
         return _Cooling(n_temperatures if is_left else now, w, sizes)
 
     return stages.run(cool, _Cooling(0, w, sizes), lambda state: state.temperature >= n_temperatures).position
+
+
+def _where_finite(estimand: Estimand, w: Tensor) -> tuple[Tensor, Tensor]:
+    """Halve the way from w* to positions where the loss is infinite, or no number: no step leads from there.
+
+    Also return t (L - L0) of those where it is finite in the end.
+    """
+    excess = estimand.excess(w)
+    for _ in range(_HALVINGS):
+        is_lost = ~torch.isfinite(excess)
+        if not bool(is_lost.any()):
+            break
+        w = torch.where(is_lost.unsqueeze(1), 0.5 * (w + estimand.centre), w)
+        excess = estimand.excess(w)
+    return w, excess[torch.isfinite(excess)]
 
 
 def _equilibrated(
