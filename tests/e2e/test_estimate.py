@@ -41,6 +41,7 @@ def test_an_approximation_is_told_with_what_shows_that_it_is_poor(tmp_path):
     out, _ = run("parsl-optuna", "estimate", "--problem", "dln", "--kernel", "laplace", cwd=tmp_path, code=1)
 
     assert "status   uncertain: k-hat " in out
+    assert " ± ? in " in out
     assert "normal approximation " in out
 
 

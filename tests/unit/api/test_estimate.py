@@ -64,6 +64,7 @@ def test_an_approximation_that_is_too_poor_says_that_nobody_knows_the_interval()
     assert found.status == "uncertain"
     assert "k-hat" in str(found)
     assert found.interval == (-math.inf, math.inf)
+    assert " ± ? (uncertain" in str(found)
 
 
 class Wells(nn.Module):

@@ -62,7 +62,8 @@ class Estimate:
     observables: Mapping[str, Observable] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        text = f"LLC {self.llc:.4g} ± {self.se:.2g}"
+        error = "?" if math.isinf(self.bias) else f"{self.se:.2g}"  # of a number that may be anywhere
+        text = f"LLC {self.llc:.4g} ± {error}"
         is_shown = _SHOWN_BIAS * self.se < self.bias < math.inf
         text += f", bias about {self.bias:.2g}" if is_shown else ""
         text += f" ({self.status}"

@@ -249,6 +249,8 @@ def _tell(outcome: Mapping[str, Any]) -> None:
         click.echo(f"{name}: {outcome['state']}: {outcome['reason']}")
         return
     error = "" if outcome["se_hat"] is None else f" ± {outcome['se_hat']:.2g}"
+    if outcome.get("bias") is None and "khat" in outcome["diagnostics"]:
+        error = " ± ?"  # of a fit that is too poor: nobody knows how far it is off
     click.echo(f"{name}: LLC {outcome['llc_hat']:.5g}{error} in {duration(outcome['runtime_sec'])}")
     reason = outcome.get("status_reason")
     click.echo(f"  status   {outcome['status']}" + (f": {reason}" if reason else ""))
