@@ -51,8 +51,8 @@ def of_place(metrics: dict[str, Any], kernel: str) -> list[str]:
     if not seen["n_draws"] or seen["prior_draws_worth"] >= _FEWEST_OF_PRIOR:
         return []
     return [
-        f"kernel '{kernel}' sees the posterior near w* alone: draws of the prior do not reach it; chains "
-        "begin there, too"
+        f"kernel '{kernel}' sees the posterior near w* alone: hardly any draw of the prior reached it; "
+        "chains begin there, too"
     ]
 
 
