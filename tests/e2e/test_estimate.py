@@ -121,7 +121,7 @@ def test_bad_input_of_checkpoints_is_one_line(training, arguments, said):
     [
         (["--problem", "dln", "--gamma", "2"], "--gamma: goes with --checkpoints"),
         (["--problem", "dnl"], "--problem dnl: neither a file nor a preset; did you mean 'dln'?"),
-        (["--problem", "dln", "--kernel", "nuts"], "no kernel 'nuts'"),
+        (["--problem", "dln", "--kernel", "nutz"], "no kernel 'nutz'"),
         (["--problem", "dln", "--set", "overrides.model.width=[2]"], "overrides.model.width: unknown key"),
         (["--problem", "dln", "--error", "0"], "relative_error 0.0 must be above 0"),
         (["--problem", "dln", "--budget", "-1"], "--budget -1.0 must be above 0"),

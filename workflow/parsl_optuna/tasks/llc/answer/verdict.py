@@ -237,6 +237,8 @@ def _too_little_known(case: _Case) -> _Found:
             f"variance/mean {ratio:.2f} above {_VARIANCE_OVER_MEAN}: {causes}",
             _over(ratio, _VARIANCE_OVER_MEAN),
         )
+    if math.isnan(error) and not nature.is_given:
+        yield "uncertain", "the standard error is not known", math.inf
     if error > max(gate.relative_error * abs(value), _NOTHING):
         told = f"standard error {error:.2g} above {gate.relative_error:.0%} of the LLC"
         yield "uncertain", told, _over(error, max(gate.relative_error * abs(value), _NOTHING))
