@@ -5,9 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from parsl_optuna.core.errors import ExecutorError
 from parsl_optuna.core.resources import ClusterSpec
+from parsl_optuna.execution.backend import Phase
 from parsl_optuna.execution.blocks import Blocks
 from parsl_optuna.execution.processes import Processes
 from parsl_optuna.execution.scaling import Decision, Scaling, Use, decide
+from parsl_optuna.execution.scheduler import Job
+
+from tests.unit.execution.test_blocks import Scheduler
 
 
 def decided(outstanding, blocks, new_workers=4, max_blocks=3, idle_sec=60):
@@ -78,6 +82,45 @@ def test_there_are_never_more_than_allowed_and_nothing_that_works_is_given_back(
     )
     lent = sum(use.tasks for use in blocks.values() if use.draining)
     assert not decision.give_back or kept >= outstanding - lent
+
+
+class Deaf:
+    """An executor with three tasks whose workers never register."""
+
+    def __init__(self, blocks):
+        self.blocks, self.blocks_to_job_id = blocks, {}
+
+    def connected_managers(self):
+        return []
+
+    def connected_blocks(self):
+        return []
+
+    def outstanding(self):
+        return 3
+
+    def scale_out_facade(self, count):
+        job_id = self.blocks.submit("pool", count)
+        self.blocks_to_job_id[str(len(self.blocks_to_job_id))] = job_id
+        self.blocks.held[job_id].job = Job(Phase.RUNNING)
+        return [job_id]
+
+
+def test_blocks_whose_workers_never_register_are_replaced_and_end_the_command_after_some(tmp_path):
+    clock = [0.0]
+    blocks = Blocks(Scheduler(), ClusterSpec(max_blocks=1), "cluster", now=lambda: clock[0])
+    blocks.script_dir = str(tmp_path / "submit_scripts")
+    scaling, executor = Scaling(blocks), Deaf(blocks)
+
+    while scaling.failure is None and clock[0] < 1e4:
+        scaling(executor, {})
+        clock[0] += 30.0
+
+    assert len(blocks.held) == 3
+    assert 1800 < clock[0] < 2200
+    assert "job 2: its workers have not registered in 600 s, as those of 2 blocks before" in str(
+        scaling.failure
+    )
 
 
 class OtherParsl:

@@ -31,6 +31,12 @@ _REFUSED_SEC = 60.0
 _GONE_SEC = 60.0
 """A block whose workers have all been gone for so long will not have them again: its job would have ended."""
 
+_MUTE_SEC = 600.0
+"""A block that runs and whose workers have not registered by then is replaced: they wait for an answer
+without end (seen once, after the interchange was killed). Imports from a busy file system take minutes, not
+ten.
+"""
+
 
 @dataclass(frozen=True)
 class Use:
@@ -157,6 +163,7 @@ class Scaling:
         names = {job_id: block for block, job_id in executor.blocks_to_job_id.items()}
         self._note_ends(executor, names)
         self._give_back_deserted(managers, names)
+        self._give_back_mute(names)
         uses = {
             job_id: self._use(held, [one for one in managers if one["block_id"] == names.get(job_id)])
             for job_id, held in self.blocks.living().items()
@@ -192,6 +199,21 @@ class Scaling:
                 self._served_at[job_id] = now
             elif now - self._served_at.get(job_id, now) > _GONE_SEC:
                 self.blocks.cancel([job_id], "its workers are gone")
+
+    def _give_back_mute(self, names: Mapping[str, str]) -> None:
+        """Give back the blocks that run but whose workers have never registered; end after some in a row."""
+        for job_id, held in self.blocks.living().items():
+            is_new = job_id in names and job_id not in self._seen and held.job.phase is Phase.RUNNING
+            if not is_new or self.blocks.age(held) <= _MUTE_SEC:
+                continue
+            self._unserved += 1
+            why = f"its workers have not registered in {_MUTE_SEC:.0f} s"
+            if self._unserved >= _MOST_UNSERVED:
+                raise ExecutorError(
+                    f"job {job_id}: {why}, as those of {self._unserved - 1} blocks before; can its node "
+                    f"reach this host? See {held.files.output}; the same command goes on from here"
+                )
+            self.blocks.cancel([job_id], why)
 
     def _workers_of_new(self) -> int:
         """Return how many workers one more block will have: as the largest one had, or as were asked for."""
