@@ -67,6 +67,22 @@ def test_a_pool_whose_interchange_dies_before_it_registers_leaves_with_its_worke
     assert not alive
 
 
+def test_a_pool_probes_and_connects_under_different_identities(interchange, tmp_path):
+    """An interchange that has yet to notice that the probe has left would drop the pool's own connection."""
+    server, port = interchange
+    pool = start_pool(port, tmp_path)
+    try:
+        prober, _ = server.recv_multipart()
+        server.send_multipart([prober, b"here"])
+        talker, _ = server.recv_multipart()
+    finally:
+        for one in [*psutil.Process(pool.pid).children(recursive=True), pool]:
+            one.kill()
+        pool.wait()
+
+    assert prober != talker
+
+
 def test_a_pool_that_is_served_stays(interchange, tmp_path):
     server, port = interchange
     pool = start_pool(port, tmp_path)

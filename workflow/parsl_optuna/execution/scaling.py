@@ -33,8 +33,7 @@ _GONE_SEC = 60.0
 
 _MUTE_SEC = 600.0
 """A block that runs and whose workers have not registered by then is replaced: they wait for an answer
-without end (seen once, after the interchange was killed). Imports from a busy file system take minutes, not
-ten.
+without end. Imports from a busy file system take minutes, not ten.
 """
 
 

@@ -21,9 +21,10 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import parsl.multiprocessing
-from parsl.executors.high_throughput import process_worker_pool
+from parsl.executors.high_throughput import probe, process_worker_pool
 
 from parsl_optuna.execution.links import Links
 from parsl_optuna.execution.script import LAUNCH_DIR
@@ -111,6 +112,22 @@ def replace_workers(links: Links, folder: Path, period_sec: float) -> None:
                     path.unlink(missing_ok=True)
 
 
+def probe_anonymously() -> None:
+    """Let Parsl probe addresses from sockets without the pool's identity.
+
+    The interchange drops a connection of an identity that it still has another one of. As Parsl (2026.10.26)
+    probes under the identity that the pool connects with a moment later, the pool was now and then dropped,
+    and waited for an answer without end.
+    """
+    probed = probe.probe_addresses
+
+    def anonymous(*args: Any, identity: bytes | None = None, **kwargs: Any) -> Any:
+        del identity
+        return probed(*args, **kwargs)
+
+    probe.probe_addresses = anonymous
+
+
 def main() -> None:
     """Run Parsl's pool with its own arguments, under watch."""
     asked, _ = process_worker_pool.get_arg_parser().parse_known_args()
@@ -126,6 +143,7 @@ def main() -> None:
     sys.path.append(os.environ.get(LAUNCH_DIR) or str(Path.cwd()))  # last, so that it hides nothing
     sys.argv[0] = process_worker_pool.__file__
     parsl.multiprocessing.SpawnContext = links  # type: ignore[assignment]
+    probe_anonymously()
     try:
         # As the main module, whence its workers are spawned.
         runpy.run_path(process_worker_pool.__file__, run_name="__main__")
