@@ -227,9 +227,9 @@ def test_ctrl_c_in_a_terminal_finishes_what_runs_and_starts_nothing_of_the_queue
 
 def test_ctrl_c_twice_leaves_at_once(tmp_path, undisturbed):
     folder = tmp_path / "run"
-    config = config_in(folder, sleep_sec=1.5)
+    config, log = config_in(folder, sleep_sec=1.5), folder / "log"
     process = start("parsl-optuna", "--config", config, "--local")
-    started(folder, 1)
+    wait_for(lambda: log.exists() and "guess" in log.read_text())  # a trial, which it then waits for
 
     os.killpg(process.pid, signal.SIGINT)
     time.sleep(0.3)
