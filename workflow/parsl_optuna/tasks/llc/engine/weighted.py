@@ -17,6 +17,7 @@ from torch import Generator, Tensor
 from parsl_optuna.core.clock import Deadline, Expired
 from parsl_optuna.kernels import chain, laplace
 from parsl_optuna.kernels.importance import TRUSTED, Corrected, expectation
+from parsl_optuna.tasks.llc.answer.observables import observed
 from parsl_optuna.tasks.llc.answer.summary import Draws, Traces, summarise
 from parsl_optuna.tasks.llc.answer.verdict import TRIAL_GATE, Nature
 from parsl_optuna.tasks.llc.engine.stages import Stages
@@ -157,13 +158,13 @@ def _with_more(
 
 def _looked_at(estimand: Estimand, drawn: laplace.Drawn, generator: Generator) -> _Seen:
     """Evaluate draws of the approximation; the logarithm of a weight is up to a constant of all."""
-    energy, gradient = estimand.energy(estimand.centre + drawn.shift, generator)
-    radius = 0.5 * estimand.gamma * drawn.shift.square().sum(1)
-    excess, virial = estimand.excess_from(energy, radius), (drawn.shift * gradient).sum(1)
-    ratio = drawn.energy - excess - radius
+    w = estimand.centre + drawn.shift
+    energy, gradient = estimand.energy(w, generator)
+    seen = Traces(**observed(estimand, w, energy, (drawn.shift * gradient).sum(1)))
+    ratio = drawn.energy - seen.excess - seen.radius
     ratio = torch.where(torch.isfinite(ratio), ratio, -torch.inf)  # where the loss is infinite, or no number
     of_normal = (drawn.llc, drawn.log_volume, drawn.is_local, drawn.is_settled)
-    return _Seen(excess, radius, virial, ratio, *of_normal, ended=False)
+    return _Seen(*seen, ratio, *of_normal, ended=False)
 
 
 def _joined(first: _Seen, second: _Seen) -> _Seen:
