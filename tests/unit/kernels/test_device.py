@@ -3,7 +3,7 @@ import resource
 import pytest
 import torch
 from parsl_optuna.core.errors import TaskError
-from parsl_optuna.kernels.device import device_of, keep_memory, one_core
+from parsl_optuna.kernels.device import device_of, full_precision, keep_memory, one_core
 
 
 def test_auto_is_a_gpu_where_there_is_one():
@@ -15,6 +15,23 @@ def test_auto_is_a_gpu_where_there_is_one():
 def test_a_gpu_that_is_not_there_is_told():
     with pytest.raises(TaskError, match="no GPU that torch can use; take auto or cpu"):
         device_of("cuda")
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="torch before 2.9")
+def test_products_of_float32_are_not_rounded_to_less():
+    parts = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)
+    torch.set_float32_matmul_precision("high")
+    try:
+        before = [part.fp32_precision for part in parts]
+        with full_precision():
+            inside = {part.fp32_precision for part in parts}
+        after = [part.fp32_precision for part in parts]
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+    assert "tf32" in before
+    assert inside == {"ieee"}
+    assert after == before
 
 
 def test_a_task_computes_on_one_core():

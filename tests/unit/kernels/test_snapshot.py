@@ -56,3 +56,7 @@ def test_named_tuples_get_their_names_back():
     assert isinstance(back.inner, Inner)
     assert back.inner.count == 3
     assert torch.equal(back.inner.mean, state.inner.mean)
+
+
+def test_what_lay_on_the_cpu_stays_there_whatever_the_device_of_the_rest():
+    assert loads(dumps([torch.ones(2)]), "meta")[0].device.type == "cpu"

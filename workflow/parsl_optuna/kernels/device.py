@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,6 +54,36 @@ def precision_of(device: torch.device) -> torch.dtype:
 def precise(tensor: Tensor) -> Tensor:
     """Return a tensor in float64, on the CPU where its device has none."""
     return tensor.to(torch.device("cpu") if tensor.device.type == "mps" else tensor.device, torch.float64)
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Compute products of float32 in float32, whatever else this process is set to.
+
+    By default cuDNN rounds what it multiplies in convolutions and recurrent layers to the 10 bits of TF32: an
+    energy is then off by a thousandth of t times the loss, which is more than a draw allows.
+    """
+    backends: Any = torch.backends  # whose attributes differ between versions
+    cuda, cudnn, mkldnn = backends.cuda.matmul, backends.cudnn, backends.mkldnn
+    if not hasattr(cuda, "fp32_precision"):  # before torch 2.9
+        before, convolutions = torch.get_float32_matmul_precision(), cudnn.allow_tf32
+        torch.set_float32_matmul_precision("highest")
+        cudnn.allow_tf32 = False
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(before)
+            cudnn.allow_tf32 = convolutions
+        return
+    parts = [cuda, cudnn.conv, cudnn.rnn, mkldnn.matmul, mkldnn.conv, mkldnn.rnn]
+    settings = [part.fp32_precision for part in parts]
+    for part in parts:
+        part.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for part, setting in zip(parts, settings, strict=True):
+            part.fp32_precision = setting
 
 
 def one_core() -> None:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 T = TypeVar("T")
 
-_TREE = "tree"
+_TREE, _MOVES = "tree", "moves"
+"""The entry with the shape of a tree, and the key of tensors that were not on the CPU."""
 
 
 def dumps(tree: Any) -> bytes:
@@ -26,7 +27,7 @@ def dumps(tree: Any) -> bytes:
 
 
 def loads(content: bytes, device: torch.device | str = "cpu") -> Any:
-    """Read what `dumps` wrote; tensors come to a device."""
+    """Read what `dumps` wrote; tensors that were not on the CPU come to *device*."""
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return _read(json.loads(arrays[_TREE].tobytes()), arrays, device)
 
@@ -43,7 +44,7 @@ def _stored(value: Any, arrays: dict[str, Any]) -> Any:
     if isinstance(value, Tensor):
         name = f"a{len(arrays)}"
         arrays[name] = value.detach().cpu().numpy()
-        return {"tensor": name}
+        return {"tensor": name} if value.device.type == "cpu" else {"tensor": name, _MOVES: True}
     if isinstance(value, dict):
         return {"mapping": {key: _stored(entry, arrays) for key, entry in value.items()}}
     if isinstance(value, (list, tuple)):
@@ -56,6 +57,7 @@ def _read(value: Any, arrays: Any, device: torch.device | str) -> Any:
         return [_read(entry, arrays, device) for entry in value]
     if isinstance(value, dict):
         if "tensor" in value:
-            return torch.from_numpy(arrays[value["tensor"]].copy()).to(device)
+            found = torch.from_numpy(arrays[value["tensor"]].copy())
+            return found.to(device) if value.get(_MOVES) else found
         return {key: _read(entry, arrays, device) for key, entry in value["mapping"].items()}
     return value

@@ -15,7 +15,7 @@ from torch import Generator, Tensor, nn
 from parsl_optuna.core.clock import Deadline, Expired, named_phase
 from parsl_optuna.core.errors import SpecError, nearest
 from parsl_optuna.kernels import chain
-from parsl_optuna.kernels.device import device_named, keep_memory
+from parsl_optuna.kernels.device import device_named, full_precision, keep_memory
 from parsl_optuna.store.checkpoint import Checkpoint
 from parsl_optuna.tasks.llc.answer.observables import RECORDED
 from parsl_optuna.tasks.llc.answer.summary import drawn, summarise
@@ -180,14 +180,14 @@ def run(
 ) -> Result:
     """Read the data, examine the centre in float64, then sample in the wanted precision."""
     keep_memory()
-    with torch.inference_mode(mode=False), _without_autocast():  # whatever the caller is in
+    with torch.inference_mode(mode=False), _as_asked():  # whatever the caller is in
         return _run(model, loss, data, settings, deadline)
 
 
 @contextmanager
-def _without_autocast() -> Iterator[None]:
+def _as_asked() -> Iterator[None]:
     """Compute in the precision that is asked for."""
-    with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+    with full_precision(), torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
         yield
 
 

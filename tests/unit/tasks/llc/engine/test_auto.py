@@ -2,13 +2,16 @@
 
 import math
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from parsl_optuna.core.clock import Deadline
 from parsl_optuna.tasks.base import Work, run_task
 from parsl_optuna.tasks.llc import TASK
 from parsl_optuna.tasks.llc.engine import draw
+from parsl_optuna.tasks.llc.engine.auto import chains_for
 from parsl_optuna.tasks.llc.samplers import langevin, sgld
 
 from tests.scenarios import DLN, Bench, first_fast, n_beta, power, quadratic, w1w2_squared
@@ -147,6 +150,24 @@ def test_the_traces_are_left_for_a_picture(tmp_path):
         assert arrays["excess"].shape[1] == 8
         assert float(arrays["excess"].mean()) == pytest.approx(metrics["llc_hat"], rel=0.3)
         assert float(arrays["distance"].min()) > 0
+
+
+@pytest.mark.parametrize(
+    ("device", "dim", "pass_bytes", "expected"),
+    [("cpu", 1000, 1e6, 16), ("cpu", 50_000, 1e6, 8), ("meta", 1000, 1e6, 256), ("meta", 50_000, 1e6, 128),
+     ("meta", 1000, 2e7, 32), ("meta", 10**6, 1e6, 8)],
+)  # fmt: skip
+def test_chains_are_as_many_as_cost_little_on_their_device(device, dim, pass_bytes, expected):
+    loss = SimpleNamespace(together=True, has_data=True, pass_bytes=pass_bytes)
+    estimand = SimpleNamespace(
+        recording=SimpleNamespace(size=0),
+        target=SimpleNamespace(loss=loss),
+        centre=torch.empty(dim, device=device),
+        dim=dim,
+        n=500,
+    )
+
+    assert chains_for(estimand) == expected
 
 
 @pytest.mark.slow

@@ -106,3 +106,13 @@ def test_chunks_change_nothing(generator, monkeypatch):
 
     assert len(loss._chunks(4)) > 1
     assert all(torch.allclose(a, b) for a, b in zip(whole, parts, strict=True))
+
+
+@pytest.mark.parametrize(("device", "fewest", "most"), [("cpu", 20, 400), ("meta", 1, 1)])
+def test_a_pass_is_cut_to_fit_the_caches_of_a_cpu_alone(device, fewest, most):
+    x, y = torch.empty(20_000, 30, device=device), torch.empty(20_000, 2, device=device)
+
+    pieces = MlpLoss(x, y, (30, 30, 2), "relu", True)._chunks(8)
+
+    assert fewest <= len(pieces) <= most
+    assert sum(len(part) for part, _ in pieces) == 20_000

@@ -37,6 +37,11 @@ _CHAIN_ELEMENTS = 2**14
 (measured).
 """
 
+_CHAIN_BYTES, _BYTES_PER_DIM = 2**30, 128
+"""On a GPU more chains cost more from where they write about so much per step, 2 ms of its memory: as long as
+a step takes to launch. A step touches a vector of parameters some 32 times.
+"""
+
 _FEWEST_CHAINS, _MOST_CHAINS = 8, 256
 """R-hat compares chains and metrics pool them; beyond 256 each chain would be short beside its warm-up."""
 
@@ -232,6 +237,12 @@ def chains_for(estimand: Estimand) -> int:
         )
     if not estimand.target.loss.together:
         return _FEWEST_CHAINS if estimand.dim < _LARGE else _FEWEST_OF_ALL
-    size = max(estimand.dim, estimand.n if estimand.target.loss.has_data else 0)
-    affordable = 2 ** int(math.log2(max(1, _CHAIN_ELEMENTS / size)))
-    return min(most, max(_FEWEST_CHAINS, affordable))
+    return min(most, max(_FEWEST_CHAINS, 2 ** int(math.log2(max(1.0, _affordable(estimand))))))
+
+
+def _affordable(estimand: Estimand) -> float:
+    """Return the number of chains up to which one more costs next to nothing."""
+    loss = estimand.target.loss
+    if estimand.centre.device.type != "cpu":
+        return _CHAIN_BYTES / max(loss.pass_bytes, _BYTES_PER_DIM * estimand.dim)
+    return _CHAIN_ELEMENTS / max(estimand.dim, estimand.n if loss.has_data else 0)

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from parsl_optuna.tasks.llc.problem.spec import Activation
 
-_CHUNK_BYTES = 2**19
-"""Activations of one layer and chunk, about, so that all that a pass touches stays near a core."""
+_CHUNK_BYTES, _CHUNK_BYTES_ELSEWHERE = 2**19, 2**28
+"""Activations of one layer and chunk, about, so that all that a pass touches stays near a core. A GPU takes a
+few microseconds to begin with each.
+"""
 
 _FEWEST_ROWS = 64
 
@@ -38,12 +40,14 @@ class Loss(Protocol):
         n_examples: Size of the data set.
         has_data: Whether *rows* means anything; a closed form ignores it.
         together: Whether chains share the overhead of a call.
+        pass_bytes: What a pass of one chain over all examples writes, about.
     """
 
     dim: int
     n_examples: int
     has_data: bool
     together: bool
+    pass_bytes: float
 
     def value(self, w: Tensor) -> Tensor:
         """Return losses ``(chains,)`` on all examples."""
@@ -85,6 +89,7 @@ class MlpLoss:
         self.n_examples = len(x)
         pairs = pairwise(sizes)
         self.dim = sum(a * b + (b if bias else 0) for a, b in pairs)
+        self.pass_bytes: float = x.element_size() * len(x) * sum(sizes[1:])
 
     def value(self, w: Tensor) -> Tensor:
         """Return losses ``(chains,)`` on all examples."""
@@ -117,7 +122,8 @@ class MlpLoss:
         """Return inputs and outputs of all examples or of *rows*, at least one piece."""
         x, y = (self._x, self._y) if rows is None else (self._x[rows], self._y[rows])
         layer = x.element_size() * chains * len(x) * max(self._sizes)
-        count = max(1, min(round(layer / _CHUNK_BYTES), len(x) // _FEWEST_ROWS))
+        size = _CHUNK_BYTES if x.device.type == "cpu" else _CHUNK_BYTES_ELSEWHERE
+        count = max(1, min(round(layer / size), len(x) // _FEWEST_ROWS))
         return list(zip(x.tensor_split(count), y.tensor_split(count), strict=True))
 
     def _layers(self, w: Tensor) -> list[_Layer]:
@@ -176,6 +182,7 @@ class DeepLinearLoss:
 
     has_data = False
     together = True
+    pass_bytes = 0.0
 
     def __init__(
         self, widths: tuple[int, ...], rank: int, n_examples: int, like: Tensor, scale: float
@@ -226,6 +233,7 @@ class QuadraticLoss:
 
     has_data = False
     together = True
+    pass_bytes = 0.0
 
     def __init__(self, curvature: Tensor, offset: float, n_examples: int, scale: float) -> None:
         self._curvature, self._offset = scale * curvature, offset
@@ -247,6 +255,7 @@ class MonomialLoss:
 
     has_data = False
     together = True
+    pass_bytes = 0.0
 
     def __init__(self, exponents: Tensor, n_examples: int, scale: float) -> None:
         self._exponents, self._scale = exponents, scale

@@ -23,16 +23,21 @@ from parsl_optuna.tasks.llc.problem.posed import Calling, Posed, first_line, qui
 _TOGETHER_BYTES = 2**19
 """Activations of one chain up to which chains go together: beyond, arithmetic outweighs overhead.
 
-Measured with 8 chains of MLPs, a CNN, a transformer block and a GRU (benchmarks/gradient.py).
+Measured with 8 chains of MLPs, a CNN, a transformer block and a GRU (benchmarks/gradient.py), on a CPU.
 """
 
 _TOGETHER_DIM = 20_000
 """Parameters up to which chains go together: gradients of larger ones are mostly traffic of memory."""
 
-_CHUNK_BYTES = {"cpu": 2**26}
+_TOGETHER_BYTES_ELSEWHERE, _TOGETHER_DIM_ELSEWHERE = 2**28, 2**22
+"""The same on a GPU, whose calls take some 5 microseconds each, in which it moves 10 MiB."""
+
+_CHUNK_BYTES, _CHUNK_BYTES_ELSEWHERE = 2**26, 2**30
 """Activations that a pass over some examples saves; on a CPU larger ones leave its caches."""
 
-_CHUNK_BYTES_ELSEWHERE = 2**30
+_CHUNK_SHARE = 0.125
+"""The same of a GPU of CUDA, of its memory: the larger the passes, the fewer there are to launch."""
+
 _MEASURED = 32
 """Examples by which activations are measured."""
 
@@ -108,7 +113,8 @@ class ModuleLoss:
         self._flat = self._gathered()
         self._check_state()
         self._row_bytes = self._measured()
-        self._most_bytes = min(most_bytes, _CHUNK_BYTES.get(self._flat.device.type, _CHUNK_BYTES_ELSEWHERE))
+        self.pass_bytes = self._row_bytes * examples.n
+        self._most_bytes = min(most_bytes, _chunk_bytes(self._flat.device))
         self._all = torch.vmap(self._of_weights, in_dims=(0, None))
         self._each = torch.vmap(self._of_weights, in_dims=(0, axes(examples.batch)))
         self.way = self._chosen(together)
@@ -267,8 +273,10 @@ class ModuleLoss:
 
     def _chosen(self, together: bool | None) -> Way:
         """Choose the faster way that works; by sizes, so that the same call gives the same numbers."""
-        rows = min(self.n_examples, _ROWS_AT_A_TIME)
-        large = self._row_bytes * rows > _TOGETHER_BYTES or self.dim > _TOGETHER_DIM
+        rows, on_cpu = min(self.n_examples, _ROWS_AT_A_TIME), self._flat.device.type == "cpu"
+        most_bytes = _TOGETHER_BYTES if on_cpu else _TOGETHER_BYTES_ELSEWHERE
+        most_dim = _TOGETHER_DIM if on_cpu else _TOGETHER_DIM_ELSEWHERE
+        large = self._row_bytes * rows > most_bytes or self.dim > most_dim
         if self._changing:
             return Way(together=False, reason="a forward pass changes buffers")
         if together is False or (together is None and large):
@@ -316,3 +324,10 @@ class ModuleLoss:
             begin, end = piece * count // pieces, (piece + 1) * count // pieces
             chosen: Any = slice(begin, end) if rows is None else rows[..., begin:end]
             yield self._examples.rows(chosen), (end - begin) / count
+
+
+def _chunk_bytes(device: torch.device) -> float:
+    """Return how much a pass may save on a device."""
+    if device.type == "cuda":
+        return _CHUNK_SHARE * torch.cuda.get_device_properties(device).total_memory
+    return _CHUNK_BYTES if device.type == "cpu" else _CHUNK_BYTES_ELSEWHERE

@@ -64,6 +64,7 @@ class RestrictedLoss:
     def __init__(self, loss: Loss, held: Tensor, indices: Tensor) -> None:
         self._loss, self._held, self._indices = loss, held, indices.to(held.device)
         self.dim, self.n_examples, self.together = len(indices), loss.n_examples, loss.together
+        self.pass_bytes = loss.pass_bytes
 
     def value(self, w: Tensor) -> Tensor:
         """Return losses ``(chains,)`` on all examples."""

@@ -25,7 +25,7 @@ class TimedLoss:
     def __init__(self, loss: Loss, deadline: Deadline) -> None:
         self._loss, self._deadline = loss, deadline
         self.dim, self.n_examples = loss.dim, loss.n_examples
-        self.has_data, self.together = loss.has_data, loss.together
+        self.has_data, self.together, self.pass_bytes = loss.has_data, loss.together, loss.pass_bytes
         self.seconds, self.gradients = 0.0, 0
 
     def value(self, w: Tensor) -> Tensor:
