@@ -23,7 +23,7 @@ from parsl_optuna.tasks.llc.answer.verdict import TRIAL_GATE, Nature
 from parsl_optuna.tasks.llc.engine.auto import chains_for, pictured, recorded_values
 from parsl_optuna.tasks.llc.engine.stages import Stages
 from parsl_optuna.tasks.llc.engine.weighted import kept_values
-from parsl_optuna.tasks.llc.notes import of_gamma, of_modes, of_place, of_rounding, of_sides
+from parsl_optuna.tasks.llc.notes import of_gamma, of_modes, of_rounding, of_sides
 from parsl_optuna.tasks.llc.problem.centre import find_centre
 from parsl_optuna.tasks.llc.problem.estimand import Estimand
 from parsl_optuna.tasks.llc.problem.examples import Examples, read
@@ -260,8 +260,6 @@ def _seen_in(
     yield from of_gamma(metrics)
     if settings.has_chains:
         yield from of_sides(estimand, trace)
-    else:
-        yield from of_place(metrics, settings.kernel)
     yield from of_rounding(estimand, metrics)
 
 

@@ -20,9 +20,6 @@ _MODES = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
 _NEGLIGIBLE = 0.01
 """Share of the LLC by which it may depend on a factor of 2 in gamma without a note."""
 
-_FEWEST_OF_PRIOR = 5.0
-"""Draws of the posterior that those of the prior must be worth to show what is elsewhere."""
-
 _APART, _FEWEST_COMPARED = 4.0, 16
 """Standard errors between the chains of both sides that are told, of so many draws or more."""
 
@@ -42,17 +39,6 @@ def of_gamma(metrics: dict[str, Any]) -> list[str]:
     return [
         f"gamma {metrics['gamma']:g}: twice as much would lower the LLC by {lower:.2g}, more than its "
         f"interval; the posterior fills {seen['prior_width_filled']:.0%} of the prior's width"
-    ]
-
-
-def of_place(metrics: dict[str, Any], kernel: str) -> list[str]:
-    """Say where draws of the prior, which a kernel without chains takes, did not reach the posterior."""
-    seen = metrics["diagnostics"]
-    if not seen["n_draws"] or seen["prior_draws_worth"] >= _FEWEST_OF_PRIOR:
-        return []
-    return [
-        f"kernel '{kernel}' sees the posterior near w* alone: hardly any draw of the prior reached it; "
-        "chains begin there, too"
     ]
 
 

@@ -57,6 +57,23 @@ def test_draws_end_at_the_error_wanted(generator):
     assert float(excess.std()) / math.sqrt(excess.numel()) == pytest.approx(0.02, rel=0.5)
 
 
+def test_chains_draw_on_until_their_virial_can_be_checked(generator):
+    plain = relaxing(COLD, 1.0)
+
+    def observing(noise):
+        def observe(before, after):
+            kick = torch.randn(CHAINS, generator=generator, dtype=torch.float64)
+            return plain.observe(before, after) | {"virial": 10.0 + noise * kick}
+
+        return plain._replace(observe=observe, known={"virial": 10.0})
+
+    short, long = (drawn(observing(noise), generator, steps=100_000, wanted=0.02) for noise in (1.0, 30.0))
+
+    error = 3.0 / math.sqrt(CHAINS * long.n_draws)
+    assert short.n_draws < long.n_draws
+    assert error < 1.3 * draws.VIRIAL_KNOWN
+
+
 def test_an_exact_chain_draws_on_while_its_virial_is_off(generator):
     """With a mean of 0.97 it would never end, where the error of the loss alone would do."""
     plain = relaxing(COLD, rate=1.0)

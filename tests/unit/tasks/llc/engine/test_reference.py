@@ -1,6 +1,7 @@
 """When a reference ends, on chains whose mean is 10 by construction."""
 
 import math
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from parsl_optuna.core.clock import Deadline
 from parsl_optuna.kernels.types import Info, Kernel
 from parsl_optuna.store.checkpoint import Checkpoint
+from parsl_optuna.tasks.llc.answer.summary import Elsewhere
 from parsl_optuna.tasks.llc.engine import reference
 from parsl_optuna.tasks.llc.engine.draw import Run
 from parsl_optuna.tasks.llc.engine.reference import Length
@@ -42,10 +44,14 @@ def around_ten(rate=math.inf, diverging=lambda factor: 0.0):
     return build, factors
 
 
-def estimated(build, generator, draws=10_000, most=10_000, relative_error=0.005):
+AGREEING = partial(Elsewhere, "near w*")
+"""Chains that arrive where the others are."""
+
+
+def estimated(build, generator, draws=10_000, most=10_000, relative_error=0.005, compare=AGREEING):
     stages = Stages(Checkpoint(), generator, SimpleNamespace(work=0.0))
     length = Length(draws, most, relative_error)
-    return reference.estimate(ESTIMAND, build, 0, length, stages, Deadline(600))
+    return reference.estimate(ESTIMAND, build, 0, length, compare, stages, Deadline(600))
 
 
 @pytest.mark.parametrize("wanted", [0.001, 0.002])
@@ -96,3 +102,23 @@ def test_a_step_that_always_diverges_is_told(generator):
 
     assert len(factors) > 3
     assert metrics["status"] == "diverged"
+
+
+def test_a_reference_that_chains_from_w_star_do_not_find_is_none(generator):
+    build, _ = around_ten()
+
+    metrics = estimated(build, generator, compare=lambda value, error: Elsewhere("near w*", 7.0, 0.1))
+
+    assert metrics["status"] == "not_converged"
+    assert "chains that began near w* have 7 ± 0.1, not 9." in metrics["status_reason"]
+
+
+def test_chains_that_had_no_time_leave_it_open(generator):
+    build, _ = around_ten()
+
+    metrics = estimated(
+        build, generator, compare=lambda value, error: Elsewhere("near w*", math.nan, math.nan)
+    )
+
+    assert metrics["status"] == "uncertain"
+    assert "no time for chains that begin near w*" in metrics["status_reason"]

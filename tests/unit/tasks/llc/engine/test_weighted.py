@@ -37,6 +37,17 @@ def test_a_posterior_that_the_approximation_covers_is_answered(tmp_path, model, 
     assert metrics["bias"] < 0.02 * truth  # beyond two standard errors of the virial by chance at times
 
 
+def test_chains_from_the_prior_try_what_its_draws_cannot_see(tmp_path):
+    """Of ten parameters, one draw of the prior in a million is where the loss is small."""
+    many = found(tmp_path / "many", {"kind": "quadratic", "dim": 10, "curvature": [2.0] * 10})
+    one = found(tmp_path / "one", {"kind": "monomial", "exponents": [4]})
+
+    assert many["status"] == one["status"] == "ok"
+    assert many["diagnostics"]["other_start"] == "in the prior"
+    assert many["diagnostics"]["other_llc"] == pytest.approx(many["llc_hat"], rel=0.5)
+    assert "other_start" not in one["diagnostics"]
+
+
 def test_many_parameters_are_drawn_without_the_whole_hessian(tmp_path):
     curvatures = [5.0] * 10 + [0.1] * 10 + [0.0] * 1480
 

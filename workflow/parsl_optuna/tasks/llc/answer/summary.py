@@ -41,6 +41,14 @@ class Traces(NamedTuple):
     virial: Tensor
 
 
+class Elsewhere(NamedTuple):
+    """Mean of t (L - L0) and its standard error of chains that began in another place; nan without time."""
+
+    start: str
+    llc: float
+    se: float
+
+
 @dataclass(frozen=True)
 class Draws:
     """What a method saw.
@@ -58,6 +66,7 @@ class Draws:
         nature: What kind of sampler they are from.
         step_bias: What steps of their length, and gradient noise, add to the LLC.
         heat: What they add to the virial, where that is known.
+        elsewhere: What chains that began in another place have; None where nothing was to be compared.
     """
 
     traces: Traces
@@ -72,6 +81,7 @@ class Draws:
     nature: Nature = field(default_factory=Nature)
     step_bias: float = 0.0
     heat: float = 0.0
+    elsewhere: Elsewhere | None = None
 
 
 def drawn(
@@ -148,6 +158,8 @@ def summarise(
         "centre_bias": estimand.target.summary.centre_bias,
         **draws.settings,
     }
+    if draws.elsewhere is not None:
+        diagnostics |= {f"other_{name}": seen for name, seen in draws.elsewhere._asdict().items()}
     bias = known_bias(value, diagnostics, draws, estimand.dim)
     diagnostics["bias"] = bias
     status, reason = verdict(value, error, diagnostics, gate, draws.nature)

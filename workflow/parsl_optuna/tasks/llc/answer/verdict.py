@@ -41,6 +41,9 @@ _SIGMAS = 3.0
 _VIRIAL_TOLERANCE = 0.05
 """Error of the virial ratio that is tolerated beyond chance; of a Gaussian it is also that of the LLC."""
 
+VIRIAL_KNOWN = 2 * _VIRIAL_TOLERANCE / _SIGMAS
+"""Largest standard error of the virial ratio with which the check of it could fail."""
+
 _VARIANCE_OVER_MEAN = 1.2
 """Ratio of a step that is too long for its stiffest directions: 2.2 at an LLC 12 % too large (measured)."""
 
@@ -49,6 +52,9 @@ _SENSITIVITY = 0.5
 
 _SHORTFALL = 0.05
 """Depth below the centre, relative to the LLC, that is tolerated: it lowers the LLC by about as much."""
+
+_ELSEWHERE = 0.05
+"""Relative difference between chains that began in different places that is tolerated beyond chance."""
 
 _CORRECTION = 0.03
 """Relative difference from importance sampling that is tolerated beyond chance."""
@@ -191,10 +197,31 @@ def _no_equilibrium(case: _Case) -> _Found:
         cause = "it is 1 at an optimum: more steps, or another rate" if case.nature.is_fit else "should be 1"
         size = seen["free_energy"] if case.nature.is_fit else _over(off, _VIRIAL_TOLERANCE)
         yield "not_converged", f"virial/dim {seen['virial_ratio']:.3f}, {cause}", size
+    if "other_start" in seen:
+        yield from _other_parts(case)
     bias, allowed = seen["bias"] or 0.0, _allowed_bias(case)
     if case.nature.is_exact and bias > allowed:  # tested steps have no other
         told = f"virial/dim {seen['virial_ratio']:.3f} ± {seen['virial_se']:.3f}, should be 1"
         yield "not_converged", f"{told}: chains have not been everywhere", _over(bias, allowed)
+
+
+def is_elsewhere(value: float, error: float, other: float, other_error: float) -> bool:
+    """Whether an LLC differs from that of chains that began in another place; so it does from nan."""
+    return not abs(other - value) <= _allowed_apart(value, error, other_error)
+
+
+def _allowed_apart(value: float, error: float, other_error: float) -> float:
+    return max(_SIGMAS * math.hypot(error, other_error), _ELSEWHERE * abs(value), _NOTHING)
+
+
+def _other_parts(case: _Case) -> _Found:
+    value, error, seen = case.value, case.error, case.seen
+    start, other, other_error = seen["other_start"], seen["other_llc"], seen["other_se"]
+    if not math.isnan(other) and is_elsewhere(value, error, other, other_error):
+        told = f"chains that began {start} have {other:.4g} ± {other_error:.2g}, not {value:.4g}"
+        cure = "more time, or a larger gamma: the posterior may have parts between which chains hardly move"
+        size = abs(other - value) / _allowed_apart(value, error, other_error) - 1.0
+        yield "not_converged", f"{told}; {cure}", size
 
 
 def _known_bias(case: _Case) -> _Found:
@@ -237,14 +264,17 @@ def _too_little_known(case: _Case) -> _Found:
             f"variance/mean {ratio:.2f} above {_VARIANCE_OVER_MEAN}: {causes}",
             _over(ratio, _VARIANCE_OVER_MEAN),
         )
+    if math.isnan(seen.get("other_llc", 0.0)):
+        told = f"there was no time for chains that begin {seen['other_start']}, for comparison"
+        yield "uncertain", told, math.inf
     if math.isnan(error) and not nature.is_given:
         yield "uncertain", "the standard error is not known", math.inf
     if error > max(gate.relative_error * abs(value), _NOTHING):
         told = f"standard error {error:.2g} above {gate.relative_error:.0%} of the LLC"
         yield "uncertain", told, _over(error, max(gate.relative_error * abs(value), _NOTHING))
-    if not nature.is_given and _SIGMAS * seen["virial_se"] > 2 * _VIRIAL_TOLERANCE:
+    if not nature.is_given and seen["virial_se"] > VIRIAL_KNOWN:
         told = f"virial/dim is known to {seen['virial_se']:.2f} only: equilibrium is unchecked"
-        yield "uncertain", told, _over(_SIGMAS * seen["virial_se"], 2 * _VIRIAL_TOLERANCE)
+        yield "uncertain", told, _over(seen["virial_se"], VIRIAL_KNOWN)
     if nature.is_fit and not is_corrected(seen):
         told = f"k-hat {seen['khat']:.2f} above {TRUSTED}: the family may be too poor"
         if math.isnan(seen["khat"]):

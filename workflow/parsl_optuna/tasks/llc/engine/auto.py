@@ -21,9 +21,10 @@ from parsl_optuna.tasks.llc.answer import observables
 from parsl_optuna.tasks.llc.answer.control_variates import adjusted
 from parsl_optuna.tasks.llc.answer.summary import beyond_chance, drawn, finite_chains, summarise
 from parsl_optuna.tasks.llc.answer.verdict import TRIAL_GATE, Nature
+from parsl_optuna.tasks.llc.engine import sides
 from parsl_optuna.tasks.llc.engine.draw import MOST_DRAWS, Goal, Run, draw
 from parsl_optuna.tasks.llc.engine.stages import Stages
-from parsl_optuna.tasks.llc.engine.warmup import Arrived, warm_up
+from parsl_optuna.tasks.llc.engine.warmup import Arrived, is_large, warm_up
 from parsl_optuna.tasks.llc.problem.estimand import Estimand
 
 _TUNING_SHARE = 0.2
@@ -111,8 +112,10 @@ def estimate(
     def build(stages: Stages, goal: Goal) -> Run:
         return _recording(sampler.build(estimand, arrived, stages, goal), estimand, n_chains)
 
+    is_one_sided = not (sparing and is_large(estimand))
     with named_phase("tuning"):
-        run, trace, drawing_sec = _drawn(build, stages, goal, deadline)
+        until = deadline.part(sides.DRAWING_SHARE) if is_one_sided else deadline
+        run, trace, drawing_sec = _drawn(build, stages, goal, until)
     trace, result, gain = refined(estimand, run, trace)
     settings = {
         **run.settings,
@@ -125,6 +128,9 @@ def estimate(
     if result is not None:
         heat, bias = _steps_add(run, trace, result[0])
         draws = replace(draws, heat=heat, step_bias=bias)
+    if is_one_sided:
+        compare = sides.from_centre(estimand, arrived, stages, deadline)
+        return sides.tried(estimand, draws, TRIAL_GATE, result, compare), trace
     return summarise(estimand, draws, TRIAL_GATE, result), trace
 
 

@@ -15,7 +15,7 @@ from parsl_optuna.kernels.diagnostics import drift, ess, mcse, rhat
 from parsl_optuna.kernels.types import Kernel
 from parsl_optuna.tasks.llc.answer.control_variates import adjusted
 from parsl_optuna.tasks.llc.answer.summary import beyond_chance
-from parsl_optuna.tasks.llc.answer.verdict import TRIAL_GATE
+from parsl_optuna.tasks.llc.answer.verdict import TRIAL_GATE, VIRIAL_KNOWN
 from parsl_optuna.tasks.llc.engine.stages import Stages, excess_of
 
 _BURN_IN_SHARE = 0.2
@@ -169,8 +169,12 @@ def _is_enough(excess: Tensor, wanted: float, values: Mapping[str, Tensor], run:
         return False
     precise = adjusted(excess, values, run.known)
     error = mcse(precise) / max(abs(float(precise.mean())), 1e-300)
-    if run.is_exact and "virial" in run.known:  # else steps may be to blame, which more of them do not cure
+    is_checked = True
+    if "virial" in run.known:
         virial = values["virial"] / run.known["virial"]
-        error = math.hypot(error, beyond_chance(float(virial.mean()) - 1.0, mcse(virial)))
-    is_precise = error <= wanted
+        chance = mcse(virial)
+        is_checked = chance <= VIRIAL_KNOWN
+        if run.is_exact:  # else steps may be to blame, which more of them do not cure
+            error = math.hypot(error, beyond_chance(float(virial.mean()) - 1.0, chance))
+    is_precise = is_checked and error <= wanted
     return is_precise and rhat(excess) <= TRIAL_GATE.rhat  # last: it sorts all draws

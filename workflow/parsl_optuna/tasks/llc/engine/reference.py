@@ -14,8 +14,9 @@ from parsl_optuna.kernels import chain
 from parsl_optuna.kernels.diagnostics import drift, ess, mcse, rhat
 from parsl_optuna.tasks.base import Metrics
 from parsl_optuna.tasks.llc.answer.control_variates import adjusted
-from parsl_optuna.tasks.llc.answer.summary import drawn, summarise
+from parsl_optuna.tasks.llc.answer.summary import drawn
 from parsl_optuna.tasks.llc.answer.verdict import REFERENCE_GATE, Nature
+from parsl_optuna.tasks.llc.engine import sides
 from parsl_optuna.tasks.llc.engine.auto import chains_for, refined
 from parsl_optuna.tasks.llc.engine.draw import Run
 from parsl_optuna.tasks.llc.engine.stages import Stages
@@ -71,6 +72,7 @@ def estimate(
     build: Callable[[float], Run],
     warm_up_steps: int,
     length: Length,
+    compare: sides.Comparison,
     stages: Stages,
     deadline: Deadline,
 ) -> Metrics:
@@ -81,21 +83,23 @@ def estimate(
         build: What draws, with a factor on the step size.
         warm_up_steps: Steps that were taken before.
         length: When to end, besides.
+        compare: What moves chains that began elsewhere.
         stages: Source of randomness, and where progress is kept.
         deadline: The budget; the estimate so far is returned when it ends.
     """
     run, factor = build(1.0), 1.0
     state, trace, begun = run.state, chain.nothing(), deadline.used_sec
+    until = deadline.part(sides.DRAWING_SHARE)
     for _ in range(_TRIES):
-        state, trace = _until_passed(run, state, length, stages, deadline)
+        state, trace = _until_passed(run, state, length, stages, until)
         took = deadline.used_sec - begun
-        if trace.truncated or not _diverges(trace) or deadline.left_sec < took / _SHORTER:
+        if trace.truncated or not _diverges(trace) or until.left_sec < took / _SHORTER:
             break
         factor, begun, warm_up_steps = _SHORTER * factor, deadline.used_sec, warm_up_steps + trace.n_steps
         run = build(factor)
     trace, result, gain = refined(estimand, run, trace)
     draws = drawn(trace, warm_up_steps, {**run.settings, "control_gain": gain}, Nature(run.is_exact))
-    return summarise(estimand, draws, REFERENCE_GATE, result)
+    return sides.tried(estimand, draws, REFERENCE_GATE, result, compare)
 
 
 def _until_passed(

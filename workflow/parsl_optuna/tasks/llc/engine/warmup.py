@@ -26,10 +26,10 @@ from parsl_optuna.tasks.llc.engine.start import annealed, from_both_sides, prior
 from parsl_optuna.tasks.llc.problem.curvature import largest_curvatures
 from parsl_optuna.tasks.llc.problem.estimand import Estimand
 
-_FIRST_WINDOW, _GROWTH = 64, 1.5
+FIRST_WINDOW, GROWTH = 64, 1.5
 """Steps of the first adaptation window, and factor to the next: 300 steps in 3 windows, 4,800 in 9."""
 
-_FEWEST_WINDOWS, _MOST_WINDOWS = 3, 9
+_FEWEST_WINDOWS, MOST_WINDOWS = 3, 9
 """Windows: the second one learns from the first, the third shows whether that changed the loss."""
 
 _ANNEAL_SHARE = 0.5
@@ -51,7 +51,7 @@ _STEP = 1.2
 _WIDEST = 1000.0
 """Width of the prior in steps of the cooling, from which on windows cool faster: they learn coordinates."""
 
-_DECORRELATIONS, _DECORRELATIONS_HOT = 0.7, 3.0
+DECORRELATIONS, _DECORRELATIONS_HOT = 0.7, 3.0
 """Momentum decorrelation times per window, at least: of annealed chains, and of chains that start hot.
 
 More cool hot chains at every scale in turn; fewer let flat arms be explored: intervals for w1^2 w2^2 cover in
@@ -108,13 +108,13 @@ def warm_up(
     sparing = sparing and is_large(estimand)
     if estimand.dim < _ANNEALED:
         position = annealed(estimand, chains, stages, deadline.part(_ANNEAL_SHARE), _WIDEST)
-        decorrelations = _DECORRELATIONS
+        decorrelations = DECORRELATIONS
     else:
         starts = from_both_sides if sparing else prior_draws
         position, decorrelations = starts(estimand, chains, stages.stream), _DECORRELATIONS_HOT
     nothing = LossCoordinates(estimand.centre, torch.zeros_like(estimand.centre))
     start = Arrived(isotropic(estimand.centre, estimand.gamma**-0.5), nothing, position, 0)
-    window = _Window(estimand, stages.stream, deadline, decorrelations, sparing)
+    window = Window(estimand, stages.stream, deadline, decorrelations, sparing)
     warming = _Warming(start, torch.full_like(position[:, 0], torch.inf), 0, ended=False)
     return stages.run(partial(_next_window, window), warming, lambda state: state.ended).at
 
@@ -124,10 +124,10 @@ def is_large(estimand: Estimand) -> bool:
     return estimand.dim >= _ANNEALED and estimand.target.loss.has_data
 
 
-def _next_window(window: _Window, state: _Warming) -> _Warming:
+def _next_window(window: Window, state: _Warming) -> _Warming:
     """Run one window, and learn coordinates from it unless it shows that the chains have arrived."""
     at, windows = state.at, state.windows + 1
-    n_steps = round(_FIRST_WINDOW * _GROWTH**state.windows)
+    n_steps = round(FIRST_WINDOW * GROWTH**state.windows)
     seen = window.hot(at, n_steps) if window.sparing and not state.windows else window.run(at, n_steps)
     found = loss_coordinates(seen.positions, window.estimand.gamma, window.estimand.centre)
     at = at._replace(loss_coordinates=found, position=seen.position, n_steps=at.n_steps + seen.n_steps)
@@ -136,7 +136,7 @@ def _next_window(window: _Window, state: _Warming) -> _Warming:
         return _Warming(at, seen.excess, windows, ended=True)
     learned = fit(seen.positions, seen.gradients, at.metric)
     metric = worthwhile(window.energy, learned, seen.position, window.generator)
-    ended = window.deadline.expired or windows == _MOST_WINDOWS
+    ended = window.deadline.expired or windows == MOST_WINDOWS
     return _Warming(at._replace(metric=metric), seen.excess, windows, ended)
 
 
@@ -146,7 +146,7 @@ def _is_steady(differences: Tensor) -> bool:
     return abs(float(differences.mean())) <= _STEADY * error
 
 
-class _Seen(NamedTuple):
+class Seen(NamedTuple):
     """Draws of a window: positions and gradients ``(draws, dim)`` and mean *excess* of its later part."""
 
     position: Tensor
@@ -158,11 +158,12 @@ class _Seen(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Window:
+class Window:
     """Runs kinetic Langevin dynamics for at least so many *decorrelations* of its momenta.
 
     If *sparing*, on minibatches: chains that are far from equilibrium need no better, and later windows, on
-    minibatches without replacement, differ little from the posterior.
+    minibatches without replacement, differ little from the posterior. Steps are stable at positions *also*
+    ``(n, dim)``, too.
     """
 
     estimand: Estimand
@@ -170,6 +171,7 @@ class _Window:
     deadline: Deadline
     decorrelations: float
     sparing: bool = False
+    also: Tensor | None = None
 
     @property
     def energy(self) -> Potential:
@@ -179,26 +181,27 @@ class _Window:
             return self.estimand.energy
         return self.estimand.tempered(self.estimand.t, self.estimand.drawn(some, self.generator))
 
-    def hot(self, at: Arrived, n_steps: int) -> _Seen:
+    def hot(self, at: Arrived, n_steps: int) -> Seen:
         """Take the steps of the first window on some of the examples: chains are far above any loss."""
         return self._whole(at, n_steps, self.energy)
 
-    def run(self, at: Arrived, n_steps: int) -> _Seen:
+    def run(self, at: Arrived, n_steps: int) -> Seen:
         """Take *n_steps* steps, or as many as the deadline allows."""
         count = self.estimand.n // tempered_examples(self.estimand) if self.sparing else 1
         if count > 1:
             return self._parts(at, n_steps, count)
         return self._whole(at, n_steps, self.estimand.energy)
 
-    def _motion(self, potential: Potential, z: Tensor, n_steps: int) -> langevin.Motion:
-        size = stable_step(potential, z, self.generator)
+    def _motion(self, metric: Metric, energy: Potential, z: Tensor, n_steps: int) -> langevin.Motion:
+        stable_at = z if self.also is None else torch.cat([z, metric.coordinates(self.also)])
+        size = stable_step(metric.potential(energy), stable_at, self.generator)
         return langevin.Motion(size, max(friction(z), self.decorrelations / (n_steps * size)))
 
-    def _whole(self, at: Arrived, n_steps: int, energy: Potential) -> _Seen:
+    def _whole(self, at: Arrived, n_steps: int, energy: Potential) -> Seen:
         """Take steps with the gradient of *energy*."""
         potential = at.metric.potential(energy)
         z = at.metric.coordinates(at.position)
-        motion = self._motion(potential, z, n_steps)
+        motion = self._motion(at.metric, energy, z, n_steps)
         settings = langevin.Params(
             motion.step_size, motion.friction, rejection_threshold=math.sqrt(self.estimand.dim)
         )
@@ -218,13 +221,13 @@ class _Window:
                 break
         return self._seen(at.metric, kept if len(kept) > 1 else [state], state.position, done)
 
-    def _parts(self, at: Arrived, n_steps: int, count: int) -> _Seen:
+    def _parts(self, at: Arrived, n_steps: int, count: int) -> Seen:
         """Take steps with the gradients of *count* minibatches in turn; look at all data once per epoch."""
         metric, generator = at.metric, self.generator
         parts = [metric.potential(part) for part in self.estimand.parts(count, generator)]
         energies = random_reshuffling.Energies(parts, metric.potential(self.estimand.energy))
         z = metric.coordinates(at.position)
-        motion = self._motion(metric.potential(self.energy), z, n_steps)
+        motion = self._motion(metric, self.energy, z, n_steps)
         settings = random_reshuffling.Params(motion.step_size, motion.friction, count)
         state = random_reshuffling.init(z, generator, energies=energies)
         kept, changes, done = [_on_all(state)], [], 0
@@ -240,7 +243,7 @@ class _Window:
                 break
         return self._seen(metric, kept, state.at.position, done)
 
-    def _seen(self, metric: Metric, kept: list[langevin.State], last: Tensor, done: int) -> _Seen:
+    def _seen(self, metric: Metric, kept: list[langevin.State], last: Tensor, done: int) -> Seen:
         """Return what the states *kept* show, but for the first quarter of them."""
         n_later = len(kept) - len(kept) // 2
         kept = kept[1 + len(kept) // 4 :] or kept[-1:]
@@ -250,7 +253,7 @@ class _Window:
             for w, entry in zip(positions, kept, strict=True)
         ]
         virials = [float(entry["virial"].mean()) for entry in seen[-n_later:]]
-        return _Seen(
+        return Seen(
             metric.position(last),
             torch.cat(positions),
             torch.cat([metric.pushed(entry.gradient) for entry in kept]),

@@ -20,6 +20,7 @@ from parsl_optuna.kernels.importance import TRUSTED, Corrected, expectation
 from parsl_optuna.tasks.llc.answer.observables import observed
 from parsl_optuna.tasks.llc.answer.summary import Draws, Traces, summarise
 from parsl_optuna.tasks.llc.answer.verdict import TRIAL_GATE, Nature
+from parsl_optuna.tasks.llc.engine import sides
 from parsl_optuna.tasks.llc.engine.stages import Stages
 from parsl_optuna.tasks.llc.problem.curvature import EXACT_LIMIT
 from parsl_optuna.tasks.llc.problem.estimand import Estimand
@@ -37,6 +38,10 @@ there is time to look at these.
 
 _FITTING = 0.8
 """Of what is left of the budget, what the next draws may take at the pace of the last ones."""
+
+
+_FEWEST_OF_PRIOR = 5.0
+"""Draws of the posterior that those of the prior must be worth to show what is elsewhere."""
 
 
 class _Seen(NamedTuple):
@@ -93,7 +98,8 @@ def estimate(
     )
     times = {"warmup_sec": ready - begun, "drawing_sec": deadline.used_sec - ready}
     is_cut = not _is_enough(seen, relative_error)
-    return _summarised(estimand, seen, times, stages.stream, is_cut=is_cut)
+    compare = sides.from_prior(estimand, stages, deadline)
+    return _summarised(estimand, seen, times, stages.stream, compare, is_cut=is_cut)
 
 
 def _approximation(
@@ -194,7 +200,13 @@ def _worth(log_ratio: Tensor) -> float:
 
 
 def _summarised(
-    estimand: Estimand, seen: _Seen, times: dict[str, float], generator: Generator, *, is_cut: bool
+    estimand: Estimand,
+    seen: _Seen,
+    times: dict[str, float],
+    generator: Generator,
+    compare: sides.Comparison,
+    *,
+    is_cut: bool,
 ) -> tuple[dict[str, Any], chain.Trace]:
     found = expectation(seen.excess, seen.log_ratio)
     if not seen.is_settled:  # then weights are not those of the draws
@@ -220,7 +232,10 @@ def _summarised(
         nature=Nature(is_exact=True) if is_near else Nature(is_fit=True, is_given=True),
     )
     value = (found.value, found.se) if is_near else _of_approximation(seen)
-    return summarise(estimand, draws, TRIAL_GATE, value), _trace(traces, len(seen.excess), is_cut=is_cut)
+    trace = _trace(traces, len(seen.excess), is_cut=is_cut)
+    if settings["prior_draws_worth"] >= _FEWEST_OF_PRIOR:  # they have shown what is elsewhere
+        return summarise(estimand, draws, TRIAL_GATE, value), trace
+    return sides.tried(estimand, draws, TRIAL_GATE, value, compare), trace
 
 
 def _of_approximation(seen: _Seen) -> tuple[float, float]:

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from parsl_optuna.kernels.types import Kernel, Potential
     from parsl_optuna.tasks.base import Metrics, Work
     from parsl_optuna.tasks.llc.answer import observables
-    from parsl_optuna.tasks.llc.engine import draw, reference, tuning
+    from parsl_optuna.tasks.llc.engine import draw, reference, sides, tuning
     from parsl_optuna.tasks.llc.engine.stages import Stages
     from parsl_optuna.tasks.llc.engine.warmup import Arrived
     from parsl_optuna.tasks.llc.problem.estimand import Estimand
 else:
     torch, hmc, observables = later("torch", "kernels.hmc", "tasks.llc.answer.observables")
     draw, reference = later("tasks.llc.engine.draw", "tasks.llc.engine.reference")
-    (tuning,) = later("tasks.llc.engine.tuning")
+    sides, tuning = later("tasks.llc.engine.sides", "tasks.llc.engine.tuning")
 
 _TRAJECTORY = 1.5
 """Length of a trajectory where every direction has unit scale: about a quarter of a period, pi/2."""
@@ -94,7 +94,8 @@ def run(estimand: Estimand, params: Params, stages: Stages, work: Work) -> Metri
 
     length = reference.Length(params.draws, params.max_draws, params.relative_error)
     done = arrived.n_steps + params.warmup
-    return reference.estimate(estimand, build, done, length, stages, work.deadline)
+    compare = sides.from_centre(estimand, arrived, stages, work.deadline)
+    return reference.estimate(estimand, build, done, length, compare, stages, work.deadline)
 
 
 METHOD = Method(Params, space, run, extends="draws")
