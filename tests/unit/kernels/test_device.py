@@ -1,9 +1,11 @@
 import resource
+import subprocess
+import sys
 
 import pytest
 import torch
 from parsl_optuna.core.errors import TaskError
-from parsl_optuna.kernels.device import device_of, full_precision, keep_memory, one_core
+from parsl_optuna.kernels.device import _float32_parts, device_of, keep_memory, one_core
 
 
 def test_auto_is_a_gpu_where_there_is_one():
@@ -17,21 +19,38 @@ def test_a_gpu_that_is_not_there_is_told():
         device_of("cuda")
 
 
-@pytest.mark.skipif(not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="torch before 2.9")
-def test_products_of_float32_are_not_rounded_to_less():
-    parts = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)
-    torch.set_float32_matmul_precision("high")
-    try:
-        before = [part.fp32_precision for part in parts]
-        with full_precision():
-            inside = {part.fp32_precision for part in parts}
-        after = [part.fp32_precision for part in parts]
-    finally:
-        torch.set_float32_matmul_precision("highest")
+PRECISIONS = """
+import torch
+{setting}
+from parsl_optuna.kernels.device import _float32_parts, full_precision
+before = [part.fp32_precision for part in _float32_parts()]
+with full_precision():
+    {used}
+    inside = {{part.fp32_precision for part in _float32_parts()}}
+assert inside <= {{"ieee", "none"}}, inside
+assert [part.fp32_precision for part in _float32_parts()] == before
+assert {after}
+"""
 
-    assert "tf32" in before
-    assert inside == {"ieee"}
-    assert after == before
+
+@pytest.mark.parametrize(
+    ("setting", "used", "after"),
+    [
+        ("", "", "torch.backends.cudnn.allow_tf32"),
+        ("", "with torch.backends.cudnn.flags(enabled=False): pass", "torch.backends.cudnn.allow_tf32"),
+        ("torch.set_float32_matmul_precision('high')", "", "torch.backends.cuda.matmul.allow_tf32"),
+        ("torch.backends.fp32_precision = 'tf32'", "", "torch.backends.fp32_precision == 'tf32'"),
+        ("torch.backends.cudnn.conv.fp32_precision = 'ieee'", "", "True"),
+    ],
+)
+def test_products_of_float32_are_not_rounded_to_less(setting, used, after):
+    if "fp32_precision" in setting and not _float32_parts():
+        pytest.skip("torch before 2.9")
+    code = PRECISIONS.format(setting=setting, used=used or "pass", after=after)
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_task_computes_on_one_core():

@@ -63,27 +63,42 @@ def full_precision() -> Iterator[None]:
     By default cuDNN rounds what it multiplies in convolutions and recurrent layers to the 10 bits of TF32: an
     energy is then off by a thousandth of t times the loss, which is more than a draw allows.
     """
-    backends: Any = torch.backends  # whose attributes differ between versions
-    cuda, cudnn, mkldnn = backends.cuda.matmul, backends.cudnn, backends.mkldnn
-    if not hasattr(cuda, "fp32_precision"):  # before torch 2.9
-        before, convolutions = torch.get_float32_matmul_precision(), cudnn.allow_tf32
-        torch.set_float32_matmul_precision("highest")
-        cudnn.allow_tf32 = False
-        try:
-            yield
-        finally:
-            torch.set_float32_matmul_precision(before)
-            cudnn.allow_tf32 = convolutions
-        return
-    parts = [cuda, cudnn.conv, cudnn.rnn, mkldnn.matmul, mkldnn.conv, mkldnn.rnn]
+    parts = _float32_parts()
     settings = [part.fp32_precision for part in parts]
+    try:
+        known = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    except RuntimeError:  # of a process that set parts alone, which PyTorch then wants for good
+        known = None
+    if known is not None:  # so that the user's code may go on with `torch.backends.cudnn.flags`
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = False
     for part in parts:
-        part.fp32_precision = "ieee"
+        _set(part, "ieee")
     try:
         yield
     finally:
+        if known is not None:
+            torch.set_float32_matmul_precision(known[0])
+            torch.backends.cudnn.allow_tf32 = known[1]
         for part, setting in zip(parts, settings, strict=True):
-            part.fp32_precision = setting
+            _set(part, setting)
+
+
+def _float32_parts() -> list[Any]:
+    """Return what has a precision of its own for products of float32; nothing before torch 2.9."""
+    backends: Any = torch.backends
+    if not hasattr(backends.cuda.matmul, "fp32_precision"):
+        return []
+    return [
+        backends.cuda.matmul,
+        *(part for one in (backends.cudnn, backends.mkldnn) for part in (one.conv, one.rnn)),
+        backends.mkldnn.matmul,
+    ]
+
+
+def _set(part: Any, precision: str) -> None:
+    if part.fp32_precision != precision:
+        part.fp32_precision = precision
 
 
 def one_core() -> None:
