@@ -128,38 +128,13 @@ def summarise(
         gate: Convergence limits.
         estimate: LLC and standard error, where the method knows better than the plain mean.
     """
-    excess, radius, virial = (
-        trace if draws.weights is None else equal_time(trace, draws.weights) for trace in draws.traces
+    seen = Traces(
+        *(trace if draws.weights is None else equal_time(trace, draws.weights) for trace in draws.traces)
     )
-    empty = excess.numel() == 0
-    mean = math.nan if empty else float(excess.mean())
-    value, error = estimate or (mean, math.nan if empty else mcse(excess))
-    diagnostics = {
-        "ess": ess(excess),
-        "rhat": rhat(excess),
-        "drift": drift(excess),
-        "virial_ratio": math.nan if empty else float(virial.mean()) / estimand.dim,
-        "virial_se": math.nan if empty else mcse(virial) / estimand.dim,
-        "variance_over_mean": _ratio(draws.traces.excess),
-        "variance_over_mean_se": _ratio_error(draws.traces.excess, ess(excess)),
-        "prior_sensitivity": _sensitivity(excess, radius),
-        "prior_sensitivity_se": _sensitivity_error(excess, radius),
-        "prior_width_filled": math.nan if empty else math.sqrt(2.0 * float(radius.mean()) / estimand.dim),
-        "below_L0": math.nan if empty else float((draws.traces.excess < 0).double().mean()),
-        "lowest_excess": math.nan if empty else float(draws.traces.excess.min()),
-        "acceptance": draws.acceptance,
-        "energy_variance": draws.energy_variance,
-        "divergences": draws.divergences,
-        "lost_chains": draws.lost_chains,
-        "n_draws": draws.traces.excess.shape[0],
-        "n_chains": draws.traces.excess.shape[1] if draws.traces.excess.ndim > 1 else 0,
-        "n_steps": draws.n_steps,
-        "gradient_norm": estimand.target.summary.gradient_norm,
-        "centre_bias": estimand.target.summary.centre_bias,
-        **draws.settings,
-    }
-    if draws.elsewhere is not None:
-        diagnostics |= {f"other_{name}": seen for name, seen in draws.elsewhere._asdict().items()}
+    is_empty = seen.excess.numel() == 0
+    mean = math.nan if is_empty else float(seen.excess.mean())
+    value, error = estimate or (mean, math.nan if is_empty else mcse(seen.excess))
+    diagnostics = _diagnostics(estimand, draws, seen)
     bias = known_bias(value, diagnostics, draws, estimand.dim)
     diagnostics["bias"] = bias
     status, reason = verdict(value, error, diagnostics, gate, draws.nature)
@@ -179,6 +154,39 @@ def summarise(
         "dim": estimand.dim,
         "diagnostics": diagnostics,
     }
+
+
+def _diagnostics(estimand: Estimand, draws: Draws, seen: Traces) -> dict[str, Any]:
+    """Return what shows whether to trust an estimate; *seen* are the traces, each draw as long as others."""
+    excess, radius, virial = seen
+    is_empty = excess.numel() == 0
+    found = {
+        "ess": ess(excess),
+        "rhat": rhat(excess),
+        "drift": drift(excess),
+        "virial_ratio": math.nan if is_empty else float(virial.mean()) / estimand.dim,
+        "virial_se": math.nan if is_empty else mcse(virial) / estimand.dim,
+        "variance_over_mean": _ratio(draws.traces.excess),
+        "variance_over_mean_se": _ratio_error(draws.traces.excess, ess(excess)),
+        "prior_sensitivity": _sensitivity(excess, radius),
+        "prior_sensitivity_se": _sensitivity_error(excess, radius),
+        "prior_width_filled": math.nan if is_empty else math.sqrt(2.0 * float(radius.mean()) / estimand.dim),
+        "below_L0": math.nan if is_empty else float((draws.traces.excess < 0).double().mean()),
+        "lowest_excess": math.nan if is_empty else float(draws.traces.excess.min()),
+        "acceptance": draws.acceptance,
+        "energy_variance": draws.energy_variance,
+        "divergences": draws.divergences,
+        "lost_chains": draws.lost_chains,
+        "n_draws": draws.traces.excess.shape[0],
+        "n_chains": draws.traces.excess.shape[1] if draws.traces.excess.ndim > 1 else 0,
+        "n_steps": draws.n_steps,
+        "gradient_norm": estimand.target.summary.gradient_norm,
+        "centre_bias": estimand.target.summary.centre_bias,
+        **draws.settings,
+    }
+    if draws.elsewhere is not None:
+        found |= {f"other_{name}": value for name, value in draws.elsewhere._asdict().items()}
+    return found
 
 
 def known_bias(value: float, seen: Mapping[str, Any], draws: Draws, dim: int) -> float | None:
