@@ -13,6 +13,7 @@ from parsl_optuna.tasks import varmix
 from parsl_optuna.tasks.base import Work, prepare_task, run_task
 from parsl_optuna.tasks.llc.api import Settings, run
 from parsl_optuna.tasks.llc.problem.spec import bind, resolve
+from parsl_optuna.tasks.llc.problem.spread import SpreadLoss
 from parsl_optuna.tasks.llc.problem.target import load, prepare
 from torch import nn
 
@@ -96,6 +97,7 @@ def test_a_problem_without_a_device_has_the_id_that_it_always_had():
     assert "device" not in resolve({"model": "small"}, "t")
     assert resolve({"model": "small", "device": "cpu"}, "t")["device"] == "cpu"
     assert bind(resolve({"model": "small", "device": "cuda:1"}, "t")).device == "cuda:1"
+    assert resolve({"model": "small", "device": ["cuda:0", "cuda:1"]}, "t")["device"] == "cuda:0,cuda:1"
 
 
 @pytest.mark.parametrize(
@@ -104,6 +106,12 @@ def test_a_problem_without_a_device_has_the_id_that_it_always_had():
         ("gpu", r"t: device 'gpu'.*cpu"),
         ("cuda:", "t: device 'cuda:'"),
         ("mps", "posterior.precision float64: device mps has none; set it to float32"),
+        ("cuda:0,tpu", "t: device 'tpu': .*cpu"),
+        ("cuda:0,cpu", "t: device 'cuda:0,cpu': several devices must be of one kind"),
+        (["cuda:1", "cuda:1"], "t: device 'cuda:1,cuda:1': one is named twice"),
+        (["cuda", "cuda:1"], "t: device 'cuda,cuda:1': of several, each needs its number, such as cuda:0"),
+        ([], "t: device '': "),
+        (7, "t: device '7': "),
     ],
 )
 def test_a_device_that_cannot_be_is_refused_in_the_plan(device, said):
@@ -126,13 +134,20 @@ def test_of_one_device_there_is_no_second():
         device_named("cpu:1")
 
 
-def test_a_target_lies_on_the_device_of_its_problem(tmp_path):
-    problem = resolve({"model": "small", "device": "cpu", "overrides": {"training": {"steps": 10}}}, "t")
-    prepare(problem, tmp_path)
+@pytest.mark.parametrize("model", ["small", "dln"])
+def test_a_target_lies_on_the_devices_of_its_problem(model, tmp_path):
+    overrides = {"training": {"steps": 10}} if model == "small" else {}
+    problem = {"model": model, "device": "cpu", "overrides": overrides}
+    prepare(resolve(problem, "t"), tmp_path)
 
-    target = load(problem, tmp_path)
+    target = load(resolve(problem, "t"), tmp_path)
+    spread = load(resolve(problem | {"device": ["cpu", "cpu"]}, "t"), tmp_path)
 
     assert target.centre.device.type == target.diagonal.device.type == "cpu"
+    w = target.centre + torch.randn(5, len(target.centre), dtype=torch.float64)
+    assert isinstance(spread.loss, SpreadLoss)
+    for one, two in zip(target.loss.value_and_grad(w), spread.loss.value_and_grad(w), strict=True):
+        assert torch.allclose(one, two, rtol=1e-12)
 
 
 @pytest.mark.parametrize("settings", [{"mode": "analytical"}, {"interaction": "hierarchical"}])

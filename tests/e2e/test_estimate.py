@@ -104,6 +104,7 @@ def test_a_checkpoint_that_does_not_fit_fails_alone(training):
         ([], "--checkpoints: give --model FILE.py:NAME"),
         (["--model", "line.py:parts", "--checkpoints", "nowhere"], "nowhere is not a folder"),
         (["--model", "line.py:parts", "--device", "gpu"], "device 'gpu': "),
+        (["--model", "line.py:parts", "--device", "cuda:0,cuda:0"], "one is named twice; name each once"),
         (["--model", "line.py:parts", "--gamma", "0"], "gamma 0.0 must be above 0"),
         (["--model", "line.py:parts", "--set", "a=1"], "--set: goes with --problem"),
         (["--problem", "dln"], "give either --problem FILE|PRESET or --checkpoints"),

@@ -25,11 +25,13 @@ def regression(generator):
     return model, x, y, torch.linalg.eigvalsh(2 * x.T @ x / 400).tolist()
 
 
-@pytest.mark.parametrize("kernel", ["hmc", "nuts", "sgld"])
-def test_a_linear_model_has_its_exact_coefficient(regression, kernel):
+@pytest.mark.parametrize(
+    ("kernel", "device"), [("hmc", ["cpu", "cpu"]), ("nuts", "cpu,cpu"), ("sgld", "cpu")]
+)
+def test_a_linear_model_has_its_exact_coefficient(regression, kernel, device):
     model, x, y, eigenvalues = regression
 
-    found = parsl_optuna.estimate_llc(model, nn.MSELoss(), (x, y), kernel=kernel)
+    found = parsl_optuna.estimate_llc(model, nn.MSELoss(), (x, y), kernel=kernel, device=device)
 
     truth = quadratic(eigenvalues, n_beta(400))
     assert abs(found.llc - truth) < 4 * found.se + (0.01 * truth if kernel == "sgld" else 0.0)
@@ -37,6 +39,8 @@ def test_a_linear_model_has_its_exact_coefficient(regression, kernel):
     assert found.excess.shape == found.controlled.shape == found.distance.shape
     assert float(found.controlled.mean()) == pytest.approx(found.llc)
     assert "ok" in str(found)
+    assert found.device == ("cpu" if device == "cpu" else "cpu,cpu")
+    assert ("on cpu,cpu" in str(found)) is (device != "cpu")
     assert found.draws["excess"].shape == found.excess.T.shape
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
@@ -68,7 +68,14 @@ class Estimate:
         text += f", bias about {self.bias:.2g}" if is_shown else ""
         text += f" ({self.status}"
         text += f": {self.reason})" if self.reason else ")"
-        return f"{text}, {self.parameters:,} parameters" + "".join(f"\n  note: {note}" for note in self.notes)
+        text += f", {self.parameters:,} parameters"
+        text += f", on {self.device}" if "," in self.device else ""
+        return text + "".join(f"\n  note: {note}" for note in self.notes)
+
+    @property
+    def device(self) -> str:
+        """Where it was computed; several devices with commas between them."""
+        return self.metrics["device"]
 
     @property
     def bias(self) -> float:
@@ -197,7 +204,7 @@ def estimate_llc(
     polish: bool = False,
     precision: Literal["float64", "float32"] = "float64",
     seed: int = 0,
-    device: str | None = None,
+    device: str | Sequence[str] | None = None,
     memory_gb: float | None = None,
     observables: Mapping[str, Any] | None = None,
 ) -> Estimate:
@@ -222,8 +229,9 @@ def estimate_llc(
         polish: Move the weights to a stationary point first; a negative LLC shows that they are not at one.
         precision: Of the sampler; the centre is always examined in float64.
         seed: Of all randomness.
-        device: ``cpu``, ``cuda`` or ``mps``; by default that of the model.
-        memory_gb: GiB that data, chains and passes may take together; no limit by default.
+        device: ``cpu``, ``cuda`` or ``mps``; by default that of the model. Of a list, such as
+            ``["cuda:0", "cuda:1"]``, each computes some of the chains, at the same time.
+        memory_gb: GiB of a device that data, chains and passes may take together; no limit by default.
         observables: What to record along the draws, by name: a function ``(model) -> value`` of any shape, a
             pair of a function ``(model, batch) -> value`` and its data, or data alone, of which the loss of
             every example is recorded.

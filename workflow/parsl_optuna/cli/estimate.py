@@ -50,7 +50,8 @@ _METHOD = "auto"
 @click.option(
     "--device",
     metavar="cpu|cuda|mps",
-    help="Where to compute; without it, on the CPU, or where the function of --model leaves its model.",
+    help="Where to compute; chains are spread over several, as cuda:0,cuda:1. Without it, on the CPU, or "
+    "where the function of --model leaves its model.",
 )
 @click.option(
     "--set",
@@ -152,9 +153,9 @@ def _check_devices(problems: list[ProblemPlan]) -> None:
     """Raise `SpecError` where this machine lacks a device, before anything is written."""
     for problem in problems:
         if "device" in problem.problem:
-            from parsl_optuna.kernels.device import device_named  # noqa: PLC0415
+            from parsl_optuna.kernels.device import devices_named  # noqa: PLC0415
 
-            device_named(str(problem.problem["device"]))
+            devices_named(str(problem.problem["device"]))
 
 
 def _problems(source: str, assignments: tuple[str, ...]) -> Iterator[tuple[dict[str, Any], str]]:

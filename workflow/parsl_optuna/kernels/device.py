@@ -46,6 +46,11 @@ def device_named(name: str) -> torch.device:
     return device
 
 
+def devices_named(names: str) -> list[torch.device]:
+    """Return the devices of names with commas between them, each as `device_named` does."""
+    return [device_named(name.strip()) for name in names.split(",")]
+
+
 def precision_of(device: torch.device) -> torch.dtype:
     """Return the widest floating-point numbers that a device has."""
     return torch.float32 if device.type == "mps" else torch.float64

@@ -89,6 +89,9 @@ def test_the_limit_is_a_little_later_than_the_budget():
     [
         ({"device": "tpu"}, "device 'tpu': .*cpu"),
         ({"device": "cuda"}, "device 'cuda': torch finds none"),
+        ({"device": ["cpu", "cpu:1"]}, "device 'cpu:1': this machine has 1"),
+        ({"device": ["cuda:0", "cuda:0"]}, "device 'cuda:0,cuda:0': one is named twice"),
+        ({"device": "mps,mps:0"}, "device 'mps,mps:0': of several, each needs its number"),
         ({"precision": "float16"}, "precision 'float16': did you mean"),
         ({"kernel": "nut"}, "no kernel 'nut'; did you mean 'nuts'"),
         ({"memory_gb": 0.0}, "memory_gb 0.0 must be"),

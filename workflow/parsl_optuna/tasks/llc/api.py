@@ -15,7 +15,7 @@ from torch import Generator, Tensor, nn
 from parsl_optuna.core.clock import Deadline, Expired, named_phase
 from parsl_optuna.core.errors import SpecError, nearest
 from parsl_optuna.kernels import chain
-from parsl_optuna.kernels.device import device_named, full_precision, keep_memory
+from parsl_optuna.kernels.device import full_precision, keep_memory
 from parsl_optuna.store.checkpoint import Checkpoint
 from parsl_optuna.tasks.llc.answer.observables import RECORDED
 from parsl_optuna.tasks.llc.answer.summary import drawn, summarise
@@ -32,7 +32,8 @@ from parsl_optuna.tasks.llc.problem.posed import unwrapped
 from parsl_optuna.tasks.llc.problem.recorded import sources
 from parsl_optuna.tasks.llc.problem.selection import select
 from parsl_optuna.tasks.llc.problem.slopes import WrongLoss
-from parsl_optuna.tasks.llc.problem.spec import Posterior, Training, check_device
+from parsl_optuna.tasks.llc.problem.spec import Posterior, Training, joined
+from parsl_optuna.tasks.llc.problem.spread import devices_for
 from parsl_optuna.tasks.llc.problem.target import Summary, Target, examine
 from parsl_optuna.tasks.llc.problem.timed import TimedLoss
 from parsl_optuna.tasks.llc.samplers import automatic
@@ -80,7 +81,7 @@ class Settings:
     precision: Precision = "float64"
     seed: int = 0
     parameters: Any = None
-    device: str | None = None
+    device: Any = None
     memory_gb: float | None = None
     observables: Any = None
 
@@ -96,6 +97,7 @@ class Settings:
         if isinstance(self.seed, bool) or not isinstance(self.seed, Integral) or not 0 <= self.seed < 2**63:
             raise SpecError(f"seed {self.seed!r} must be a whole number from 0 to 2**63 - 1")
         object.__setattr__(self, "seed", int(self.seed))
+        object.__setattr__(self, "device", joined(self.device))
         if self.precision not in get_args(Precision):
             raise SpecError(
                 f"precision {self.precision!r}: {nearest(str(self.precision), get_args(Precision))}"
@@ -196,9 +198,7 @@ def _run(
 ) -> Result:
     model = unwrapped(model)
     _check_callable(loss)
-    device, phases = _device(settings.device, model), Phases(deadline)
-    if device.type == "mps" and settings.precision == "float64":
-        raise SpecError("precision float64: device mps has none; take precision='float32'")
+    devices, phases = devices_for(settings.device, model, settings.precision), Phases(deadline)
     selection = select(model, settings.parameters)
     with phases.phase("reading"):
         most = _DATA_SHARE * settings.most_bytes
@@ -206,8 +206,9 @@ def _run(
     settings.check_temperature(examples.n)
 
     def posed(dtype: torch.dtype) -> PosedLoss:
-        place = torch.device("cpu") if device.type == "mps" and dtype == torch.float64 else device
-        room = _ACTIVATIONS_SHARE * settings.most_bytes
+        on_cpu = devices[0].type == "mps" and dtype == torch.float64
+        place, *others = [torch.device("cpu")] if on_cpu else devices
+        room = _ACTIVATIONS_SHARE * settings.most_bytes / devices.count(devices[0])
         found = pose(
             model,
             loss,
@@ -215,6 +216,7 @@ def _run(
             selection,
             dtype,
             device=place,
+            others=others,
             most_bytes=room,
             deadline=phases.limit,
             observables=observables,
@@ -236,7 +238,7 @@ def _run(
         "parameters": selection.dim,
         "parameters_held": selection.total - selection.dim,
         "precision": precision,
-        "device": str(device),
+        "device": ",".join(map(str, devices)),
         "chains": sampled.chains,
         "phases_sec": phases.seconds,
         "notes": list(
@@ -269,15 +271,6 @@ def _check_callable(loss: Any) -> None:
     if not callable(loss):
         kind = type(loss).__name__
         raise SpecError(f"loss: must be a function or module, got a {kind}; such as torch.nn.MSELoss()")
-
-
-def _device(name: str | torch.device | None, model: nn.Module) -> torch.device:
-    """Return the device of that name; by default that of the model."""
-    if name is None:
-        first = next(model.parameters(), None)
-        return torch.device("cpu") if first is None else first.device
-    check_device(str(name), "float32")
-    return device_named(str(name))
 
 
 def _exact(

@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from parsl_optuna.tasks.llc.problem.examples import Examples, read
@@ -128,6 +130,24 @@ def test_what_cannot_be_batched_over_chains_runs_one_by_one_and_says_so(data, mo
     assert torch.allclose(value, truth.expand(2))
     assert torch.allclose(gradient, slope.expand(2, -1))
     assert torch.allclose(loss.value(w), truth.expand(2))
+
+
+@pytest.mark.parametrize("model", [Residual(), Counting()])
+def test_a_copy_has_weights_and_buffers_of_its_own_and_gives_the_same(data, model):
+    """`Counting` has counted passes before; a pass of its copy begins where one of its own does."""
+    loss = posed(data, model, names=["out.weight", "inner.bias"])
+    w = loss.flat() + 0.1
+    expected = loss.value_and_grad(w.repeat(2, 1))
+
+    copied = partial(loss.on, model, nn.functional.mse_loss, torch.device("cpu"))
+    copy = copied()
+
+    assert copy.way == loss.way
+    for first, second in zip(expected, copy.value_and_grad(w.repeat(2, 1)), strict=True):
+        assert torch.allclose(first, second)
+    copy.value_and_grad(0.0 * w.repeat(2, 1))
+    assert torch.allclose(loss.tried(w), copied().tried(w))
+    assert not {id(value) for value in loss._live} & {id(value) for value in copy._live}
 
 
 def test_large_passes_go_one_by_one(generator):

@@ -44,7 +44,7 @@ class Params:
         n_beta: Factor on the loss; null is n / ln n.
         polish: Whether to move the weights to a stationary point first.
         precision: Of the sampler.
-        device: Null is that of the model.
+        device: As of the command ``estimate``; null is that of the model.
     """
 
     checkpoint: str = ""

@@ -6,7 +6,7 @@ from typing import Any
 
 from parsl_optuna.core.clock import Expired
 from parsl_optuna.core.errors import TaskError
-from parsl_optuna.kernels.device import device_named, one_core
+from parsl_optuna.kernels.device import devices_named, one_core
 from parsl_optuna.store.files import mentioned, provide
 from parsl_optuna.tasks import source
 from parsl_optuna.tasks.base import Metrics, Work
@@ -23,7 +23,7 @@ def run(work: Work) -> Metrics:
     given = dict(work.params)
     name = str(given.pop("checkpoint"))
     if given["device"] is not None:
-        device_named(str(given["device"]))  # before the user's function runs
+        devices_named(str(given["device"]))  # before the user's function runs
     checkpoint = source.unchanged(name, str(given.pop("digest")), work.launch)
     model, loss, data = _posed(work)
     ((_, loaded),) = models(model, {name: checkpoint})

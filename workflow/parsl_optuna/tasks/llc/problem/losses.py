@@ -6,6 +6,7 @@ autograd costs more than the arithmetic; tests hold them against autograd.
 
 from __future__ import annotations
 
+import copy
 from itertools import pairwise
 from typing import Protocol
 
@@ -90,6 +91,12 @@ class MlpLoss:
         pairs = pairwise(sizes)
         self.dim = sum(a * b + (b if bias else 0) for a, b in pairs)
         self.pass_bytes: float = x.element_size() * len(x) * sum(sizes[1:])
+
+    def on(self, device: torch.device) -> MlpLoss:
+        """Return a copy on a device."""
+        other = copy.copy(self)
+        other._x, other._y = self._x.to(device), self._y.to(device)
+        return other
 
     def value(self, w: Tensor) -> Tensor:
         """Return losses ``(chains,)`` on all examples."""

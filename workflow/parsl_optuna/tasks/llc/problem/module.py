@@ -18,7 +18,16 @@ from torch.func import functional_call
 from parsl_optuna.core.clock import Deadline, Expired
 from parsl_optuna.tasks.llc.problem.blame import users_code
 from parsl_optuna.tasks.llc.problem.examples import Batch, Examples, axes, tensors
-from parsl_optuna.tasks.llc.problem.posed import Calling, Posed, first_line, quiet, unaccelerated_attention
+from parsl_optuna.tasks.llc.problem.posed import (
+    Calling,
+    LossFunction,
+    Posed,
+    first_line,
+    in_precision,
+    private_copy,
+    quiet,
+    unaccelerated_attention,
+)
 
 _TOGETHER_BYTES = 2**19
 """Activations of one chain up to which chains go together: beyond, arithmetic outweighs overhead.
@@ -45,7 +54,7 @@ _ROWS_AT_A_TIME = 2048
 """Examples that the choice of a way is made for, of larger data sets: minibatches and chunks are about as
 large."""
 
-_TRIED_CHAINS = 2
+_TRIED_CHAINS, _TRIED = 2, 4
 _AGREEMENT = {torch.float64: 1e-6, torch.float32: 1e-2}
 """Largest relative difference between the gradients of both ways."""
 
@@ -120,9 +129,37 @@ class ModuleLoss:
         self.way = self._chosen(together)
         self.together = self.way.together
 
+    def on(self, model: nn.Module, loss: LossFunction, device: torch.device) -> ModuleLoss:
+        """Return the same on another device.
+
+        Args:
+            model: The user's, as what is kept of passes cannot always be copied; left alone.
+            loss: The user's.
+            device: Where.
+        """
+        mine, dtype = self._posed, self._flat.dtype
+        with quiet():
+            copied = private_copy(model).to(device, dtype)
+        posed = Posed(copied, in_precision(loss, device, dtype), mine.calling)
+        posed.differentiates, posed.deadline = mine.differentiates, mine.deadline
+        for name, value in posed.named_buffers():  # which passes may have changed before this loss was made
+            value.data = self._buffers[name].to(device, copy=True)
+        names = [name.removeprefix("model.") for name in self._names]
+        examples, together = self._examples.to(device, dtype), self.way.together
+        return ModuleLoss(
+            posed, names, examples, self._most_bytes, together=together, deadline=self._deadline
+        )
+
     def flat(self) -> Tensor:
         """Return the weights that the module has now, ``(dim,)``."""
         return self._flat.clone()
+
+    def tried(self, w: Tensor) -> Tensor:
+        """Return loss and gradient ``(1 + dim,)`` of a few examples at *w* ``(dim,)``, by a plain pass."""
+        found = w.new_zeros(1 + self.dim)
+        with quiet(), unaccelerated_attention(), torch.enable_grad(), self._told():
+            self._add(self._examples.rows(slice(0, _TRIED)), 1.0, w, found[0], found[1:])
+        return found
 
     def value(self, w: Tensor) -> Tensor:
         """Return losses ``(chains,)`` on all examples."""

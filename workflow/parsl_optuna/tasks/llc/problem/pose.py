@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ from parsl_optuna.tasks.llc.problem.posed import (
 from parsl_optuna.tasks.llc.problem.recorded import Recorder, Recording, Source
 from parsl_optuna.tasks.llc.problem.selection import Selection
 from parsl_optuna.tasks.llc.problem.spec import Activation
+from parsl_optuna.tasks.llc.problem.spread import spread
 
 _ACTIVATIONS: dict[type[nn.Module], Activation] = {nn.ReLU: "relu", nn.Tanh: "tanh", nn.GELU: "gelu"}
 
@@ -90,6 +92,7 @@ def pose(
     dtype: torch.dtype,
     *,
     device: torch.device | None = None,
+    others: Sequence[torch.device] = (),
     most_bytes: float = math.inf,
     together: bool | None = None,
     deadline: Deadline | None = None,
@@ -104,6 +107,7 @@ def pose(
         selection: What is sampled.
         dtype: Arithmetic.
         device: Where; by default the CPU.
+        others: Further devices, which compute some of the chains.
         most_bytes: Memory that activations may take.
         together: Whether chains go together; None for what is faster.
         deadline: When it has passed, the loss raises `Expired`.
@@ -116,9 +120,10 @@ def pose(
     with quiet():  # of scripted modules torch looks at gradients that there are not
         copied = private_copy(model).to(device, dtype)
     data = examples.to(device, dtype)
+    devices = [device, *others]
     plain = _as_mlp(copied, loss, data, selection)
     if plain is not None and not observables:
-        return plain
+        return _spread(plain, devices, _moving(plain.loss))
     every = dict(copied.named_parameters())
     for name, value in every.items():
         value.requires_grad_(name in selection.names)
@@ -135,9 +140,28 @@ def pose(
     recording = Recording(recorder, recorder.size)
     if plain is not None:
         back = _order(every.values()).argsort().to(weights.device)
-        return plain._replace(recording=_of(recording, lambda w: w[:, back]), notes=tuple(recorder.notes))
+        found = plain._replace(recording=_of(recording, lambda w: w[:, back]), notes=tuple(recorder.notes))
+        return _spread(found, devices, _moving(plain.loss))
     told = tuple(notes + recorder.notes)
-    return _restricted(PosedLoss(general, weights, str(general.way), told, recording), selection)
+    found = PosedLoss(general, weights, str(general.way), told, recording)
+    found = _spread(found, devices, partial(general.on, model, loss))
+    return _restricted(found, selection)
+
+
+def _moving(loss: Loss) -> Callable[[torch.device], Loss]:
+    """Return what gives the loss of a plain MLP on a device."""
+    assert isinstance(loss, MlpLoss)
+    return loss.on
+
+
+def _spread(
+    posed: PosedLoss, devices: Sequence[torch.device], on: Callable[[torch.device], Loss]
+) -> PosedLoss:
+    """Return the loss with its chains spread over *devices*, where there are several; *on* gives copies."""
+    if len(devices) == 1:
+        return posed
+    chains = f"{posed.chains}, spread over {', '.join(map(str, devices))}"
+    return posed._replace(loss=spread(posed.loss, devices, on), chains=chains)
 
 
 def _check_embeddings(model: nn.Module) -> None:

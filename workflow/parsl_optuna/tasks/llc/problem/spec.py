@@ -210,7 +210,7 @@ class Problem:
     """One target, resolved: presets expanded, overrides merged, defaults filled.
 
     Attributes:
-        device: Where trials compute; None is the CPU, and is no part of the identity.
+        device: Where trials compute, several with commas; None is the CPU, and is no part of the identity.
     """
 
     model: Mlp | DeepLinear | Quadratic | Monomial
@@ -231,7 +231,8 @@ class Problem:
 class _Request:
     """The keys a problem may have in the YAML; each section is a preset's name or a mapping.
 
-    *device* is where trials compute, ``cpu``, ``cuda`` or ``mps``; the target is made on the CPU in any case.
+    *device* is where trials compute, ``cpu``, ``cuda`` or ``mps``, or a list such as ``[cuda:0, cuda:1]``.
+    The target is made on the CPU in any case.
     """
 
     model: Any
@@ -258,7 +259,7 @@ def resolve(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
     Raises:
         SpecError: Unknown key or preset, wrong type, or an override that names nothing.
     """
-    request = structure(_Request, raw, where)
+    request = structure(_Request, {**raw, "device": joined(raw["device"])} if "device" in raw else raw, where)
     unknown = [key for key in request.overrides if key not in SECTIONS]
     if unknown:
         raise SpecError(f"{where}.overrides.{unknown[0]}: names nothing; {_hint(unknown[0])}")
@@ -287,11 +288,33 @@ def plain(problem: Problem) -> dict[str, Any]:
     return found
 
 
-def check_device(name: str, precision: str, where: str = "") -> None:
-    """Raise `SpecError` where no device has that name, or one cannot compute in a precision."""
-    kind, _, index = name.partition(":")
-    if kind not in DEVICES or (":" in name and not index.isdecimal()):
-        raise SpecError(f"{where}device '{name}': {nearest(kind, DEVICES)}")
+def joined(device: Any) -> Any:
+    """Return the name of a device, or of a list the names with commas between them; None as it is."""
+    if isinstance(device, (list, tuple)):
+        return ",".join(map(str, device))
+    return device if device is None else str(device)
+
+
+def check_device(names: str, precision: str, where: str = "") -> None:
+    """Raise `SpecError` where no device has that name, or one cannot compute in a precision.
+
+    Args:
+        names: Of a device, or of several with commas between them.
+        precision: What is to be computed in.
+        where: File and key, for messages.
+    """
+    parts = [name.strip().partition(":") for name in names.split(",")]
+    for kind, colon, index in parts:
+        if kind not in DEVICES or (colon and not index.isdecimal()):
+            raise SpecError(f"{where}device '{kind}{colon}{index}': {nearest(kind, DEVICES)}")
+    kind = parts[0][0]
+    if len({each for each, _, _ in parts}) > 1:
+        raise SpecError(f"{where}device '{names}': several devices must be of one kind, as cuda:0,cuda:1 are")
+    if len(parts) > 1 and kind != "cpu":  # which threads may share
+        if not all(colon for _, colon, _ in parts):
+            raise SpecError(f"{where}device '{names}': of several, each needs its number, such as {kind}:0")
+        if len({int(index) for _, _, index in parts}) < len(parts):
+            raise SpecError(f"{where}device '{names}': one is named twice; name each once")
     if kind == "mps" and precision == "float64":
         raise SpecError(f"{where}posterior.precision float64: device mps has none; set it to float32")
 

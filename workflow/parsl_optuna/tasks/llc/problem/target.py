@@ -18,12 +18,13 @@ import torch
 from torch import Generator, Tensor
 
 from parsl_optuna.core.clock import Deadline, Expired
-from parsl_optuna.kernels.device import device_named, one_core
+from parsl_optuna.kernels.device import devices_named, one_core
 from parsl_optuna.tasks.llc.problem import curvature
 from parsl_optuna.tasks.llc.problem.centre import find_centre
 from parsl_optuna.tasks.llc.problem.data import generate, generator, initial_weights
 from parsl_optuna.tasks.llc.problem.losses import DeepLinearLoss, Loss, MlpLoss, MonomialLoss, QuadraticLoss
 from parsl_optuna.tasks.llc.problem.spec import DeepLinear, Mlp, Monomial, Posterior, Problem, Quadratic, bind
+from parsl_optuna.tasks.llc.problem.spread import spread
 
 _ARRAYS = "target.npz"
 _SUMMARY = "target.json"
@@ -78,7 +79,7 @@ def prepare(problem: Mapping[str, Any], folder: Path) -> None:
     """Build the target of a resolved problem into *folder*, in float64."""
     one_core()
     typed = bind(problem)
-    device_named(typed.device or "cpu")  # before the work that a trial would find to be in vain
+    devices_named(typed.device or "cpu")  # before the work that a trial would find to be in vain
     x, y = generate(typed) if isinstance(typed.model, Mlp) else (None, None)
     loss = make_loss(typed, x, y, torch.empty(0, dtype=torch.float64, device="cpu"))
     if isinstance(typed.model, Mlp) and typed.training is not None:
@@ -101,12 +102,16 @@ def prepare(problem: Mapping[str, Any], folder: Path) -> None:
 def load(problem: Mapping[str, Any], folder: Path) -> Target:
     """Read the target of a resolved problem from *folder*."""
     typed = bind(problem)
-    dtype, device = getattr(torch, typed.posterior.precision), device_named(typed.device or "cpu")
+    dtype, devices = getattr(torch, typed.posterior.precision), devices_named(typed.device or "cpu")
     with np.load(folder / _ARRAYS, allow_pickle=False) as arrays:
-        tensors = {name: torch.from_numpy(arrays[name]).to(device, dtype) for name in arrays.files}
+        tensors = {name: torch.from_numpy(arrays[name]).to(devices[0], dtype) for name in arrays.files}
     summary = Summary(**json.loads((folder / _SUMMARY).read_text(encoding="utf-8")))
-    like = torch.empty(0, dtype=dtype, device=device)
-    loss = make_loss(typed, tensors.get("x"), tensors.get("y"), like)
+
+    def made(device: torch.device) -> Loss:
+        x, y = (tensors[name].to(device) if name in tensors else None for name in ("x", "y"))
+        return make_loss(typed, x, y, torch.empty(0, dtype=dtype, device=device))
+
+    loss = spread(made(devices[0]), devices, made)
     return Target(typed.posterior, loss, tensors["centre"], tensors["diagonal"], summary)
 
 
