@@ -2,7 +2,9 @@
 
 Run: python -m benchmarks.gradient [--chains 8] [--examples 200 1000] [--device cpu] [--large]. A ratio of 1
 is what a loop over chains that does nothing else would take. On a CPU this is time of one core, so that other
-work on the machine matters less; both are timed in turn, and the shortest of several times is taken.
+work on the machine matters less; both are timed in turn, and the shortest of several times is taken. With
+several devices, such as `--device cpu,cpu`, chains are spread over them, plain passes take the first one, and
+all is wall time: half would be the best of two.
 """
 
 from __future__ import annotations
@@ -12,14 +14,16 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import torch
-from parsl_optuna.kernels.device import full_precision
+from parsl_optuna.kernels.device import devices_named, full_precision
 from parsl_optuna.tasks.llc.problem.examples import read
 from parsl_optuna.tasks.llc.problem.module import ModuleLoss
 from parsl_optuna.tasks.llc.problem.pose import pose
 from parsl_optuna.tasks.llc.problem.posed import private_copy
 from parsl_optuna.tasks.llc.problem.selection import select
+from parsl_optuna.tasks.llc.problem.spread import SpreadLoss
 from torch import Tensor, nn
 
 _REPEATS = 7
@@ -81,9 +85,10 @@ def architectures(n: int) -> Iterator[tuple[str, nn.Module, Tensor]]:
     yield "GRU", Recurrent(), torch.randn(n, 10, 8)
 
 
-def seconds(*calls: Callable[[], object], on_device: bool) -> list[float]:
+def seconds(*calls: Callable[[], object], on_device: bool, several: bool) -> list[float]:
     """Return the shortest of several times of each call, which a GPU has done when the clock is read."""
-    clock, times = (time.perf_counter if on_device else time.process_time), [math.inf] * len(calls)
+    clock = time.perf_counter if on_device or several else time.process_time
+    times = [math.inf] * len(calls)
     for repeat in range(_REPEATS + 1):
         for index, call in enumerate(calls):
             if on_device:
@@ -97,8 +102,9 @@ def seconds(*calls: Callable[[], object], on_device: bool) -> list[float]:
     return times
 
 
-def compared(name: str, model: nn.Module, x: Tensor, chains: int, device: torch.device) -> list[str]:
+def compared(name: str, model: nn.Module, x: Tensor, chains: int, devices: list[torch.device]) -> list[str]:
     """Return the cells of a row."""
+    device, *others = devices
     size = (len(x), x.shape[1]) if isinstance(model, Language) else (len(x),)
     y, criterion = torch.randint(10, size), nn.CrossEntropyLoss()
     plain_model, inputs, targets = private_copy(model).to(device), x.to(device), y.to(device)
@@ -111,15 +117,16 @@ def compared(name: str, model: nn.Module, x: Tensor, chains: int, device: torch.
     calls: list[Callable[[], object]] = [plain]
     ways, dim = [], 0
     for together in (True, False, None):
+        places: dict[str, Any] = {"device": device, "others": others}
         found = pose(
-            model, criterion, read((x, y)), select(model), torch.float32, device=device, together=together
+            model, criterion, read((x, y)), select(model), torch.float32, **places, together=together
         )
-        assert isinstance(found.loss, ModuleLoss)
+        assert isinstance(found.loss, SpreadLoss if others else ModuleLoss)
         w, dim = found.weights.expand(chains, -1).contiguous(), found.loss.dim
         calls.append(partial(found.loss.value_and_grad, w))
         ways.append(found.loss.together)
     with full_precision():  # as estimates have it: else plain convolutions would round to TF32
-        base, *times = seconds(*calls, on_device=device.type == "cuda")
+        base, *times = seconds(*calls, on_device=device.type == "cuda", several=bool(others))
     ratios = [f"{took / base:.2f}" for took in times]
     together = ratios[0] if ways[0] else "-"
     chosen = "together" if ways[2] else "one by one"
@@ -149,7 +156,7 @@ def main() -> None:
         large = [("transformer", Language(), torch.randint(126, (n, 64)))]
         for name, model, x in large if options.large else architectures(n):
             for chains in options.chains:
-                cells = compared(name, model, x, chains, torch.device(options.device))
+                cells = compared(name, model, x, chains, devices_named(options.device))
                 print("| " + " | ".join(cells) + " |", flush=True)
 
 
