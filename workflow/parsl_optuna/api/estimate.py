@@ -229,8 +229,7 @@ def estimate_llc(
         polish: Move the weights to a stationary point first; a negative LLC shows that they are not at one.
         precision: Of the sampler; the centre is always examined in float64.
         seed: Of all randomness.
-        device: ``cpu``, ``cuda`` or ``mps``; by default that of the model. Of a list, such as
-            ``["cuda:0", "cuda:1"]``, each computes some of the chains, at the same time.
+        device: ``cpu``, ``cuda``, ``mps``; by default that of the model. A list of several spreads chains.
         memory_gb: GiB of a device that data, chains and passes may take together; no limit by default.
         observables: What to record along the draws, by name: a function ``(model) -> value`` of any shape, a
             pair of a function ``(model, batch) -> value`` and its data, or data alone, of which the loss of
