@@ -140,12 +140,10 @@ def pose(
     recording = Recording(recorder, recorder.size)
     if plain is not None:
         back = _order(every.values()).argsort().to(weights.device)
-        found = plain._replace(recording=_of(recording, lambda w: w[:, back]), notes=tuple(recorder.notes))
-        return _spread(found, devices, _moving(plain.loss))
-    told = tuple(notes + recorder.notes)
-    found = PosedLoss(general, weights, str(general.way), told, recording)
-    found = _spread(found, devices, partial(general.on, model, loss))
-    return _restricted(found, selection)
+        recording, told = _of(recording, lambda w: w[:, back]), tuple(recorder.notes)
+        return _spread(plain._replace(recording=recording, notes=told), devices, _moving(plain.loss))
+    found = PosedLoss(general, weights, str(general.way), (*notes, *recorder.notes), recording)
+    return _restricted(_spread(found, devices, partial(general.on, model, loss)), selection)
 
 
 def _moving(loss: Loss) -> Callable[[torch.device], Loss]:
