@@ -9,12 +9,16 @@ import parsl_optuna
 import pytest
 import torch
 from parsl_optuna.core.clock import Deadline
-from parsl_optuna.core.errors import Preempted
+from parsl_optuna.core.errors import Preempted, SpecError
 from parsl_optuna.kernels.device import full_precision
 from parsl_optuna.store.checkpoint import Checkpoint
 from parsl_optuna.tasks import varmix
 from parsl_optuna.tasks.base import Work, prepare_task, run_task
 from parsl_optuna.tasks.llc import TASK
+from parsl_optuna.tasks.llc.problem.examples import read
+from parsl_optuna.tasks.llc.problem.pose import pose
+from parsl_optuna.tasks.llc.problem.selection import select
+from parsl_optuna.tasks.llc.problem.spread import SpreadLoss
 from torch import nn
 
 from tests.scenarios import Bench
@@ -159,6 +163,43 @@ def test_a_model_there_is_estimated_there_and_stays_as_it_is():
     assert found.metrics["device"].startswith(DEVICE)
     assert all(torch.equal(*pair) for pair in zip(before, model.parameters(), strict=True))
     assert {value.device.type for value in model.parameters()} == {DEVICE}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_chains_that_threads_compute_are_those_of_one(name):
+    """Each of several GPUs has a thread; here both have the same one, also on a stream of their own."""
+    model, loss, data = posed(name)
+    there, options = torch.device("cuda:0"), (select(model), torch.float64)
+    one, two = (
+        pose(model, loss, read(data), *options, device=there, others=others).loss for others in ([], [there])
+    )
+    w = torch.randn(9, one.dim, dtype=torch.float64).to(there)
+    rows = torch.randint(len(X), (9, 20)).to(there)
+
+    assert isinstance(two, SpreadLoss)
+    for stream in (torch.cuda.default_stream(), torch.cuda.Stream()):
+        torch.cuda.synchronize()
+        with torch.cuda.stream(stream):
+            for chosen in (None, rows, rows[0]):
+                apart, together = (one_of.value_and_grad(w, chosen) for one_of in (two, one))
+                for first, second in zip(apart, together, strict=True):
+                    assert torch.allclose(first, second, rtol=1e-9, atol=1e-12)
+            assert torch.allclose(two.value(w), one.value(w), rtol=1e-9)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one GPU")
+@pytest.mark.parametrize("name", MODELS)
+def test_an_estimate_on_two_gpus_is_that_of_one(name):
+    one, two = (estimate(name, device, relative_error=0.1) for device in ("cuda:0", ["cuda:0", "cuda:1"]))
+
+    assert two.device == "cuda:0,cuda:1"
+    assert sigmas(one, two) < 5.0, (one, two)
+
+
+def test_of_one_gpu_there_is_no_second():
+    count = torch.cuda.device_count()
+    with pytest.raises(SpecError, match=f"device 'cuda:{count}': this machine has {count}"):
+        estimate("fused", ["cuda:0", f"cuda:{count}"])
 
 
 def test_data_there_serve_a_model_on_the_cpu():
