@@ -27,6 +27,14 @@ def test_a_folder_is_read_in_the_order_of_its_numbers(tmp_path):
     assert biases(tmp_path) == [(9, 9.0), (10, 10.0), (100, 100.0)]
 
 
+def test_memory_of_a_file_may_be_that_of_an_earlier_one(tmp_path):
+    """Weights that were read and used up leave their place to the next ones, in some files out of twenty."""
+    for step in range(20):
+        torch.save(state(step), tmp_path / f"{step}.pt")
+
+    assert biases(tmp_path) == [(step, float(step)) for step in range(20)]
+
+
 def test_names_are_labels_where_numbers_are_none(tmp_path):
     for name in ("best", "last"):
         torch.save(state(1.0), tmp_path / f"{name}.pth")

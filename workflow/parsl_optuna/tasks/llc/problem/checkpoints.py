@@ -55,7 +55,7 @@ def loaders(model: nn.Module, checkpoints: Any) -> Iterator[tuple[Label, Callabl
 def _loaded(model: nn.Module, label: Label, checkpoint: Any, taken: set[int] | None) -> nn.Module:
     """Return a copy of the model with the weights of a checkpoint."""
     state = _state(checkpoint, label)
-    if taken is not None:
+    if taken is not None and not isinstance(checkpoint, (str, Path)):  # memory of files is used again
         _check_different(state, label, taken)
     loaded = private_copy(model)
     for parameter, original in zip(loaded.parameters(), model.parameters(), strict=True):
