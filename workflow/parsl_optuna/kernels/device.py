@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -49,6 +49,11 @@ def device_named(name: str) -> torch.device:
 def devices_named(names: str) -> list[torch.device]:
     """Return the devices of names with commas between them, each as `device_named` does."""
     return [device_named(name.strip()) for name in names.split(",")]
+
+
+def without_number(device: torch.device) -> AbstractContextManager[Any]:
+    """Make a GPU the one that code means, in this thread, which says ``cuda`` alone."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def precision_of(device: torch.device) -> torch.dtype:

@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 
 from parsl_optuna.core.clock import Expired
 from parsl_optuna.core.errors import SpecError
+from parsl_optuna.kernels.device import without_number
 from parsl_optuna.tasks.llc.problem.module import ModuleLoss
 
 _Found = TypeVar("_Found")
@@ -33,7 +34,18 @@ _AGREEMENT = {torch.float64: 1e-5}
 
 
 def check_copy(first: ModuleLoss, copy: ModuleLoss, device: torch.device) -> None:
-    """Hold a copy against the first one, and a pass of that against one that the copy interrupts.
+    """Refuse a copy that gives other numbers than the first one."""
+    w = _moved(first)
+    with without_number(device):
+        found = copy.tried(w.to(device)).to(w)
+    if not _agree(found, first.tried(w)):
+        raise SpecError(
+            f"device '{device}': a copy of model and loss gives other numbers there; take one device"
+        )
+
+
+def check_apart(first: ModuleLoss, copy: ModuleLoss, device: torch.device) -> None:
+    """Hold a pass of the first one against one that is interrupted by passes of the copy at other weights.
 
     What both share (a list that hooks fill, a global, the state of random numbers) threads would mix up, now
     and then. So the first one's pass is held before each line of the user's code until the copy has had one.
@@ -41,21 +53,18 @@ def check_copy(first: ModuleLoss, copy: ModuleLoss, device: torch.device) -> Non
     Raises:
         SpecError: They differ.
     """
-    start = first.flat()
-    stream = Generator("cpu").manual_seed(0)
-    noise = torch.randn(first.dim, generator=stream, dtype=torch.float64, device="cpu").to(start)
-    moved = start + 0.05 * (start.abs().mean() + 0.1) * noise
-    expected = first.tried(moved)
-    if not _agree(copy.tried(moved.to(device)).to(start), expected):
-        raise SpecError(
-            f"device '{device}': a copy of model and loss gives other numbers there; take one device"
-        )
-    lines = _lines(partial(first.tried, moved))
+    w, start = _moved(first), first.flat().to(device)
+    expected, lines = first.tried(w), _lines(partial(first.tried, w))
+
+    def theirs() -> Tensor:
+        with without_number(device):
+            return copy.tried(start)
+
     with ThreadPoolExecutor(1) as thread:
         try:
             found = _interrupted(
-                partial(first.tried, moved),
-                lambda: thread.submit(copy.tried, start.to(device)).result(),
+                partial(first.tried, w),
+                lambda: thread.submit(theirs).result(),
                 lines[:: len(lines) // _MOST_LINES + 1],
             )
         except Expired:
@@ -68,6 +77,13 @@ def check_copy(first: ModuleLoss, copy: ModuleLoss, device: torch.device) -> Non
             "fill, a global, the seed of random numbers), so that several devices cannot compute at the same "
             "time; keep it in the model, or take one device"
         )
+
+
+def _moved(loss: ModuleLoss) -> Tensor:
+    """Return weights ``(dim,)`` near those that the model has."""
+    start, stream = loss.flat(), Generator("cpu").manual_seed(0)
+    noise = torch.randn(loss.dim, generator=stream, dtype=torch.float64, device="cpu").to(start)
+    return start + 0.05 * (start.abs().mean() + 0.1) * noise
 
 
 def _agree(found: Tensor, expected: Tensor) -> bool:

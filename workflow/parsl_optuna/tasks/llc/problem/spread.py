@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from parsl_optuna.core.clock import Expired
 from parsl_optuna.core.errors import SpecError
-from parsl_optuna.kernels.device import devices_named
-from parsl_optuna.tasks.llc.problem.interference import check_copy
+from parsl_optuna.kernels.device import devices_named, without_number
+from parsl_optuna.tasks.llc.problem.interference import check_apart, check_copy
 from parsl_optuna.tasks.llc.problem.losses import Loss
 from parsl_optuna.tasks.llc.problem.module import ModuleLoss
 from parsl_optuna.tasks.llc.problem.posed import first_line, quiet, unaccelerated_attention
@@ -112,14 +112,17 @@ def spread(first: Loss, devices: Sequence[torch.device], on: Callable[[torch.dev
     copies = [first]
     for device in devices[1:]:
         try:
-            copy = on(device)
+            with without_number(device):
+                copies.append(on(device))
         except Expired:
             raise
         except Exception as error:
             raise SpecError(f"device '{device}': a copy fails there: {first_line(error)}") from error
-        if isinstance(first, ModuleLoss) and isinstance(copy, ModuleLoss):
-            check_copy(first, copy, device)
-        copies.append(copy)
+    own = [copy for copy in copies if isinstance(copy, ModuleLoss)]
+    for copy, device in zip(own[1:], devices[1:], strict=False):
+        check_copy(own[0], copy, device)
+    if own:
+        check_apart(own[0], own[1], devices[1])
     return SpreadLoss(copies, devices)
 
 
