@@ -362,3 +362,36 @@ class Short(torch.autograd.Function):
 def test_a_gradient_that_is_wrong_by_3_percent_is_refused():
     with pytest.raises(SpecError, match="is not its slope"):
         checked(nn.MSELoss(), model=Signs(lambda x: Short.apply(torch.tanh(x))))
+
+
+class Rewrites(nn.Module):
+    """Rewrites a weight in its forward pass."""
+
+    def __init__(self, rewrite):
+        super().__init__()
+        self.inner, self.out, self.rewrite = nn.Linear(3, 4), nn.Linear(4, 1), rewrite
+
+    def forward(self, x):
+        self.rewrite(self.inner.weight)
+        return self.out(self.inner(x).tanh())
+
+
+def moves(weight):
+    weight.data = weight.data.clone()
+
+
+def clips(weight):
+    weight.data.clamp_(-2.0, 2.0)
+
+
+def scales(weight):
+    with torch.no_grad():
+        weight /= weight.norm()
+
+
+@pytest.mark.parametrize("rewrite", [moves, clips, scales])
+def test_a_forward_pass_that_rewrites_a_weight_is_refused(rewrite):
+    torch.manual_seed(0)
+
+    with pytest.raises(SpecError, match=r"a forward pass rewrites inner.weight.* or hold it"):
+        checked(nn.MSELoss(), model=Rewrites(rewrite).double())

@@ -1,7 +1,9 @@
+import copy
 from functools import partial
 
 import pytest
 import torch
+from parsl_optuna.core.errors import SpecError
 from parsl_optuna.tasks.llc.problem.examples import Examples, read
 from parsl_optuna.tasks.llc.problem.module import ModuleLoss
 from parsl_optuna.tasks.llc.problem.posed import Calling, Posed, private_copy
@@ -188,3 +190,42 @@ def test_constants_of_a_batch_reach_every_minibatch(data, generator):
 
     part = {**batch, "x": data[0][rows[0]], "y": data[1][rows[0]]}
     assert torch.allclose(value[0], scaled(model, part).detach())
+
+
+class Late(Residual):
+    """Rewrites a weight, or moves it, from some moment on."""
+
+    rewrites = moves = False
+
+    def forward(self, x):
+        with torch.no_grad():
+            if self.rewrites:
+                self.inner.weight.clamp_(-9.0, 9.0)
+        if self.moves:
+            self.inner.weight.data = self.inner.weight.data.clone()
+        return super().forward(x)
+
+
+@pytest.mark.parametrize(("together", "change"), [(True, "rewrites"), (False, "rewrites"), (False, "moves")])
+def test_weights_that_a_pass_rewrites_are_told_where_no_check_saw_it(data, together, change):
+    loss = posed(data, Late(), together=together)
+    w = loss.flat().expand(3, -1).clone()
+    loss.value_and_grad(w)
+    setattr(loss._posed.model, change, True)
+
+    for evaluate in (loss.value, loss.value_and_grad):
+        with pytest.raises(SpecError, match="a forward pass rewrites|has been modified inplace"):
+            evaluate(w)
+
+
+def test_recurrent_layers_leave_their_weights_where_they_are():
+    """On CUDA they would gather them in memory of their own, and so no longer see those that are sampled."""
+    copied = copy.deepcopy(private_copy(nn.Sequential(nn.GRU(3, 2))).double())
+    weight = copied[0].weight_ih_l0
+    weight.data = torch.zeros(100, dtype=torch.float64)[: weight.numel()].view_as(weight)
+    before = weight.data_ptr()
+
+    copied[0].flatten_parameters()
+
+    assert copied[0].flatten_parameters.__module__.endswith("posed")
+    assert weight.data_ptr() == before

@@ -13,7 +13,7 @@ from parsl_optuna.core.clock import Deadline, Expired
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.tasks.llc.problem.blame import users_code
 from parsl_optuna.tasks.llc.problem.examples import Examples, tensors
-from parsl_optuna.tasks.llc.problem.posed import Posed, first_line, quiet, unaccelerated_attention
+from parsl_optuna.tasks.llc.problem.posed import Posed, first_line, quiet, rewritten, unaccelerated_attention
 from parsl_optuna.tasks.llc.problem.slopes import WrongLoss, check_gradient, check_jumps, normal, value_of
 
 _ROWS = 96
@@ -36,6 +36,9 @@ transformer of a million parameters has 53 tensors, each of which is moved: 300 
 
 _PASSES_PER_TENSOR, _PASSES = 6, 60
 """What slopes take: both ways in three directions for each tensor, and two paths of ten gradients."""
+
+_WIDE = 3.0
+"""Perturbation at which weights that a forward pass clips or rescales are seen to change."""
 
 _PERTURBED = 0.1
 """Perturbation relative to the mean size of a parameter tensor: at w* itself a loss of 0 hides a sum."""
@@ -66,6 +69,7 @@ def check(posed: Posed, live: Sequence[nn.Parameter], examples: Examples, origin
             value = value_of(posed, few.batch)
         _check_number(value, examples.n)
         try:
+            _check_untouched(posed, live, before, few, generator)
             _perturb(posed, live, before, few, generator)
             limit = posed.deadline or Deadline()
             begun = limit.used_sec
@@ -96,6 +100,23 @@ def _check_number(value: object, n: int) -> None:
         raise SpecError(
             f"loss: {float(value)} at the weights of the model; it must be finite on all of {n} examples"
         )
+
+
+def _check_untouched(
+    posed: Posed, live: Sequence[Tensor], before: Sequence[Tensor], few: Examples, generator: Generator
+) -> None:
+    """Refuse a forward pass that changes the weights it is given, or keeps them elsewhere from then on."""
+    names = {id(parameter): name for name, parameter in posed.model.named_parameters()}
+    for scale in (0.0, _WIDE):
+        given = [value + scale * (value.abs().mean() + 1.0) * normal(value, generator) for value in before]
+        with torch.no_grad():
+            for parameter, value in zip(live, given, strict=True):
+                parameter.copy_(value)
+        places = [parameter.data_ptr() for parameter in live]
+        value_of(posed, few.batch)
+        for parameter, value, place in zip(live, given, places, strict=True):
+            if parameter.data_ptr() != place or not torch.equal(parameter, value):
+                raise rewritten(names[id(parameter)])
 
 
 def _perturb(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -26,7 +26,9 @@ from parsl_optuna.tasks.llc.problem.posed import (
     in_precision,
     private_copy,
     quiet,
+    rewritten,
     unaccelerated_attention,
+    unfused_attention,
 )
 
 _TOGETHER_BYTES = 2**19
@@ -126,6 +128,7 @@ class ModuleLoss:
         self._most_bytes = min(most_bytes, _chunk_bytes(self._flat.device))
         self._all = torch.vmap(self._of_weights, in_dims=(0, None))
         self._each = torch.vmap(self._of_weights, in_dims=(0, axes(examples.batch)))
+        self._places = [(value.data_ptr(), value._version) for value in self._live]
         self.way = self._chosen(together)
         self.together = self.way.together
 
@@ -164,7 +167,7 @@ class ModuleLoss:
     def value(self, w: Tensor) -> Tensor:
         """Return losses ``(chains,)`` on all examples."""
         total = w.new_zeros(len(w))
-        with quiet(), unaccelerated_attention(), torch.no_grad(), self._told():
+        with quiet(), unaccelerated_attention(), torch.no_grad(), self._told(), self._held(w):
             for batch, share in self._chunks(len(w), None):
                 total += share * self._values(w, batch)
         return total
@@ -173,7 +176,7 @@ class ModuleLoss:
         """Return losses ``(chains,)`` and gradients ``(chains, dim)``."""
         value, gradient = w.new_zeros(len(w)), torch.zeros_like(w)
         own = rows is not None and rows.ndim == 2
-        with quiet(), unaccelerated_attention(), torch.enable_grad(), self._told():
+        with quiet(), unaccelerated_attention(), torch.enable_grad(), self._told(), self._held(w):
             if own and not self.way.together:
                 assert rows is not None
                 for chain, chosen in enumerate(rows):
@@ -204,7 +207,8 @@ class ModuleLoss:
         applied = _Applied(self._posed, function)
         with quiet(), unaccelerated_attention(), torch.set_grad_enabled(self._posed.differentiates):
             if together:
-                return torch.vmap(lambda one: functional_call(applied, self._named(one, "posed."), ()))(w)
+                with unfused_attention(w.device):
+                    return torch.vmap(lambda one: functional_call(applied, self._named(one, "posed."), ()))(w)
             values, before = [], self.flat()
             for one in w:
                 self._deadline.check()
@@ -221,6 +225,17 @@ class ModuleLoss:
     def _told(self) -> AbstractContextManager[None]:
         """Tell of what the user's code raises which example it is about."""
         return users_code(self._posed, self._examples)
+
+    @contextmanager
+    def _held(self, w: Tensor) -> Iterator[None]:
+        """Refuse passes that rewrite or move weights; torch counts writes, comparing would wait for a GPU."""
+        before = w._version
+        yield
+        if w._version != before:
+            raise rewritten("weights")
+        for name, value, (place, version) in zip(self._names, self._live, self._places, strict=True):
+            if value.data_ptr() != place or value._version != version:
+                raise rewritten(name.removeprefix("model."))
 
     def _add(self, batch: Batch, share: float, w: Tensor, value: Tensor, gradient: Tensor) -> None:
         """Add the share of a batch to the loss ``()`` and the gradient ``(dim,)`` of one chain, in place."""
@@ -241,7 +256,8 @@ class ModuleLoss:
     def _values(self, w: Tensor, batch: Batch) -> Tensor:
         """Return the losses of a batch ``(chains,)``."""
         if self.way.together:
-            return self._all(w, batch)
+            with unfused_attention(w.device):
+                return self._all(w, batch)
         losses = []
         for one in w:
             self._flat.copy_(one)
@@ -252,8 +268,9 @@ class ModuleLoss:
         """Return losses and gradients of a batch, all chains together."""
         self._deadline.check()
         weights = w.detach().requires_grad_()
-        losses = (self._each if own else self._all)(weights, batch)
-        (gradient,) = torch.autograd.grad(losses.sum(), weights)
+        with unfused_attention(w.device):
+            losses = (self._each if own else self._all)(weights, batch)
+            (gradient,) = torch.autograd.grad(losses.sum(), weights)
         return losses.detach(), gradient
 
     def _loss(self, batch: Batch) -> Tensor:
@@ -331,7 +348,7 @@ class ModuleLoss:
         try:
             with quiet(), unaccelerated_attention(), torch.enable_grad():
                 losses, slopes = self._differentiated(w, batch, own=False)
-            with quiet(), unaccelerated_attention(), torch.no_grad():
+            with quiet(), unaccelerated_attention(), unfused_attention(w.device), torch.no_grad():
                 self._all(w, batch)
         except Expired:
             raise

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from parsl_optuna.core.clock import Deadline, Expired
 from parsl_optuna.core.errors import SpecError
@@ -126,6 +127,7 @@ def private_copy(model: nn.Module) -> nn.Module:
         if isinstance(part, nn.RNNBase):  # cuDNN has a backward pass of these in training mode only
             part.train()
             part.dropout = 0.0
+            part.flatten_parameters = _nothing  # it moves weights on CUDA, away from what is sampled
         written: Any = getattr(part, "_orig_mod", None)
         if isinstance(written, nn.Module):  # compiling takes longer than sampling
             part.forward = written.__call__
@@ -134,6 +136,10 @@ def private_copy(model: nn.Module) -> nn.Module:
         if isinstance(part, nn.Embedding):  # it leaves the padding row out of the gradient, not of the loss
             part.padding_idx = None
     return copied
+
+
+def _nothing() -> None:
+    """Leave weights where they are."""
 
 
 def uncompiled(loss: Any) -> Any:
@@ -288,6 +294,14 @@ def _explained(posed: Posed, error: Exception, few: Examples) -> SpecError:
     )
 
 
+def rewritten(name: str) -> SpecError:
+    """Return what to tell of a weight that a forward pass does not leave as it is."""
+    return SpecError(
+        f"model: a forward pass rewrites {name}, so that what is sampled is not what the loss sees; compute "
+        "with a changed copy of it, or hold it (parameters=)"
+    )
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of a message."""
     lines = str(error).strip().splitlines()
@@ -299,6 +313,16 @@ def quiet() -> Iterator[None]:
     """Keep warnings of the user's code from being told for every trial of it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def unfused_attention(device: torch.device) -> Iterator[None]:
+    """Compute attention step by step on a GPU, whose fused kernels have no batching rule."""
+    if device.type == "cpu":
+        yield
+        return
+    with sdpa_kernel(SDPBackend.MATH):
         yield
 
 
