@@ -214,7 +214,7 @@ def test_weights_that_a_pass_rewrites_are_told_where_no_check_saw_it(data, toget
     setattr(loss._posed.model, change, True)
 
     for evaluate in (loss.value, loss.value_and_grad):
-        with pytest.raises(SpecError, match="a forward pass rewrites|has been modified inplace"):
+        with pytest.raises(SpecError, match=r"a forward pass rewrites|has been modified inplace"):
             evaluate(w)
 
 
