@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -24,6 +25,7 @@ from parsl_optuna.tasks.llc.engine.auto import chains_for, pictured, recorded_va
 from parsl_optuna.tasks.llc.engine.stages import Stages
 from parsl_optuna.tasks.llc.engine.weighted import kept_values
 from parsl_optuna.tasks.llc.notes import of_gamma, of_modes, of_rounding, of_sides
+from parsl_optuna.tasks.llc.problem.agreement import check_precision
 from parsl_optuna.tasks.llc.problem.centre import find_centre
 from parsl_optuna.tasks.llc.problem.estimand import Estimand
 from parsl_optuna.tasks.llc.problem.examples import Examples, read
@@ -205,7 +207,7 @@ def _run(
         examples, observables = read(data, deadline, most), sources(settings.observables, deadline, most)
     settings.check_temperature(examples.n)
 
-    def posed(dtype: torch.dtype) -> PosedLoss:
+    def posed(dtype: torch.dtype, *, is_verified: bool = False) -> PosedLoss:
         on_cpu = devices[0].type == "mps" and dtype == torch.float64
         place, *others = [torch.device("cpu")] if on_cpu else devices
         room = _ACTIVATIONS_SHARE * settings.most_bytes / devices.count(devices[0])
@@ -220,6 +222,7 @@ def _run(
             most_bytes=room,
             deadline=phases.limit,
             observables=observables,
+            is_verified=is_verified,
         )
         return found._replace(loss=TimedLoss(found.loss, phases.limit))
 
@@ -229,7 +232,7 @@ def _run(
         dtype, sampled = getattr(torch, precision), exact
         if dtype != exact.weights.dtype:
             with suppress(Expired):  # then sampling will end at once, and say so
-                sampled = _single(posed)
+                sampled = _single(partial(posed, torch.float32, is_verified=True), exact)
     estimand, notes = _estimand(exact, sampled, settings, phases, notes)
     _check_memory(estimand, examples, settings)
     metrics, trace = _sampled(estimand, settings, phases)
@@ -298,10 +301,12 @@ def _exact(
         return single, "float32", [f"all in float32, since float64 fails: {error}"]
 
 
-def _single(posed: Callable[[torch.dtype], PosedLoss]) -> PosedLoss:
+def _single(posed: Callable[[], PosedLoss], exact: PosedLoss) -> PosedLoss:
     """Pose the loss in float32, which was asked for, where float64 has worked."""
     try:
-        return posed(torch.float32)
+        found = posed()
+        check_precision((exact.loss, exact.weights), (found.loss, found.weights))
+        return found
     except WrongLoss:
         raise
     except SpecError as error:

@@ -37,6 +37,9 @@ transformer of a million parameters has 53 tensors, each of which is moved: 300 
 _PASSES_PER_TENSOR, _PASSES = 6, 60
 """What slopes take: both ways in three directions for each tensor, and two paths of ten gradients."""
 
+_SEEN = 1e-4
+"""Change of a loss of about 1 that rounding, also in float32, leaves to be seen."""
+
 _WIDE = 3.0
 """Perturbation at which weights that a forward pass clips or rescales are seen to change."""
 
@@ -44,7 +47,14 @@ _PERTURBED = 0.1
 """Perturbation relative to the mean size of a parameter tensor: at w* itself a loss of 0 hides a sum."""
 
 
-def check(posed: Posed, live: Sequence[nn.Parameter], examples: Examples, original: nn.Module) -> list[str]:
+def check(
+    posed: Posed,
+    live: Sequence[nn.Parameter],
+    examples: Examples,
+    original: nn.Module,
+    *,
+    with_slopes: bool = True,
+) -> list[str]:
     """Check the loss at perturbed weights, on random examples; leave the weights as they were.
 
     Args:
@@ -52,6 +62,7 @@ def check(posed: Posed, live: Sequence[nn.Parameter], examples: Examples, origin
         live: The sampled parameters of its model.
         examples: The data, as the loss takes them.
         original: The user's model, whose parameters the loss must not use.
+        with_slopes: Whether to hold the gradient against slopes; in float32 rounding hides small ones.
 
     Returns:
         Notes for the reader of the result.
@@ -75,8 +86,10 @@ def check(posed: Posed, live: Sequence[nn.Parameter], examples: Examples, origin
             begun = limit.used_sec
             _check_reproducible(posed, few)
             fewer = _affordable(few, len(live), (limit.used_sec - begun) / 2.0, limit.left_sec)
-            notes = _check_dependence(posed, live, few, fewer, original)
-            check_jumps(posed, live, before, fewer, generator)
+            notes = _check_dependence(posed, live, few, original, may_vanish=not with_slopes)
+            if with_slopes:
+                _check_slopes(posed, live, fewer)
+                check_jumps(posed, live, before, fewer, generator)
             _check_mean(posed, few, before[0].dtype, generator)
         finally:
             with torch.no_grad():
@@ -122,17 +135,23 @@ def _check_untouched(
 def _perturb(
     posed: Posed, live: Sequence[Tensor], before: Sequence[Tensor], few: Examples, generator: Generator
 ) -> None:
-    """Move the weights to where the loss is finite, and not at a minimum."""
-    scale = _PERTURBED
-    for _ in range(8):
+    """Move the weights to where the loss is finite, and another one than at a minimum."""
+    noises = [(value.abs().mean() + 0.1) * normal(value, generator) for value in before]
+
+    def moved_by(scale: float) -> float:
         with torch.no_grad():
-            for parameter, value in zip(live, before, strict=True):
-                size = float(value.abs().mean()) if value.numel() else 0.0
-                noise = normal(value, generator)
-                parameter.copy_(value + scale * (size + 0.1) * noise)
-        if math.isfinite(float(value_of(posed, few.batch))):
+            for parameter, value, noise in zip(live, before, noises, strict=True):
+                parameter.copy_(value + scale * noise if value.numel() else value)
+        return float(value_of(posed, few.batch))
+
+    start = moved_by(0.0)
+    for wider in (1.0, 3.0, 10.0, 30.0):  # a loss that has vanished shows nothing but rounding
+        found = moved_by(wider * _PERTURBED)
+        if math.isfinite(found) and abs(found - start) > _SEEN:
             return
-        scale *= 0.1
+    for power in range(8):
+        if math.isfinite(moved_by(_PERTURBED * 0.1**power)):
+            return
     raise SpecError(
         "loss: not finite at weights close to those of the model; the posterior cannot be sampled there"
     )
@@ -157,11 +176,11 @@ def _check_reproducible(posed: Posed, few: Examples) -> None:
 
 
 def _check_dependence(
-    posed: Posed, live: Sequence[Tensor], few: Examples, fewer: Examples, original: nn.Module
+    posed: Posed, live: Sequence[Tensor], few: Examples, original: nn.Module, *, may_vanish: bool
 ) -> list[str]:
     """Refuse a loss that does not depend on the sampled parameters, or on the user's own copy of them.
 
-    Its gradient is held against slopes on *fewer* examples.
+    Its gradient *may vanish* where it has been seen not to in another precision.
     """
     with torch.enable_grad():
         value = posed(few.batch)
@@ -183,16 +202,20 @@ def _check_dependence(
             "no_grad(), "
             "argmax or .item()?"
         )
-    if all(gradient is None or not bool(gradient.any()) for gradient in gradients):
+    if not may_vanish and all(gradient is None or not bool(gradient.any()) for gradient in gradients):
         raise SpecError("loss: is constant close to the weights of the model: its gradient is zero there")
     names = {id(parameter): name for name, parameter in posed.model.named_parameters()}
-    computed_in = torch.float32 if _casts(value) else live[0].dtype
-    if fewer is not few:
-        with torch.enable_grad():
-            gradients = torch.autograd.grad(posed(fewer.batch), list(live), allow_unused=True)
-    check_gradient(posed, live, fewer, list(gradients), computed_in)
     silent = [names[id(live[index])] for index in unused]
     return [f"parameters without effect on the loss: {', '.join(silent)}"] if silent else []
+
+
+def _check_slopes(posed: Posed, live: Sequence[Tensor], few: Examples) -> None:
+    """Hold the gradient against slopes."""
+    with torch.enable_grad():
+        value = posed(few.batch)
+    computed_in = torch.float32 if _casts(value) else live[0].dtype
+    gradients = torch.autograd.grad(value, list(live), allow_unused=True)
+    check_gradient(posed, live, few, gradients, computed_in)
 
 
 def _leaves(value: Tensor) -> list[Tensor]:

@@ -97,6 +97,7 @@ def pose(
     together: bool | None = None,
     deadline: Deadline | None = None,
     observables: Mapping[str, Source] | None = None,
+    is_verified: bool = False,
 ) -> PosedLoss:
     """Return the fastest loss there is: hand-written for plain MLPs with `nn.MSELoss`, general for all else.
 
@@ -112,6 +113,7 @@ def pose(
         together: Whether chains go together; None for what is faster.
         deadline: When it has passed, the loss raises `Expired`.
         observables: What else to evaluate.
+        is_verified: Whether its gradient is known to be its slope, of another precision.
 
     Raises:
         SpecError: The loss cannot be called, or is not a mean over examples.
@@ -131,7 +133,7 @@ def pose(
     posed = pose_loss(copied, in_precision(loss, device, dtype), data, dtype)
     posed.deadline = deadline
     data = as_called(posed.calling, data, dtype)
-    notes = check(posed, [every[name] for name in selection.names], data, model)
+    notes = check(posed, [every[name] for name in selection.names], data, model, with_slopes=not is_verified)
     if posed.calling.floating:
         columns = " and ".join("xy"[index] for index in posed.calling.floating)
         notes.append(f"integers of {columns} were converted to floating-point numbers")
