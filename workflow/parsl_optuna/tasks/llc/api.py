@@ -227,8 +227,7 @@ def _run(
         return found._replace(loss=TimedLoss(found.loss, phases.limit))
 
     with phases.phase("checks"):
-        own = next((value.dtype for value in model.parameters()), torch.float32)
-        exact, precision, notes = _exact(posed, settings.precision, own)
+        exact, precision, notes = _exact(posed, settings.precision, next(model.parameters()).dtype)
         dtype, sampled = getattr(torch, precision), exact
         if dtype != exact.weights.dtype:
             with suppress(Expired):  # then sampling will end at once, and say so

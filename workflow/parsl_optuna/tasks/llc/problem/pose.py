@@ -18,6 +18,7 @@ from parsl_optuna.tasks.llc.problem.examples import Examples
 from parsl_optuna.tasks.llc.problem.losses import Loss, MlpLoss
 from parsl_optuna.tasks.llc.problem.module import ModuleLoss
 from parsl_optuna.tasks.llc.problem.posed import (
+    Calling,
     LossFunction,
     as_called,
     in_precision,
@@ -113,7 +114,7 @@ def pose(
         together: Whether chains go together; None for what is faster.
         deadline: When it has passed, the loss raises `Expired`.
         observables: What else to evaluate.
-        is_verified: Whether its gradient is known to be its slope, of another precision.
+        is_verified: Whether it has passed all checks in another precision.
 
     Raises:
         SpecError: The loss cannot be called, or is not a mean over examples.
@@ -133,10 +134,8 @@ def pose(
     posed = pose_loss(copied, in_precision(loss, device, dtype), data, dtype)
     posed.deadline = deadline
     data = as_called(posed.calling, data, dtype)
-    notes = check(posed, [every[name] for name in selection.names], data, model, with_slopes=not is_verified)
-    if posed.calling.floating:
-        columns = " and ".join("xy"[index] for index in posed.calling.floating)
-        notes.append(f"integers of {columns} were converted to floating-point numbers")
+    notes = check(posed, [every[name] for name in selection.names], data, model, is_verified=is_verified)
+    notes += _of_casts(posed.calling)
     general = ModuleLoss(posed, selection.names, data, most_bytes, together=together, deadline=deadline)
     weights, recorder = general.flat(), Recorder(general, observables or {})
     recording = Recording(recorder, recorder.size)
@@ -146,6 +145,14 @@ def pose(
         return _spread(plain._replace(recording=recording, notes=told), devices, _moving(plain.loss))
     found = PosedLoss(general, weights, str(general.way), (*notes, *recorder.notes), recording)
     return _restricted(_spread(found, devices, partial(general.on, model, loss)), selection)
+
+
+def _of_casts(calling: Calling) -> list[str]:
+    """Say which integers became floating-point numbers."""
+    if not calling.floating:
+        return []
+    columns = " and ".join("xy"[index] for index in calling.floating)
+    return [f"integers of {columns} were converted to floating-point numbers"]
 
 
 def _moving(loss: Loss) -> Callable[[torch.device], Loss]:
