@@ -4,13 +4,15 @@ Run: python -m benchmarks.gradient [--chains 8] [--examples 200 1000] [--device 
 is what a loop over chains that does nothing else would take. On a CPU this is time of one core, so that other
 work on the machine matters less; both are timed in turn, and the shortest of several times is taken. With
 several devices, such as `--device cpu,cpu`, chains are spread over them, plain passes take the first one, and
-all is wall time: half would be the best of two.
+all is wall time: half would be the best of two. Threads on the CPU get a core each, as they have on a machine
+with nothing else to do.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -121,7 +123,9 @@ def compared(name: str, model: nn.Module, x: Tensor, chains: int, devices: list[
         found = pose(
             model, criterion, read((x, y)), select(model), torch.float32, **places, together=together
         )
-        assert isinstance(found.loss, SpreadLoss if others else ModuleLoss)
+        assert isinstance(found.loss, (SpreadLoss, ModuleLoss))
+        if isinstance(found.loss, SpreadLoss) and device.type == "cpu":
+            _pin(found.loss)
         w, dim = found.weights.expand(chains, -1).contiguous(), found.loss.dim
         calls.append(partial(found.loss.value_and_grad, w))
         ways.append(found.loss.together)
@@ -140,6 +144,13 @@ def compared(name: str, model: nn.Module, x: Tensor, chains: int, devices: list[
         ratios[1],
         f"{chosen}: {ratios[2]}",
     ]
+
+
+def _pin(loss: SpreadLoss) -> None:
+    """Keep every thread of a loss on a core of its own, as far as there are so many."""
+    cores = sorted(os.sched_getaffinity(0))
+    for at, thread in enumerate(loss._threads):
+        thread.submit(os.sched_setaffinity, 0, {cores[at % len(cores)]}).result()
 
 
 def main() -> None:
