@@ -210,7 +210,6 @@ def _run(
     def posed(dtype: torch.dtype, *, is_verified: bool = False) -> PosedLoss:
         on_cpu = devices[0].type == "mps" and dtype == torch.float64
         place, *others = [torch.device("cpu")] if on_cpu else devices
-        room = _ACTIVATIONS_SHARE * settings.most_bytes / devices.count(devices[0])
         found = pose(
             model,
             loss,
@@ -219,7 +218,7 @@ def _run(
             dtype,
             device=place,
             others=others,
-            most_bytes=room,
+            most_bytes=_ACTIVATIONS_SHARE * settings.most_bytes / devices.count(devices[0]),
             deadline=phases.limit,
             observables=observables,
             is_verified=is_verified,
