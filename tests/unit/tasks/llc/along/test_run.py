@@ -29,9 +29,10 @@ def trial(tmp_path, monkeypatch):
 
 
 def test_the_trial_has_the_estimate_and_its_picture(trial, tmp_path):
-    found = run(trial())
+    found = run(trial(device="cpu, cpu"))
 
     assert found["status"] == "ok"
+    assert found["device"] == "cpu,cpu"
     assert abs(found["llc_hat"] - 0.5) < 0.05
     assert (tmp_path / "files" / "trace.npz").exists()
 
@@ -46,6 +47,7 @@ def test_the_trial_has_the_estimate_and_its_picture(trial, tmp_path):
         ),
         ({"digest": "0" * 16}, TaskError, "a.pt: was edited since"),
         ({"device": "mps"}, SpecError, "device"),
+        ({"device": "cpu,mps"}, SpecError, "device 'cpu,mps': several devices must be of one kind"),
     ],
 )
 def test_what_cannot_be_is_one_line(trial, changes, error, said):
