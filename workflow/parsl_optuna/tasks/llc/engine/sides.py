@@ -41,6 +41,9 @@ need be, and cost less than drawing did.
 _IN_A_ROW = 2
 """Windows that agree, so that chains which only pass on their way elsewhere do not count as arrived."""
 
+_COLDEST = 1e-3
+"""Of t (L - L0), above which chains need not begin: hotter ones than those that drew take longer to cool."""
+
 _WARM_UP_SHARE = 0.7
 """Of what is left of the budget, at most, to bring chains from the prior."""
 
@@ -79,7 +82,8 @@ def from_centre(estimand: Estimand, arrived: Arrived, stages: Stages, deadline: 
     def compare(value: float, error: float) -> Elsewhere:
         chains = min(len(arrived.position), max(_FEWEST_CHAINS, len(arrived.position) // _SHARE))
         try:
-            start = arrived._replace(position=estimand.starts(chains, stages.stream), n_steps=0)
+            near = estimand.starts(chains, stages.stream, max(value, _COLDEST))
+            start = arrived._replace(position=near, n_steps=0)
         except Expired:
             return Elsewhere("near w*", math.nan, math.nan)
         window = Window(estimand, stages.stream, deadline, DECORRELATIONS, also=arrived.position)

@@ -6,6 +6,8 @@ Lau, Furman, Wang, Murfet, Wei (2023), arXiv:2308.12108.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Generator, Tensor
 from torch.linalg import vecdot
@@ -107,17 +109,18 @@ class Estimand:
         """Return 1 / (t h_ii + gamma) ``(dim,)``, the posterior variances near w*."""
         return 1.0 / (self.t * self.target.diagonal.clamp(min=0.0) + self.gamma)
 
-    def starts(self, chains: int, generator: Generator) -> Tensor:
+    def starts(self, chains: int, generator: Generator, most: float = math.inf) -> Tensor:
         """Draw dispersed starts ``(chains, dim)``.
 
         Normal around w* with `start_variances`, pulled in until the energy above w* is at most the
-        dimension, twice the posterior's typical value.
+        dimension, twice the posterior's typical value, and t (L - L0) at most *most*.
         """
         like = self.centre.expand(chains, -1)
         shift = normal_like(like, generator) * self.start_variances().sqrt()
         for _ in range(60):
             w = self.centre + shift
-            high = ~(self.excess(w) + self.radius(w) <= max(self.dim, 2))
+            excess = self.excess(w)
+            high = ~((excess + self.radius(w) <= max(self.dim, 2)) & (excess <= most))
             if not bool(high.any()):
                 break
             shift = torch.where(high.unsqueeze(1), 0.7 * shift, shift)
