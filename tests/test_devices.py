@@ -45,7 +45,7 @@ class Recurrent(nn.Module):
     ("name", "kernel"),
     [
         *((name, "langevin") for name in MODELS),
-        *(("fused", kernel) for kernel in ("hmc", "nuts", "laplace")),
+        *(("fused", kernel) for kernel in ("hmc", "nuts", "laplace", "smc")),
         ("together", "sgld"),
     ],
 )
@@ -54,7 +54,7 @@ def test_an_estimate_names_the_device_of_all_that_it_makes(name, kernel):
     model = make()
     observables = {"losses": (X[:5], y[:5]), "bias": lambda model: list(model.parameters())[-1]}
     mask = {parameter: torch.ones_like(value).bool() for parameter, value in model.named_parameters()}
-    if kernel == "laplace":  # which has none
+    if kernel in ("laplace", "smc"):  # which have none
         observables = None
     settings = Settings(kernel=kernel, relative_error=0.3, observables=observables, parameters=mask)
 

@@ -55,6 +55,18 @@ def test_laplace_needs_no_chains_where_the_posterior_is_normal(regression, tmp_p
     assert found.metrics["diagnostics"]["normal_llc"] == pytest.approx(quadratic(eigenvalues, n_beta(400)))
 
 
+def test_populations_show_their_draws_where_the_posterior_is_normal(regression, tmp_path):
+    model, x, y, eigenvalues = regression
+
+    found = parsl_optuna.estimate_llc(model, nn.MSELoss(), (x, y), kernel="smc", relative_error=0.02)
+    found.plot(tmp_path / "llc.png")
+
+    assert abs(found.llc - quadratic(eigenvalues, n_beta(400))) < 4 * found.se
+    assert found.status == "ok", found.reason
+    assert float(found.controlled.mean()) == pytest.approx(found.llc, rel=1e-3)
+    assert found.draws["excess"].shape == found.excess.T.shape
+
+
 def test_an_approximation_that_is_too_poor_says_that_nobody_knows_the_interval():
     x = torch.ones(1000, 1)
     model = nn.Sequential(
@@ -159,11 +171,12 @@ def test_laplace_answers_with_the_draws_that_there_is_time_for():
     assert found.seconds < 6.0
 
 
-def test_laplace_refuses_what_it_cannot_do(regression):
+@pytest.mark.parametrize("kernel", ["laplace", "smc"])
+def test_kernels_without_chains_refuse_what_they_cannot_do(regression, kernel):
     model, x, y, _ = regression
 
-    with pytest.raises(SpecError, match="observables: kernel 'laplace' draws from an approximation"):
-        parsl_optuna.estimate_llc(model, nn.MSELoss(), (x, y), kernel="laplace", observables={"all": (x, y)})
+    with pytest.raises(SpecError, match=f"observables: kernel '{kernel}' has no chains to record them along"):
+        parsl_optuna.estimate_llc(model, nn.MSELoss(), (x, y), kernel=kernel, observables={"all": (x, y)})
 
 
 def test_temperature_and_localiser_are_those_asked_for(regression):

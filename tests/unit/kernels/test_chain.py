@@ -52,6 +52,19 @@ def test_extending_is_running_on(generator):
     assert (whole.n_steps, whole.grad_evals) == (joined.n_steps, joined.grad_evals)
 
 
+def test_traces_beside_each_other_have_the_chains_of_both(generator):
+    kernel, state = start(generator)
+
+    state, first = chain.run(kernel, state, generator, chain.Schedule(5), observe, Deadline())
+    _, second = chain.run(kernel, state, generator, chain.Schedule(5), observe, Deadline())
+    both = chain.beside(first, second)
+
+    assert torch.equal(both.values["w"], torch.cat([first.values["w"], second.values["w"]], dim=1))
+    assert both.acceptance.shape == both.diverged.shape == both.values["w"].shape
+    assert both.n_steps == 5
+    assert chain.beside(chain.nothing(), second) is second
+
+
 def test_no_step_at_all_gives_an_empty_trace(generator):
     kernel, state = start(generator)
 

@@ -198,7 +198,7 @@ def estimate_llc(
     parameters: Parameters = None,
     n_beta: float | None = None,
     gamma: float = 1.0,
-    kernel: Literal["langevin", "hmc", "nuts", "sgld", "laplace"] = "langevin",
+    kernel: Literal["langevin", "hmc", "nuts", "sgld", "laplace", "smc"] = "langevin",
     relative_error: float = 0.005,
     budget_sec: float = 60.0,
     polish: bool = False,
@@ -223,7 +223,7 @@ def estimate_llc(
         n_beta: t, the factor on the loss; n / ln n by default.
         gamma: Precision of the localization prior, ``gamma/2 |w - w*|^2``.
         kernel: ``langevin`` takes most from a gradient; ``hmc`` and ``nuts`` are exact; ``sgld`` uses
-            minibatches; ``laplace`` weighs draws of the normal approximation at w*, without chains.
+            minibatches; ``laplace`` and ``smc`` weigh draws and populations, without chains.
         relative_error: Stop once the standard error is this share of the LLC.
         budget_sec: Or after this number of seconds, reading and *polish* included.
         polish: Move the weights to a stationary point first; a negative LLC shows that they are not at one.

@@ -64,7 +64,7 @@ _METHOD = "auto"
     "--kernel",
     default="langevin",
     show_default=True,
-    help="langevin, hmc or nuts (both exact), sgld (minibatches) or laplace (no chains).",
+    help="langevin, hmc or nuts (both exact), sgld (minibatches), laplace or smc (no chains).",
 )
 @click.option("--error", "relative_error", default=0.005, show_default=True, help="Standard error over LLC.")
 @click.option("--budget", default=60.0, show_default=True, help="Seconds per problem or checkpoint.")

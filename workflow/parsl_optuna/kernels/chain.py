@@ -129,6 +129,21 @@ def extend(first: Trace, second: Trace) -> Trace:
     )
 
 
+def beside(first: Trace, second: Trace) -> Trace:
+    """Join traces of different chains, with as many draws; the first may hold none."""
+    if not first.n_draws:
+        return second
+    return Trace(
+        {name: torch.cat([first.values[name], second.values[name]], dim=1) for name in first.values},
+        torch.cat([first.acceptance, second.acceptance], dim=1),
+        torch.cat([first.energy_change, second.energy_change], dim=1),
+        torch.cat([first.diverged, second.diverged], dim=1),
+        max(first.grad_evals, second.grad_evals),
+        max(first.n_steps, second.n_steps),
+        first.truncated or second.truncated,
+    )
+
+
 def thinned(trace: Trace) -> Trace:
     """Drop every second draw; a divergence of a dropped one counts for the one after it."""
     pairs = trace.n_draws // 2 * 2

@@ -56,6 +56,15 @@ def test_laplace_says_what_budget_would_do_for_it(monkeypatch):
     assert not found.metrics["notes"]
 
 
+def test_populations_that_there_is_no_time_for_say_what_would_do():
+    """Hundreds of particles one by one, at 0.02 s each."""
+    found = run(Slow(), nn.MSELoss(), (X, X[:, :1]), Settings(kernel="smc"), Deadline(3.0))
+
+    assert found.metrics["status"] == "not_converged"
+    assert "the budget ended before the first draw (" in found.metrics["status_reason"]
+    assert float(found.metrics["status_reason"].split("about ")[1].split(" s")[0]) >= 1000
+
+
 def test_a_budget_that_is_over_before_any_phase_is_told_without_phases():
     found = run(nn.Linear(3, 1), nn.MSELoss(), (X, X[:, :1]), Settings(), Deadline(1e-3))
 
@@ -98,6 +107,7 @@ def test_the_limit_is_a_little_later_than_the_budget():
         ({"memory_gb": 1e-7}, "memory_gb"),
         ({"memory_gb": 1e-5}, "256 chains of 4 parameters and the data take about"),
         ({"memory_gb": 1e-5, "kernel": "laplace"}, "kernel 'laplace', vectors of 4 parameters and the data"),
+        ({"memory_gb": 1e-5, "kernel": "smc"}, "kernel 'smc', vectors of 4 parameters and the data"),
         ({"n_beta": float("inf")}, "n_beta inf must be"),
         ({"n_beta": "5"}, "n_beta '5' must be a number"),
         ({"gamma": True}, "gamma True must be a number"),

@@ -23,7 +23,6 @@ from parsl_optuna.tasks.llc.answer.summary import drawn, summarise
 from parsl_optuna.tasks.llc.answer.verdict import TRIAL_GATE, Nature
 from parsl_optuna.tasks.llc.engine.auto import chains_for, pictured, recorded_values
 from parsl_optuna.tasks.llc.engine.stages import Stages
-from parsl_optuna.tasks.llc.engine.weighted import kept_values
 from parsl_optuna.tasks.llc.notes import of_gamma, of_modes, of_rounding, of_sides
 from parsl_optuna.tasks.llc.problem.agreement import check_precision
 from parsl_optuna.tasks.llc.problem.centre import find_centre
@@ -40,7 +39,7 @@ from parsl_optuna.tasks.llc.problem.target import Summary, Target, examine
 from parsl_optuna.tasks.llc.problem.timed import TimedLoss
 from parsl_optuna.tasks.llc.samplers import automatic
 from parsl_optuna.tasks.llc.samplers.auto import Params, estimate
-from parsl_optuna.tasks.llc.samplers.base import Automatic
+from parsl_optuna.tasks.llc.samplers.base import Automatic, Direct
 
 Precision = Literal["float64", "float32"]
 
@@ -57,9 +56,6 @@ _FEWEST_GRADIENTS = 1000
 """Gradients on all data that an estimate takes at least: three windows of warm-up (304), curvatures (120),
 settling, and 128 draws that are a few steps apart.
 """
-
-_FEWEST_DRAWS = 256
-"""Of a kernel without chains, for an error of a few percent."""
 
 _BEFORE = ("reading", "checks", "polish", "examination")
 """Phases before sampling."""
@@ -107,8 +103,7 @@ class Settings:
         Params(self.kernel, self.relative_error)  # raises where it cannot be
         if self.observables and not self.has_chains:
             raise SpecError(
-                f"observables: kernel '{self.kernel}' draws from an approximation of the posterior; "
-                "take another kernel"
+                f"observables: kernel '{self.kernel}' has no chains to record them along; take another kernel"
             )
 
     def check_temperature(self, n: int) -> None:
@@ -344,13 +339,13 @@ def _estimand(
 
 def _check_memory(estimand: Estimand, examples: Examples, settings: Settings) -> None:
     """Refuse what will not fit the memory."""
-    if settings.has_chains:
+    kernel = automatic()[settings.kernel]
+    if isinstance(kernel, Direct):
+        values, what, rest = kernel.kept_values(estimand), f"kernel '{settings.kernel}', vectors", ""
+    else:
         chains = chains_for(estimand)
         values = _KEPT_STATES * chains * estimand.dim + recorded_values(estimand, chains)
         what, rest = f"{chains} chains", ", observables included"
-    else:
-        values = kept_values(estimand.dim)
-        what, rest = f"kernel '{settings.kernel}', vectors", ""
     needed = values * estimand.centre.element_size() + examples.bytes()
     if needed > settings.most_bytes:
         raise SpecError(
@@ -387,7 +382,10 @@ def _without_draw(estimand: Estimand, settings: Settings, phases: Phases, reason
     if not isinstance(loss, TimedLoss) or not loss.gradients:  # not even one gradient: it is far too little
         return f"{text}; try {10.0 * phases.deadline.budget_sec:g} s"
     before = sum(sec for name, sec in phases.seconds.items() if name in _BEFORE)
-    wanted = before + _FEWEST_GRADIENTS * loss.seconds_for(chains_for(estimand))
-    if not settings.has_chains:  # a Hessian, or a few draws without it, and draws to look at
-        wanted = before + (2 * min(estimand.dim, _FEWEST_GRADIENTS) + _FEWEST_DRAWS) * loss.seconds_for(1)
+    kernel = automatic()[settings.kernel]
+    if isinstance(kernel, Direct):
+        rows, gradients = kernel.work(estimand)
+    else:
+        rows, gradients = chains_for(estimand), _FEWEST_GRADIENTS
+    wanted = before + gradients * loss.seconds_for(rows)
     return f"{text}; about {float(f'{wanted:.1g}'):g} s would do"

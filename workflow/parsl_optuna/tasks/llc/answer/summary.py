@@ -67,6 +67,7 @@ class Draws:
         step_bias: What steps of their length, and gradient noise, add to the LLC.
         heat: What they add to the virial, where that is known.
         elsewhere: What chains that began in another place have; None where nothing was to be compared.
+        measured: Diagnostics that the method knows better than its traces show.
     """
 
     traces: Traces
@@ -82,6 +83,7 @@ class Draws:
     step_bias: float = 0.0
     heat: float = 0.0
     elsewhere: Elsewhere | None = None
+    measured: dict[str, float] = field(default_factory=dict)
 
 
 def drawn(
@@ -182,6 +184,7 @@ def _diagnostics(estimand: Estimand, draws: Draws, seen: Traces) -> dict[str, An
         "n_steps": draws.n_steps,
         "gradient_norm": estimand.target.summary.gradient_norm,
         "centre_bias": estimand.target.summary.centre_bias,
+        **draws.measured,
         **draws.settings,
     }
     if draws.elsewhere is not None:

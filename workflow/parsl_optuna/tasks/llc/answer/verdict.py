@@ -68,6 +68,10 @@ _NOTHING = 1e-6
 """Values of t L below this are rounding."""
 
 
+Fault = tuple[str, str, float]
+"""Status, the number that shows it, and by how much a limit is exceeded, relative to it."""
+
+
 @dataclass(frozen=True)
 class Nature:
     """What kind of sampler the draws are from, as far as it decides which checks mean something.
@@ -77,12 +81,14 @@ class Nature:
         is_fit: Whether the draws are of an approximation.
         is_given: Whether that was not optimised, and draws are independent: nothing has to converge.
         energy_limit: Largest tolerated energy variance of untested steps; None without one.
+        faults: What the sampler itself saw wrong.
     """
 
     is_exact: bool = False
     is_fit: bool = False
     is_given: bool = False
     energy_limit: float | None = None
+    faults: tuple[Fault, ...] = ()
 
 
 def verdict(
@@ -141,8 +147,7 @@ class _Case(NamedTuple):
     nature: Nature
 
 
-_Found = Iterator[tuple[str, str, float]]
-"""Status, the number that shows it, and by how much a limit is exceeded, relative to it."""
+_Found = Iterator[Fault]
 
 
 def _unusable(case: _Case) -> _Found:
@@ -177,6 +182,7 @@ def _no_minimum(case: _Case) -> _Found:
 
 def _no_equilibrium(case: _Case) -> _Found:
     seen, gate = case.seen, case.gate
+    yield from case.nature.faults
     if case.nature.is_given:
         return
     if math.isnan(seen["rhat"]):

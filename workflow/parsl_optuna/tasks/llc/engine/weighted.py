@@ -128,11 +128,17 @@ def _is_quick(estimand: Estimand, generator: Generator, deadline: Deadline) -> b
     return 2 * estimand.dim * (deadline.used_sec - before) < _HESSIAN_SHARE * deadline.left_sec
 
 
-def kept_values(dim: int) -> int:
+def kept_values(estimand: Estimand) -> int:
     """Return how many numbers are kept at most: the Hessian and its eigenvectors, or Lanczos vectors."""
+    dim = estimand.dim
     if dim <= EXACT_LIMIT:
         return 4 * dim**2 + 4 * _ROWS * dim
     return laplace.MOST_STEPS * max(min(_ROWS * dim, _ELEMENTS), dim)
+
+
+def fewest_gradients(estimand: Estimand) -> tuple[int, int]:
+    """Return 1, and how many: a Hessian, or a few draws without it, and draws to look at."""
+    return 1, 2 * min(estimand.dim, EXACT_LIMIT) + _FEWEST
 
 
 def _batch(dim: int, done: int, fewest: int) -> int:

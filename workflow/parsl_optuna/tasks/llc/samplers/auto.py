@@ -30,7 +30,8 @@ class Params:
 
     *kernel* names the sampler: ``langevin`` gains most per gradient, ``hmc`` is exact, and ``nuts`` with
     trajectories that end where they turn; ``sgld`` uses minibatches; ``laplace`` weighs draws of the normal
-    approximation at w*, without chains. *chains* null means 8 to 256, more for small models.
+    approximation at w*, and ``smc`` populations by their evidence, both without chains. *chains* null means
+    8 to 256, more for small models.
     """
 
     kernel: str = "langevin"

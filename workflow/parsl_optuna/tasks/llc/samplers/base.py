@@ -63,9 +63,13 @@ class Direct:
 
     Attributes:
         estimate: ``(estimand, relative error, stages, deadline) -> (metrics, draws)``.
+        kept_values: How many numbers are kept at most.
+        work: At how many positions at once, and how many times, an estimate takes gradients at least.
     """
 
     estimate: Callable[[Estimand, float, Stages, Deadline], tuple[Metrics, Trace]]
+    kept_values: Callable[[Estimand], int]
+    work: Callable[[Estimand], tuple[int, int]]
 
 
 class _Later(ModuleType):

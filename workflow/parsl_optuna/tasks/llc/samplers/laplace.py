@@ -12,4 +12,8 @@ else:
     (weighted,) = later("tasks.llc.engine.weighted")
 
 
-AUTOMATIC = Direct(lambda *given: weighted.estimate(*given))
+AUTOMATIC = Direct(
+    lambda *given: weighted.estimate(*given),
+    lambda estimand: weighted.kept_values(estimand),
+    lambda estimand: weighted.fewest_gradients(estimand),
+)
