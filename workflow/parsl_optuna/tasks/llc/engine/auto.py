@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from parsl_optuna.kernels.diagnostics import mcse
 from parsl_optuna.store.atomic import write_bytes
 from parsl_optuna.tasks.llc.answer import observables
 from parsl_optuna.tasks.llc.answer.control_variates import adjusted
-from parsl_optuna.tasks.llc.answer.summary import beyond_chance, drawn, finite_chains, summarise
+from parsl_optuna.tasks.llc.answer.summary import Elsewhere, beyond_chance, drawn, finite_chains, summarise
 from parsl_optuna.tasks.llc.answer.verdict import TRIAL_GATE, Nature
 from parsl_optuna.tasks.llc.engine import sides
 from parsl_optuna.tasks.llc.engine.draw import MOST_DRAWS, Goal, Run, draw
@@ -116,7 +116,8 @@ def estimate(
     with named_phase("tuning"):
         until = deadline.part(sides.DRAWING_SHARE) if is_one_sided else deadline
         run, trace, drawing_sec = _drawn(build, stages, goal, until)
-    trace, result, gain = refined(estimand, run, trace)
+    compare = sides.from_centre(estimand, arrived, stages, deadline) if is_one_sided else None
+    trace, result, gain, elsewhere = refined(estimand, run, trace, compare)
     settings = {
         **run.settings,
         "control_gain": gain,
@@ -125,12 +126,10 @@ def estimate(
         "drawing_sec": drawing_sec,
     }
     draws = drawn(trace, arrived.n_steps, settings, Nature(run.is_exact), is_tested=sampler.is_tested)
+    draws = replace(draws, elsewhere=elsewhere)
     if result is not None:
         heat, bias = _steps_add(run, trace, result[0])
         draws = replace(draws, heat=heat, step_bias=bias)
-    if is_one_sided:
-        compare = sides.from_centre(estimand, arrived, stages, deadline)
-        return sides.tried(estimand, draws, TRIAL_GATE, result, compare), trace
     return summarise(estimand, draws, TRIAL_GATE, result), trace
 
 
@@ -148,20 +147,28 @@ def recorded_values(estimand: Estimand, n_chains: int) -> int:
     return min(_RECORDED, MOST_DRAWS * n_chains * estimand.recording.size)
 
 
-def refined(
-    estimand: Estimand, run: Run, trace: chain.Trace
-) -> tuple[chain.Trace, tuple[float, float] | None, float]:
-    """Return the draws with ``adjusted`` beside them, and what `_precise` makes of these.
+class Refined(NamedTuple):
+    """Draws with ``adjusted`` beside them, LLC and standard error, the gain of that, and a comparison.
 
-    Without draws, or where a chain left the finite numbers, there is no result and no gain.
+    Without draws, or where a chain left the finite numbers, there is no result.
     """
+
+    trace: chain.Trace
+    result: tuple[float, float] | None = None
+    gain: float = 1.0
+    elsewhere: Elsewhere | None = None
+
+
+def refined(estimand: Estimand, run: Run, trace: chain.Trace, compare: sides.Comparison | None) -> Refined:
+    """Add control variates to draws, and *compare* their mean; errors come last, as they take their time."""
     if not trace.n_draws:
-        return trace, None, 1.0
+        return Refined(trace)
     values = {**trace.values, "adjusted": adjusted(trace.values["excess"], trace.values, run.known)}
     trace = trace._replace(values=values)
     if finite_chains(values)[1]:
-        return trace, None, 1.0
-    return trace, *_precise(estimand, trace)
+        return Refined(trace)
+    elsewhere = compare(float(values["adjusted"].mean()), 0.0) if compare is not None else None
+    return Refined(trace, *_precise(estimand, trace), elsewhere)
 
 
 def _precise(estimand: Estimand, trace: chain.Trace) -> tuple[tuple[float, float], float]:

@@ -7,6 +7,7 @@ shorter steps where trajectories diverge, and more draws where the gate asks for
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 from parsl_optuna.core.clock import Deadline
@@ -14,7 +15,7 @@ from parsl_optuna.kernels import chain
 from parsl_optuna.kernels.diagnostics import drift, ess, mcse, rhat
 from parsl_optuna.tasks.base import Metrics
 from parsl_optuna.tasks.llc.answer.control_variates import adjusted
-from parsl_optuna.tasks.llc.answer.summary import drawn
+from parsl_optuna.tasks.llc.answer.summary import drawn, summarise
 from parsl_optuna.tasks.llc.answer.verdict import REFERENCE_GATE, Nature
 from parsl_optuna.tasks.llc.engine import sides
 from parsl_optuna.tasks.llc.engine.auto import chains_for, refined
@@ -97,9 +98,9 @@ def estimate(
             break
         factor, begun, warm_up_steps = _SHORTER * factor, deadline.used_sec, warm_up_steps + trace.n_steps
         run = build(factor)
-    trace, result, gain = refined(estimand, run, trace)
+    trace, result, gain, elsewhere = refined(estimand, run, trace, compare)
     draws = drawn(trace, warm_up_steps, {**run.settings, "control_gain": gain}, Nature(run.is_exact))
-    return sides.tried(estimand, draws, REFERENCE_GATE, result, compare)
+    return summarise(estimand, replace(draws, elsewhere=elsewhere), REFERENCE_GATE, result)
 
 
 def _until_passed(

@@ -30,8 +30,10 @@ from parsl_optuna.tasks.llc.engine.warmup import (
 )
 from parsl_optuna.tasks.llc.problem.estimand import Estimand
 
-DRAWING_SHARE = 0.9
-"""Of what is left of the budget when drawing begins, at most: the rest is for the comparison."""
+DRAWING_SHARE, _LEAST = 0.9, 0.05
+"""Of what is left of the budget when drawing begins, at most: the rest is for the comparison, which gets the
+second share of the budget in any case.
+"""
 
 _FEWEST_CHAINS, _SHARE = 8, 4
 """Chains that are compared, and one in how many of those that drew: a few windows show their mean as well as
@@ -80,13 +82,14 @@ def from_centre(estimand: Estimand, arrived: Arrived, stages: Stages, deadline: 
     """Return what moves chains that begin near w*, in the coordinates of those that *arrived*."""
 
     def compare(value: float, error: float) -> Elsewhere:
+        until = Deadline(max(deadline.left_sec, _LEAST * deadline.budget_sec), deadline.now)
         chains = min(len(arrived.position), max(_FEWEST_CHAINS, len(arrived.position) // _SHARE))
         try:
             near = estimand.starts(chains, stages.stream, max(value, _COLDEST))
             start = arrived._replace(position=near, n_steps=0)
         except Expired:
             return Elsewhere("near w*", math.nan, math.nan)
-        window = Window(estimand, stages.stream, deadline, DECORRELATIONS, also=arrived.position)
+        window = Window(estimand, stages.stream, until, DECORRELATIONS, also=arrived.position)
         return Elsewhere("near w*", *_moved(window, start, (value, error), stages))
 
     return compare
