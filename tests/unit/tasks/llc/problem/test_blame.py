@@ -3,8 +3,9 @@ import torch
 from parsl_optuna.core.clock import Expired
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.tasks.llc.problem.blame import users_code
+from parsl_optuna.tasks.llc.problem.checks import check
 from parsl_optuna.tasks.llc.problem.examples import read
-from parsl_optuna.tasks.llc.problem.posed import Calling, Posed
+from parsl_optuna.tasks.llc.problem.posed import Calling, Posed, pose_loss, private_copy
 from torch import nn
 from torch.nn import functional
 
@@ -47,3 +48,42 @@ def test_what_is_told_already_passes(error):
         raise error
 
     assert raised.value is error
+
+
+def checked(model):
+    x = torch.randn(60, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    copied, data = private_copy(model), read((x, x[:, :1]))
+    return check(pose_loss(copied, nn.MSELoss(), data, torch.float64), list(copied.parameters()), data, model)
+
+
+class Stale(nn.Linear):
+    """Computes with what the first forward pass made of its weights."""
+
+    made = None
+
+    def forward(self, x):
+        if self.made is None:
+            self.made = self.weight * 1.0
+        return x @ self.made.T + self.bias
+
+
+def test_code_that_works_once_alone_is_told_in_a_line():
+    with pytest.raises(SpecError, match=r"it raised RuntimeError: Trying to backward .* \(when called again"):
+        checked(Stale(3, 1).double())
+
+
+class Guarded(nn.Linear):
+    """Raises where its outputs are large."""
+
+    def forward(self, x):
+        outputs = super().forward(x)
+        if float(outputs.detach().abs().max()) > 8.0:
+            raise ValueError("exploded")
+        return outputs
+
+
+def test_code_that_raises_far_from_the_weights_passes():
+    torch.manual_seed(0)
+    model = Guarded(3, 1).double()
+
+    assert checked(model) == []

@@ -229,3 +229,27 @@ def test_recurrent_layers_leave_their_weights_where_they_are():
 
     assert copied[0].flatten_parameters.__module__.endswith("posed")
     assert weight.data_ptr() == before
+
+
+def penalised(model, batch):
+    """A penalty on the derivatives by inputs, by functions of torch.func, which allow no hooks."""
+    x, y = batch
+    slopes = torch.func.vmap(torch.func.jacrev(model))(x)
+    return (model(x) - y).square().mean() + 0.1 * slopes.square().mean()
+
+
+def test_a_loss_of_derivatives_by_torch_func(data):
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
+    posed, names = (
+        Posed(private_copy(model), penalised, Calling("model")),
+        [n for n, _ in model.named_parameters()],
+    )
+
+    loss = ModuleLoss(posed, names, read(data))
+
+    value, gradient = loss.value_and_grad(loss.flat().unsqueeze(0))
+    expected = penalised(model, data)
+    slopes = torch.autograd.grad(expected, list(model.parameters()))
+    torch.testing.assert_close(value[0], expected.detach())
+    torch.testing.assert_close(gradient[0], torch.cat([slope.flatten() for slope in slopes]))
+    assert loss.pass_bytes > 300 * 8 * (4 + 2)

@@ -37,6 +37,14 @@ def users_code(posed: Posed, examples: Examples) -> Iterator[None]:
         ) from error
 
 
+def failed_again(posed: Posed, error: Exception) -> SpecError:
+    """Return what to tell of code that works at the weights of the model alone, or once alone."""
+    return SpecError(
+        f"loss: called as {posed.calling.said}, it raised {type(error).__name__}: {first_line(error)} (when "
+        "called again, at other weights than those of the model)"
+    )
+
+
 def _example(posed: Posed, examples: Examples) -> str | None:
     """Find one example that the loss fails on, by halving; None where it fails on no single one."""
     begin, end = 0, examples.n

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.autograd.graph import Node
 
 from parsl_optuna.core.clock import Deadline, Expired
 from parsl_optuna.core.errors import SpecError
-from parsl_optuna.tasks.llc.problem.blame import users_code
+from parsl_optuna.tasks.llc.problem.blame import failed_again, users_code
 from parsl_optuna.tasks.llc.problem.examples import Examples, tensors
+from parsl_optuna.tasks.llc.problem.graph import nodes
 from parsl_optuna.tasks.llc.problem.posed import Posed, first_line, quiet, rewritten, unaccelerated_attention
 from parsl_optuna.tasks.llc.problem.slopes import WrongLoss, check_gradient, check_jumps, normal, value_of
 
@@ -92,6 +92,10 @@ def check(
                 _check_slopes(posed, live, fewer)
                 check_jumps(posed, live, before, fewer, generator)
                 _check_mean(posed, few, before[0].dtype, generator)
+        except (Expired, SpecError):
+            raise
+        except Exception as error:
+            raise failed_again(posed, error) from error
         finally:
             with torch.no_grad():
                 for parameter, value in zip(live, before, strict=True):
@@ -127,10 +131,20 @@ def _check_untouched(
             for parameter, value in zip(live, given, strict=True):
                 parameter.copy_(value)
         places = [parameter.data_ptr() for parameter in live]
-        value_of(posed, few.batch)
+        _value_or_nan(posed, few)
         for parameter, value, place in zip(live, given, places, strict=True):
             if parameter.data_ptr() != place or not torch.equal(parameter, value):
                 raise rewritten(names[id(parameter)])
+
+
+def _value_or_nan(posed: Posed, few: Examples) -> float:
+    """Return the loss; no number where it raises, as a model may at weights far from its own."""
+    try:
+        return float(value_of(posed, few.batch))
+    except Expired:
+        raise
+    except Exception:
+        return math.nan
 
 
 def _perturb(
@@ -143,7 +157,7 @@ def _perturb(
         with torch.no_grad():
             for parameter, value, noise in zip(live, before, noises, strict=True):
                 parameter.copy_(value + scale * noise if value.numel() else value)
-        return float(value_of(posed, few.batch))
+        return _value_or_nan(posed, few)
 
     start = moved_by(0.0)
     for wider in (1.0, 3.0, 10.0, 30.0):  # a loss that has vanished shows nothing but rounding
@@ -221,25 +235,13 @@ def _check_slopes(posed: Posed, live: Sequence[Tensor], few: Examples) -> None:
 
 def _leaves(value: Tensor) -> list[Tensor]:
     """Return the variables that a value was computed from."""
-    variables = (getattr(node, "variable", None) for node in _nodes(value))
+    variables = (getattr(node, "variable", None) for node in nodes(value))
     return [variable for variable in variables if variable is not None]
 
 
 def _casts(value: Tensor) -> bool:
     """Tell whether a value was computed with changes of precision, as by a model that calls float()."""
-    return any(node.name() == "ToCopyBackward0" for node in _nodes(value))
-
-
-def _nodes(value: Tensor) -> list[Node]:
-    """Return what autograd recorded of a computation."""
-    todo, seen = [value.grad_fn], dict[Node, None]()
-    while todo:
-        node = todo.pop()
-        if node is None or node in seen:
-            continue
-        seen[node] = None
-        todo += [following for following, _ in node.next_functions]
-    return list(seen)
+    return any(node.name() == "ToCopyBackward0" for node in nodes(value))
 
 
 def _check_mean(posed: Posed, few: Examples, dtype: torch.dtype, generator: Generator) -> None:

@@ -18,6 +18,7 @@ from torch.func import functional_call
 from parsl_optuna.core.clock import Deadline, Expired
 from parsl_optuna.tasks.llc.problem.blame import users_code
 from parsl_optuna.tasks.llc.problem.examples import Batch, Examples, axes, tensors
+from parsl_optuna.tasks.llc.problem.graph import kept
 from parsl_optuna.tasks.llc.problem.posed import (
     Calling,
     LossFunction,
@@ -320,9 +321,15 @@ class ModuleLoss:
         for parameter in self._live:
             parameter.requires_grad_()
         hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
-        with quiet(), unaccelerated_attention(), torch.enable_grad(), hooks:
-            kept = self._loss(batch)
-        del kept  # only now may its memory be used again
+        with quiet(), unaccelerated_attention(), torch.enable_grad():
+            try:
+                with hooks:
+                    loss = self._loss(batch)
+            except RuntimeError:  # functions of torch.func allow no hooks
+                loss = self._loss(batch)
+                for tensor in kept(loss):
+                    pack(tensor)
+        del loss  # only now may its memory be used again
         return max(sum(saved.values()) / rows, 1.0)
 
     def _chosen(self, together: bool | None) -> Way:
