@@ -2,7 +2,7 @@ import pytest
 import torch
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.tasks.llc.problem.examples import read
-from parsl_optuna.tasks.llc.problem.posed import Calling, pose_loss, private_copy
+from parsl_optuna.tasks.llc.problem.posed import Calling, in_precision, pose_loss, private_copy
 from torch import nn
 from torch.nn import functional
 
@@ -154,3 +154,43 @@ def test_a_mode_that_the_users_code_switches_is_put_back():
     with torch.no_grad():
         posed(data.batch)
         assert not torch.is_grad_enabled()
+
+
+class Keeping(Named):
+    """Keeps what it computed in containers and in an object, as for a look at activations."""
+
+    def __init__(self):
+        super().__init__()
+        self.kept, self.box = {"all": []}, Calling("outputs")
+
+    def forward(self, x):
+        outputs = super().forward(x)
+        self.kept["all"].append((outputs,))
+        object.__setattr__(self.box, "last", outputs)
+        return outputs
+
+
+def test_a_module_that_keeps_results_anywhere_is_copied():
+    model = Keeping()
+    model(X)
+
+    copied = private_copy(model)
+
+    assert torch.equal(copied.kept["all"][0][0], model.kept["all"][0][0])
+    assert copied.box.last is copied.kept["all"][0][0]
+    assert copied.box.last.grad_fn is None
+
+
+class KeepingLoss(nn.MSELoss):
+    def forward(self, outputs, y):
+        self.last = super().forward(outputs, y)
+        return self.last
+
+
+def test_a_loss_that_keeps_its_last_value_is_copied():
+    loss = KeepingLoss()
+    loss(Named()(X), Y)
+
+    copied = in_precision(loss, torch.device("cpu"), torch.float64)
+
+    assert torch.equal(copied.last, loss.last.double())

@@ -6,9 +6,11 @@ import copy
 import inspect
 import io
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FunctionType, ModuleType
 from typing import Any, Literal
 
 import torch
@@ -115,11 +117,8 @@ def private_copy(model: nn.Module) -> nn.Module:
         SpecError: It cannot be copied.
     """
     inner = unwrapped(model)
-    # Tensors that are results, such as a weight of `nn.utils.weight_norm`, cannot be copied but as numbers.
-    results = [value for part in inner.modules() for value in vars(part).values() if _is_result(value)]
-    memo: dict[int, Any] = {id(value): value.detach().clone() for value in results}
     try:
-        copied = _reloaded(inner) if isinstance(inner, torch.jit.ScriptModule) else copy.deepcopy(inner, memo)
+        copied = _reloaded(inner) if isinstance(inner, torch.jit.ScriptModule) else _deep_copy(inner)
     except (RuntimeError, TypeError, AttributeError) as error:
         raise SpecError(f"model: cannot be copied: {first_line(error)}") from error
     copied.eval()
@@ -155,15 +154,40 @@ def _reloaded(model: torch.jit.ScriptModule) -> nn.Module:
     return torch.jit.load(stream, map_location="cpu")
 
 
-def _is_result(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.grad_fn is not None
+def _deep_copy(module: nn.Module) -> nn.Module:
+    """Copy a module; results that it keeps, such as a weight of `nn.utils.weight_norm`, as numbers."""
+    memo: dict[int, Any] = {id(value): value.detach().clone() for value in _results(module)}
+    return copy.deepcopy(module, memo)
+
+
+def _results(module: nn.Module) -> list[Tensor]:
+    """Return tensors with a history, which cannot be copied, in a module and what it keeps."""
+    todo, seen, found = [module], dict[int, Any](), []
+    while todo:
+        value: Any = todo.pop()
+        if id(value) in seen:
+            continue
+        seen[id(value)] = value  # kept: another value must not get its id
+        if isinstance(value, Tensor):
+            found += [value] if value.grad_fn is not None else []
+        elif isinstance(value, Mapping):
+            todo += value.values()
+        elif isinstance(value, (list, tuple, set, deque)):
+            todo += value
+        elif not isinstance(value, (type, ModuleType, FunctionType)):
+            todo += getattr(value, "__dict__", {}).values()
+    return found
 
 
 def in_precision(loss: LossFunction, device: torch.device, dtype: torch.dtype) -> LossFunction:
     """Return the loss with its own tensors, such as class weights, on a device and in *dtype*."""
     if not isinstance(loss, nn.Module):
         return loss
-    return copy.deepcopy(loss).eval().to(device, dtype).requires_grad_(requires_grad=False)
+    try:
+        copied = _deep_copy(loss)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise SpecError(f"loss: cannot be copied: {first_line(error)}") from error
+    return copied.eval().to(device, dtype).requires_grad_(requires_grad=False)
 
 
 def as_called(calling: Calling, examples: Examples, dtype: torch.dtype) -> Examples:
