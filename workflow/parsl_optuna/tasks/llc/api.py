@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,7 +31,7 @@ from parsl_optuna.tasks.llc.problem.examples import Examples, read
 from parsl_optuna.tasks.llc.problem.pose import PosedLoss, pose
 from parsl_optuna.tasks.llc.problem.posed import unwrapped
 from parsl_optuna.tasks.llc.problem.recorded import sources
-from parsl_optuna.tasks.llc.problem.selection import select
+from parsl_optuna.tasks.llc.problem.selection import select, sizes
 from parsl_optuna.tasks.llc.problem.slopes import WrongLoss
 from parsl_optuna.tasks.llc.problem.spec import Posterior, Training, joined
 from parsl_optuna.tasks.llc.problem.spread import devices_for
@@ -225,7 +225,8 @@ def _run(
         dtype, sampled = getattr(torch, precision), exact
         if dtype != exact.weights.dtype:
             with suppress(Expired):  # then sampling will end at once, and say so
-                sampled = _single(partial(posed, torch.float32, is_verified=True), exact)
+                single = partial(posed, torch.float32, is_verified=True)
+                sampled = _single(single, exact, sizes(model, selection))
     estimand, notes = _estimand(exact, sampled, settings, phases, notes)
     _check_memory(estimand, examples, settings)
     metrics, trace = _sampled(estimand, settings, phases)
@@ -294,11 +295,11 @@ def _exact(
         return single, "float32", [f"all in float32, since float64 fails: {error}"]
 
 
-def _single(posed: Callable[[], PosedLoss], exact: PosedLoss) -> PosedLoss:
+def _single(posed: Callable[[], PosedLoss], exact: PosedLoss, parts: Sequence[int]) -> PosedLoss:
     """Pose the loss in float32, which was asked for, where float64 has worked."""
     try:
         found = posed()
-        check_precision((exact.loss, exact.weights), (found.loss, found.weights))
+        check_precision((exact.loss, exact.weights), (found.loss, found.weights), parts)
         return found
     except WrongLoss:
         raise

@@ -6,7 +6,7 @@ from parsl_optuna.core.errors import SpecError
 from parsl_optuna.tasks.llc.problem.agreement import check_precision
 from parsl_optuna.tasks.llc.problem.examples import read
 from parsl_optuna.tasks.llc.problem.pose import pose
-from parsl_optuna.tasks.llc.problem.selection import select
+from parsl_optuna.tasks.llc.problem.selection import select, sizes
 from torch import nn
 
 STREAM = torch.Generator().manual_seed(1)
@@ -18,7 +18,7 @@ def both(model):
     loss, data, selection = nn.CrossEntropyLoss(), read((X, CLASSES)), select(model)
     exact = pose(model, loss, data, selection, torch.float64)
     single = pose(model, loss, data, selection, torch.float32, is_verified=True)
-    return (exact.loss, exact.weights), (single.loss, single.weights)
+    return (exact.loss, exact.weights), (single.loss, single.weights), sizes(model, selection)
 
 
 @pytest.mark.parametrize("scale", [1.0, 5.0, 20.0])
@@ -66,3 +66,24 @@ def test_a_gradient_that_is_another_one_in_float32_is_told():
 
     with pytest.raises(SpecError, match="its gradient is off by 50% of that in float64; take precision="):
         check_precision(*both(Halves()))
+
+
+class HalfOfOne(nn.Module):
+    """Of the last of three layers single precision has half the gradient, a small share of the whole."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.ModuleList(nn.Linear(8, 8) for _ in range(3))
+        self.out = nn.Linear(8, 3)
+
+    def forward(self, x):
+        for layer in self.inner[:-1]:
+            x = x + torch.tanh(layer(x))
+        return self.out(x + 0.05 * Half.apply(self.inner[-1](x)))
+
+
+def test_a_wrong_gradient_of_one_layer_is_not_lost_in_that_of_all():
+    torch.manual_seed(0)
+
+    with pytest.raises(SpecError, match=r"its gradient is off by (4|5).% of that in float64"):
+        check_precision(*both(HalfOfOne()))

@@ -37,6 +37,17 @@ class Selection:
     notes: tuple[str, ...] = ()
 
 
+def sizes(model: nn.Module, selection: Selection) -> list[int]:
+    """Return how many elements of each selected parameter are sampled, in their order."""
+    every = dict(model.named_parameters())
+    whole = [every[name].numel() for name in selection.names]
+    if selection.indices is None:
+        return whole
+    ends = torch.tensor(whole, device="cpu").cumsum(0)
+    places = torch.bucketize(selection.indices.cpu(), ends, right=True)
+    return torch.bincount(places, minlength=len(whole)).tolist()
+
+
 def select(model: nn.Module, parameters: Parameters = None) -> Selection:
     """Return the parameters of *model* that *parameters* selects among those that require a gradient.
 
