@@ -53,7 +53,8 @@ def test_what_is_told_already_passes(error):
 def checked(model):
     x = torch.randn(60, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     copied, data = private_copy(model), read((x, x[:, :1]))
-    return check(pose_loss(copied, nn.MSELoss(), data, torch.float64), list(copied.parameters()), data, model)
+    live = list(copied.parameters())
+    return check(pose_loss(copied, nn.MSELoss(), data, torch.float64), live, data, model)
 
 
 class Stale(nn.Linear):
@@ -85,5 +86,29 @@ class Guarded(nn.Linear):
 def test_code_that_raises_far_from_the_weights_passes():
     torch.manual_seed(0)
     model = Guarded(3, 1).double()
+
+    assert checked(model) == []
+
+
+class Tying(nn.Module):
+    """Ties its weights in its forward pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.outer = nn.Linear(3, 3), nn.Linear(3, 3)
+
+    def forward(self, x):
+        self.outer.weight = self.inner.weight
+        return self.outer(torch.tanh(self.inner(x))).sum(1, keepdim=True)
+
+
+def test_parameters_that_a_forward_pass_replaces_are_told():
+    with pytest.raises(SpecError, match="a forward pass puts other parameters in the place of its own"):
+        checked(Tying().double())
+
+
+def test_parameters_that_were_tied_by_an_earlier_pass_are_fine():
+    model = Tying().double()
+    model(torch.zeros(1, 3, dtype=torch.float64))
 
     assert checked(model) == []

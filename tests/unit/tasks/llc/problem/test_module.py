@@ -238,17 +238,23 @@ def penalised(model, batch):
     return (model(x) - y).square().mean() + 0.1 * slopes.square().mean()
 
 
-def test_a_loss_of_derivatives_by_torch_func(data):
-    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
-    posed, names = (
-        Posed(private_copy(model), penalised, Calling("model")),
-        [n for n, _ in model.named_parameters()],
-    )
+def curved(model, batch):
+    """The same of second derivatives: autograd keeps tensors of which there is no memory."""
+    x, y = batch
+    curvatures = torch.func.vmap(torch.func.hessian(lambda one: model(one).sum()))(x)
+    return (model(x) - y).square().mean() + 0.1 * curvatures.square().mean()
 
-    loss = ModuleLoss(posed, names, read(data))
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own, of forward mode
+@pytest.mark.parametrize("loss_of", [penalised, curved])
+def test_a_loss_of_derivatives_by_torch_func(data, loss_of):
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
+    posed = Posed(private_copy(model), loss_of, Calling("model"))
+
+    loss = ModuleLoss(posed, [name for name, _ in model.named_parameters()], read(data))
 
     value, gradient = loss.value_and_grad(loss.flat().unsqueeze(0))
-    expected = penalised(model, data)
+    expected = loss_of(model, data)
     slopes = torch.autograd.grad(expected, list(model.parameters()))
     torch.testing.assert_close(value[0], expected.detach())
     torch.testing.assert_close(gradient[0], torch.cat([slope.flatten() for slope in slopes]))

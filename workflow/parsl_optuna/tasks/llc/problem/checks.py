@@ -125,6 +125,11 @@ def _check_untouched(
 ) -> None:
     """Refuse a forward pass that changes the weights it is given, or keeps them elsewhere from then on."""
     names = {id(parameter): name for name, parameter in posed.model.named_parameters()}
+    if any(id(parameter) not in names for parameter in live):
+        raise SpecError(
+            "model: a forward pass puts other parameters in the place of its own; tie them where the model "
+            "is made, or call it once before"
+        )
     for scale in (0.0, _WIDE):
         given = [value + scale * (value.abs().mean() + 1.0) * normal(value, generator) for value in before]
         with torch.no_grad():

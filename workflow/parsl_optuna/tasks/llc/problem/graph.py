@@ -21,9 +21,18 @@ def nodes(value: Tensor) -> list[Node]:
 
 
 def kept(value: Tensor) -> Iterator[Tensor]:
-    """Yield the tensors that are kept for the backward pass."""
+    """Yield the tensors that are kept for the backward pass, but for those inside functions of torch.func."""
     for node in nodes(value):
         for name in dir(node):
             found = getattr(node, name) if name.startswith("_saved_") else None
-            if isinstance(found, Tensor):
+            if isinstance(found, Tensor) and _has_memory(found):
                 yield found
+
+
+def _has_memory(tensor: Tensor) -> bool:
+    """Whether a tensor is one by itself, not one of those inside functions of torch.func."""
+    try:
+        tensor.untyped_storage().data_ptr()
+    except RuntimeError:
+        return False
+    return True
