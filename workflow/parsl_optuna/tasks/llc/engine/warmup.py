@@ -29,7 +29,7 @@ from parsl_optuna.tasks.llc.problem.estimand import Estimand
 FIRST_WINDOW, GROWTH = 64, 1.5
 """Steps of the first adaptation window, and factor to the next: 300 steps in 3 windows, 4,800 in 9."""
 
-_FEWEST_WINDOWS, MOST_WINDOWS = 3, 9
+_FEWEST_WINDOWS, _MOST_WINDOWS = 3, 9
 """Windows: the second one learns from the first, the third shows whether that changed the loss."""
 
 _ANNEAL_SHARE = 0.5
@@ -136,7 +136,7 @@ def _next_window(window: Window, state: _Warming) -> _Warming:
         return _Warming(at, seen.excess, windows, ended=True)
     learned = fit(seen.positions, seen.gradients, at.metric)
     metric = worthwhile(window.energy, learned, seen.position, window.generator)
-    ended = window.deadline.expired or windows == MOST_WINDOWS
+    ended = window.deadline.expired or windows == _MOST_WINDOWS
     return _Warming(at._replace(metric=metric), seen.excess, windows, ended)
 
 
