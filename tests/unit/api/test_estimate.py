@@ -371,3 +371,26 @@ def test_the_package_imports_no_torch_before_it_is_needed():
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="estimat"):
         parsl_optuna.estimat  # noqa: B018
+
+
+def test_data_that_a_pass_writes_into_stay_as_they_are():
+    class Clips(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(3, 1).double()
+
+        def forward(self, x):
+            return self.layer(x.clamp_(-0.5, 0.5))
+
+    def loss(outputs, y):
+        return (outputs - y.clamp_(-1.0, 1.0)).square().mean()
+
+    x = torch.randn(100, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    y = 2.0 * x[:, :1]
+    before = x.clone(), y.clone()
+
+    found = parsl_optuna.estimate_llc(Clips(), loss, (x, y), polish=True, relative_error=0.1, budget_sec=10)
+
+    assert found.status == "ok"
+    assert torch.equal(x, before[0])
+    assert torch.equal(y, before[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -14,25 +15,32 @@ from torch import Tensor, nn
 from parsl_optuna.core.clock import Deadline
 from parsl_optuna.core.errors import SpecError
 from parsl_optuna.tasks.llc.problem.checks import check
-from parsl_optuna.tasks.llc.problem.examples import Examples
+from parsl_optuna.tasks.llc.problem.examples import Examples, mapped, tensors
 from parsl_optuna.tasks.llc.problem.losses import Loss, MlpLoss
 from parsl_optuna.tasks.llc.problem.module import ModuleLoss
 from parsl_optuna.tasks.llc.problem.posed import (
     Calling,
     LossFunction,
+    Posed,
     as_called,
     in_precision,
     pose_loss,
     private_copy,
     quiet,
+    unaccelerated_attention,
     uncompiled,
 )
 from parsl_optuna.tasks.llc.problem.recorded import Recorder, Recording, Source
 from parsl_optuna.tasks.llc.problem.selection import Selection
+from parsl_optuna.tasks.llc.problem.slopes import value_of
 from parsl_optuna.tasks.llc.problem.spec import Activation
 from parsl_optuna.tasks.llc.problem.spread import spread
 
 _ACTIVATIONS: dict[type[nn.Module], Activation] = {nn.ReLU: "relu", nn.Tanh: "tanh", nn.GELU: "gelu"}
+
+
+_FEW = 4
+"""Examples by which it is seen whether a pass writes into them."""
 
 
 class PosedLoss(NamedTuple):
@@ -133,7 +141,7 @@ def pose(
     _check_embeddings(copied)
     posed = pose_loss(copied, in_precision(loss, device, dtype), data, dtype)
     posed.deadline = deadline
-    data = as_called(posed.calling, data, dtype)
+    data = _private(posed, as_called(posed.calling, data, dtype))
     notes = check(posed, [every[name] for name in selection.names], data, model, is_verified=is_verified)
     notes += _of_casts(posed.calling)
     general = ModuleLoss(posed, selection.names, data, most_bytes, together=together, deadline=deadline)
@@ -145,6 +153,17 @@ def pose(
         return _spread(plain._replace(recording=recording, notes=told), devices, _moving(plain.loss))
     found = PosedLoss(general, weights, str(general.way), (*notes, *recorder.notes), recording)
     return _restricted(_spread(found, devices, partial(general.on, model, loss)), selection)
+
+
+def _private(posed: Posed, data: Examples) -> Examples:
+    """Copy the data where a pass writes into them: they are the user's."""
+    few = mapped(data.rows(torch.arange(min(_FEW, data.n), device="cpu")), torch.clone)
+    before = [tensor._version for tensor in tensors(few)]
+    with suppress(Exception), quiet(), unaccelerated_attention():  # the checks tell of what it raises
+        value_of(posed, few)
+    if [tensor._version for tensor in tensors(few)] == before:
+        return data
+    return Examples(mapped(data.batch, torch.clone), data.n, data.notes)
 
 
 def _of_casts(calling: Calling) -> list[str]:

@@ -216,7 +216,7 @@ def pose_loss(model: nn.Module, loss: LossFunction, examples: Examples, dtype: t
         SpecError: No way of calling works; the message is that of the most likely one.
     """
     ways = _ways(loss, examples)
-    few = Examples(examples.rows(slice(0, _TRIED)), min(_TRIED, examples.n))
+    few = Examples(mapped(examples.rows(slice(0, _TRIED)), torch.clone), min(_TRIED, examples.n))
     first: tuple[Posed, Exception] | None = None
     for way in ways:
         posed = Posed(model, loss, way)
