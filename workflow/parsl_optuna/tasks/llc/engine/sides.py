@@ -105,7 +105,7 @@ def from_prior(estimand: Estimand, stages: Stages, deadline: Deadline) -> Compar
             start = warm_up(estimand, _FEWEST_CHAINS, stages, deadline.part(_WARM_UP_SHARE))
         except Expired:
             return Elsewhere("in the prior", math.nan, math.nan)
-        window = Window(estimand, stages.stream, deadline, DECORRELATIONS)
+        window = Window(estimand, stages.stream, deadline, DECORRELATIONS, also=start.position)
         return Elsewhere("in the prior", *_moved(window, start, (value, error), stages))
 
     return compare

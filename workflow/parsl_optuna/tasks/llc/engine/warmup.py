@@ -21,6 +21,7 @@ from parsl_optuna.kernels.metric import Metric, fit, isotropic
 from parsl_optuna.kernels.types import Potential
 from parsl_optuna.tasks.llc.answer.control_variates import LossCoordinates, loss_coordinates
 from parsl_optuna.tasks.llc.answer.observables import observed
+from parsl_optuna.tasks.llc.engine.kinks import has_kinks, tested
 from parsl_optuna.tasks.llc.engine.stages import Stages
 from parsl_optuna.tasks.llc.engine.start import annealed, from_both_sides, prior_draws, tempered_examples
 from parsl_optuna.tasks.llc.problem.curvature import largest_curvatures
@@ -163,7 +164,7 @@ class Window:
 
     If *sparing*, on minibatches: chains that are far from equilibrium need no better, and later windows, on
     minibatches without replacement, differ little from the posterior. Steps are stable at positions *also*
-    ``(n, dim)``, too.
+    ``(n, dim)``, too; where these are given, every step is tested if the gradient of the loss jumps.
     """
 
     estimand: Estimand
@@ -206,12 +207,15 @@ class Window:
             motion.step_size, motion.friction, rejection_threshold=math.sqrt(self.estimand.dim)
         )
         state = langevin.init(z, self.generator, potential=potential)
+        is_tested = self.also is not None and has_kinks(potential, settings, [state], self.generator)
+        if is_tested:
+            settings = tested(potential, settings, state, self.generator)
         kept, changes, done = [state], [], 0
         every = max(1, n_steps // _KEPT)
         for done in range(1, n_steps + 1):
             state, info = langevin.step(state, self.generator, potential=potential, params=settings)
             changes = [*changes[1 - 4 * _CHECKED :], info.energy_change]
-            if done % _CHECKED == 0:
+            if done % _CHECKED == 0 and not is_tested:
                 settings = replace(
                     settings, rejection_threshold=langevin.rejection_threshold(torch.stack(changes))
                 )

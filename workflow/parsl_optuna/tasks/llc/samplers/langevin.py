@@ -19,24 +19,19 @@ if TYPE_CHECKING:
     from parsl_optuna.kernels import langevin, random_reshuffling
     from parsl_optuna.kernels.types import Kernel
     from parsl_optuna.tasks.llc.answer import observables
-    from parsl_optuna.tasks.llc.engine import draw, minibatches, warmup
+    from parsl_optuna.tasks.llc.engine import draw, kinks, minibatches, warmup
     from parsl_optuna.tasks.llc.engine.stages import Stages
     from parsl_optuna.tasks.llc.problem.estimand import Estimand
 else:
     torch, langevin, random_reshuffling = later("torch", "kernels.langevin", "kernels.random_reshuffling")
     (observables,) = later("tasks.llc.answer.observables")
-    draw, minibatches, warmup = later(
-        *(f"tasks.llc.engine.{name}" for name in ("draw", "minibatches", "warmup"))
+    draw, kinks, minibatches, warmup = later(
+        *(f"tasks.llc.engine.{name}" for name in ("draw", "kinks", "minibatches", "warmup"))
     )
 
 _SETTLING, _THINNING = 64, 8
 """Number of settling steps, and the thinning used while monitoring them: 8 states, 64 energy errors per
 chain.
-"""
-
-_REJECTED = 0.03
-"""Share of rejected steps up to which the chain is kept exact; a rejection reverses the motion of all
-directions.
 """
 
 _NEGLIGIBLE = 0.001
@@ -66,7 +61,13 @@ def build(estimand: Estimand, arrived: warmup.Arrived, stages: Stages, goal: dra
     size = warmup.stable_step(potential, z, generator)
     params = langevin.Params(size, friction=warmup.friction(z))
     settled = _settled(langevin.build(potential, params), z, generator)
-    if settled.rejected > _REJECTED:
+    is_tested = settled.rejected > kinks.REJECTED and kinks.has_kinks(
+        potential, params, settled.states, generator
+    )
+    if is_tested:
+        params = kinks.tested(potential, params, settled.states[-1], generator)
+        settled = _settled(langevin.build(potential, params), settled.states[-1].position, generator)
+    elif settled.rejected > kinks.REJECTED:
         run = _on_minibatches(observer, settled.states, params, goal, generator)
         if run is not None:
             return run
@@ -79,7 +80,7 @@ def build(estimand: Estimand, arrived: warmup.Arrived, stages: Stages, goal: dra
         observer.all_data,
         observer.known,
         _chosen(params),
-        is_exact=settled.rejected <= _REJECTED,
+        is_exact=is_tested or settled.rejected <= kinks.REJECTED,
         burn_in=_settling(params),
     )
 
