@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 from parsl_optuna.core.clock import Deadline
+from parsl_optuna.core.errors import Preempted
+from parsl_optuna.store.checkpoint import Checkpoint
 from parsl_optuna.tasks.base import Metrics, Work, prepare_task, run_task
 from parsl_optuna.tasks.llc import TASK
 from parsl_optuna.tasks.llc.problem.curvature import hessian
@@ -16,6 +18,7 @@ from parsl_optuna.tasks.llc.problem.estimand import Estimand
 from parsl_optuna.tasks.llc.problem.target import load
 from scipy.integrate import quad
 from scipy.special import k0e, k1e
+from torch import nn
 
 
 def n_beta(n: int) -> float:
@@ -102,3 +105,30 @@ def first_fast(values):
     first, *others = values
     marked = [one if isinstance(one, tuple) else (one,) for one in others]
     return [first, *(pytest.param(*one, marks=pytest.mark.slow) for one in marked)]
+
+
+class EveryNth(Checkpoint):
+    """Wants to save, and the node back, at every n-th question."""
+
+    def __init__(self, folder: Path, n: int) -> None:
+        super().__init__(folder)
+        self._n, self._asked = n, 0
+
+    def due(self) -> bool:
+        self._asked += 1
+        return self._asked % self._n == 0
+
+    def save(self, content: bytes) -> None:
+        super().save(content)
+        raise Preempted
+
+
+class Place(nn.Module):
+    """Its weights are its outputs."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(dim, dtype=torch.float64))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.w.expand(len(x), -1)

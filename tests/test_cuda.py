@@ -21,7 +21,7 @@ from parsl_optuna.tasks.llc.problem.selection import select
 from parsl_optuna.tasks.llc.problem.spread import SpreadLoss
 from torch import nn
 
-from tests.scenarios import Bench
+from tests.scenarios import Bench, EveryNth
 
 DEVICE = "cuda"
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -279,22 +279,6 @@ def trial(bench, method, checkpoint):
     for name in ("warmup_sec", "drawing_sec"):  # of the last attempt
         metrics["diagnostics"].pop(name, None)
     return metrics
-
-
-class EveryNth(Checkpoint):
-    """Wants to save, and the node back, at every n-th question."""
-
-    def __init__(self, folder, n):
-        super().__init__(folder)
-        self._n, self._asked = n, 0
-
-    def due(self):
-        self._asked += 1
-        return self._asked % self._n == 0
-
-    def save(self, content):
-        super().save(content)
-        raise Preempted
 
 
 @pytest.mark.parametrize("method", RUNS)

@@ -14,7 +14,7 @@ from parsl_optuna.tasks.llc.engine import population
 from parsl_optuna.tasks.llc.samplers.auto import Params
 from torch import nn
 
-from tests.scenarios import DLN, Bench, first_fast, n_beta, power, quadratic, w1w2_squared
+from tests.scenarios import DLN, Bench, EveryNth, first_fast, n_beta, power, quadratic, w1w2_squared
 
 T = n_beta(1000)
 N_1000 = {"data": {"n_data": 1000}}
@@ -158,22 +158,6 @@ def test_the_same_seed_gives_the_same_number(tmp_path):
     first, second = (found(tmp_path, KNOWN["w^4"][0], relative_error=0.1) for _ in range(2))
 
     assert first["llc_hat"] == second["llc_hat"]
-
-
-class EveryNth(Checkpoint):
-    """Wants the node back at every n-th question."""
-
-    def __init__(self, folder, n):
-        super().__init__(folder)
-        self._n, self._asked = n, 0
-
-    def due(self):
-        self._asked += 1
-        return self._asked % self._n == 0
-
-    def save(self, content):
-        super().save(content)
-        raise Preempted
 
 
 def attempt(bench, checkpoint):

@@ -12,25 +12,13 @@ from parsl_optuna.tasks.llc.answer.summary import Elsewhere
 from parsl_optuna.tasks.llc.engine import sides
 from parsl_optuna.tasks.llc.engine.stages import Stages
 from parsl_optuna.tasks.llc.engine.warmup import warm_up
-from torch import nn
 
-from tests.scenarios import noisy_regression, regression
+from tests.scenarios import Place, noisy_regression, regression
 
 N, DIM = 1000, 10
 T = N / math.log(N)
 NEAR, FAR, DISTANCE = 50.0, 0.5, 2.0
 """Curvatures of a well at w* and of another one, and how far apart they are."""
-
-
-class Place(nn.Module):
-    """Its weights are its outputs."""
-
-    def __init__(self):
-        super().__init__()
-        self.w = nn.Parameter(torch.zeros(DIM, dtype=torch.float64))
-
-    def forward(self, x):
-        return self.w.expand(len(x), -1)
 
 
 def two_wells(w):
@@ -51,7 +39,7 @@ def hole(w):
 def found(energy, kernel, budget_sec=6.0):
     noise = torch.randn(N, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     return parsl_optuna.estimate_llc(
-        Place(),
+        Place(DIM),
         lambda outputs, y: (energy(outputs) / T + 0.01 * y[:, 0]).mean(),
         (noise, noise),
         kernel=kernel,

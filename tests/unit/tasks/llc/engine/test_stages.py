@@ -10,7 +10,7 @@ from parsl_optuna.tasks.base import Work, run_task
 from parsl_optuna.tasks.llc import TASK
 from parsl_optuna.tasks.llc.engine.stages import Stages
 
-from tests.scenarios import Bench
+from tests.scenarios import Bench, EveryNth
 
 RUNS = {
     "hmc": {"draws": 60, "warmup": 40, "max_draws": 90},
@@ -23,22 +23,6 @@ RUNS = {
 
 LONGER = {"auto sgld": 10}
 """Factor on the steps between interruptions, of runs that take thousands."""
-
-
-class EveryNth(Checkpoint):
-    """Wants to save, and the node back, at every n-th question."""
-
-    def __init__(self, folder, n):
-        super().__init__(folder)
-        self._n, self._asked = n, 0
-
-    def due(self):
-        self._asked += 1
-        return self._asked % self._n == 0
-
-    def save(self, content):
-        super().save(content)
-        raise Preempted
 
 
 @pytest.fixture(scope="module")

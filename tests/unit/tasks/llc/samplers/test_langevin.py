@@ -6,27 +6,17 @@ import parsl_optuna
 import pytest
 import torch
 from scipy.special import erfcx
-from torch import nn
+
+from tests.scenarios import Place
 
 N, DIM = 500, 8
 T = N / math.log(N)
 
 
-class Place(nn.Module):
-    """Its weights are its outputs."""
-
-    def __init__(self):
-        super().__init__()
-        self.w = nn.Parameter(torch.zeros(DIM, dtype=torch.float64))
-
-    def forward(self, x):
-        return self.w.expand(len(x), -1)
-
-
 def found(loss, kernel="langevin"):
     noise = torch.randn(N, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     return parsl_optuna.estimate_llc(
-        Place(),
+        Place(DIM),
         lambda outputs, y: loss(outputs) + 0.01 * y.mean(),
         (noise, noise),
         kernel=kernel,

@@ -23,6 +23,7 @@ from parsl_optuna.tasks.llc.answer.summary import Draws, Traces, summarise
 from parsl_optuna.tasks.llc.answer.verdict import TRIAL_GATE, Fault, Nature
 from parsl_optuna.tasks.llc.engine.auto import rounded
 from parsl_optuna.tasks.llc.engine.stages import Stages
+from parsl_optuna.tasks.llc.engine.weighted import is_quick
 from parsl_optuna.tasks.llc.problem.curvature import EXACT_LIMIT
 from parsl_optuna.tasks.llc.problem.estimand import Estimand
 
@@ -312,10 +313,7 @@ class _Run:
 
 def _near(estimand: Estimand, generator: Generator, deadline: Deadline) -> Normal:
     """Return the normal approximation at w*: of the diagonal alone where the Hessian would take long."""
-    before = deadline.used_sec
-    estimand.energy(estimand.centre.unsqueeze(0), generator)
-    seconds = 2 * estimand.dim * (deadline.used_sec - before)
-    if estimand.dim > EXACT_LIMIT or seconds > _HESSIAN_SHARE * deadline.left_sec:
+    if not is_quick(estimand, generator, deadline, _HESSIAN_SHARE):
         stiffness = (estimand.t * estimand.target.diagonal).clamp(min=0.0)
         start = normal.prior(estimand.centre, estimand.gamma)
         return start._replace(stiffness=torch.where(torch.isfinite(stiffness), stiffness, 0.0))

@@ -83,39 +83,40 @@ def tried(
 def from_centre(estimand: Estimand, arrived: Arrived, stages: Stages, deadline: Deadline) -> Comparison:
     """Return what moves chains that begin near w*, in the coordinates of those that *arrived*."""
 
-    def compare(value: float, error: float) -> Elsewhere:
+    def begin(value: float) -> tuple[Window, Arrived]:
         until = Deadline(max(deadline.left_sec, _LEAST * deadline.budget_sec), deadline.now)
         chains = min(len(arrived.position), max(_FEWEST_CHAINS, len(arrived.position) // _SHARE))
-        try:
-            near = estimand.starts(chains, stages.stream, max(value, _COLDEST))
-            start = arrived._replace(position=near, n_steps=0)
-        except Expired:
-            return Elsewhere("near w*", math.nan, math.nan)
+        near = estimand.starts(chains, stages.stream, max(value, _COLDEST))
         window = Window(estimand, stages.stream, until, DECORRELATIONS, also=arrived.position)
-        return Elsewhere("near w*", *_moved(window, start, (value, error), stages))
+        return window, arrived._replace(position=near, n_steps=0)
 
-    return compare
+    return _comparison("near w*", begin, stages)
 
 
 def from_prior(estimand: Estimand, stages: Stages, deadline: Deadline) -> Comparison:
     """Return what moves chains that begin in the prior."""
 
+    def begin(value: float) -> tuple[Window, Arrived]:
+        del value
+        start = warm_up(estimand, _FEWEST_CHAINS, stages, deadline.part(_WARM_UP_SHARE))
+        return Window(estimand, stages.stream, deadline, DECORRELATIONS, also=start.position), start
+
+    return _comparison("in the prior", begin, stages)
+
+
+def _comparison(place: str, begin: Callable[[float], tuple[Window, Arrived]], stages: Stages) -> Comparison:
+    """Return what moves chains from where they *begin*, given an LLC; without time there is no number."""
+
     def compare(value: float, error: float) -> Elsewhere:
-        try:
-            start = warm_up(estimand, _FEWEST_CHAINS, stages, deadline.part(_WARM_UP_SHARE))
-        except Expired:
-            return Elsewhere("in the prior", math.nan, math.nan)
-        window = Window(estimand, stages.stream, deadline, DECORRELATIONS, also=start.position)
-        return Elsewhere("in the prior", *_moved(window, start, (value, error), stages))
+        with suppress(Expired):
+            return Elsewhere(place, *_moved(*begin(value), (value, error), stages))
+        return Elsewhere(place, math.nan, math.nan)
 
     return compare
 
 
 def _moved(window: Window, start: Arrived, claim: tuple[float, float], stages: Stages) -> tuple[float, float]:
-    """Run windows until the chains have the LLC of the claim, and return the mean and error of the last one.
-
-    Without a window in time both are nan.
-    """
+    """Run windows until chains have the LLC of the claim; return the mean and error of the last one."""
 
     def advance(state: _Moving) -> _Moving:
         seen = window.run(state.at, round(FIRST_WINDOW * GROWTH**state.windows))
@@ -128,9 +129,7 @@ def _moved(window: Window, start: Arrived, claim: tuple[float, float], stages: S
         return state.in_a_row == _IN_A_ROW or state.windows == _MOST_WINDOWS or out_of_time
 
     begin = _Moving(start, start.position.new_full((len(start.position),), math.nan), 0, 0)
-    with suppress(Expired):
-        return _mean(stages.run(advance, begin, has_ended).excess)
-    return math.nan, math.nan
+    return _mean(stages.run(advance, begin, has_ended).excess)
 
 
 def _mean(excess: Tensor) -> tuple[float, float]:

@@ -110,7 +110,7 @@ def _approximation(
     Also return the least number to draw at once, of which others are multiples.
     """
     posterior = laplace.Posterior(estimand.loss_hvp, estimand.t, estimand.gamma)
-    if estimand.dim <= EXACT_LIMIT and _is_quick(estimand, generator, deadline):
+    if is_quick(estimand, generator, deadline, _HESSIAN_SHARE):
         whole = laplace.whole(posterior, estimand.centre)
         return partial(whole.draw, generator=generator), laplace.PER_PRIOR
 
@@ -121,11 +121,13 @@ def _approximation(
     return krylov, 1
 
 
-def _is_quick(estimand: Estimand, generator: Generator, deadline: Deadline) -> bool:
-    """Whether two gradients per parameter fit into the budget."""
+def is_quick(estimand: Estimand, generator: Generator, deadline: Deadline, share: float) -> bool:
+    """Whether a whole Hessian, two gradients per parameter, fits into that *share* of what is left."""
+    if estimand.dim > EXACT_LIMIT:
+        return False
     before = deadline.used_sec
     float(estimand.energy(estimand.centre.unsqueeze(0), generator)[0])  # a GPU does not wait for itself
-    return 2 * estimand.dim * (deadline.used_sec - before) < _HESSIAN_SHARE * deadline.left_sec
+    return 2 * estimand.dim * (deadline.used_sec - before) < share * deadline.left_sec
 
 
 def kept_values(estimand: Estimand) -> int:
